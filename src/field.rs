@@ -1,0 +1,454 @@
+//! Fields over a grid: images, velocities, momenta, displacements and weights.
+
+use std::marker::PhantomData;
+
+use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
+
+use crate::error::{Error, Result};
+use crate::grid::Grid;
+use crate::par;
+use crate::scalar::Real;
+use crate::space::{StateSpace, nan_max};
+
+/// What a field means. Fields of different kinds have the same layout and cannot be mixed.
+pub mod kind {
+    /// The meaning of a field's components.
+    pub trait Kind: Copy + Send + Sync + std::fmt::Debug + 'static {
+        /// The name that errors use.
+        const NAME: &'static str;
+        /// Number of components over a grid of `dimension` axes; `None` where it is free.
+        fn components(dimension: usize) -> Option<usize>;
+    }
+
+    macro_rules! kinds {
+        ($($(#[$doc:meta])* $name:ident, $label:literal, $dim:ident => $count:expr;)+) => {$(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name;
+            impl Kind for $name {
+                const NAME: &'static str = $label;
+                fn components($dim: usize) -> Option<usize> {
+                    $count
+                }
+            }
+        )+};
+    }
+
+    kinds! {
+        /// Grey values, one a voxel.
+        Scalar, "image", _dimension => Some(1);
+        /// A vector field v, in length per unit of time.
+        Vector, "velocity", dimension => Some(dimension);
+        /// A covector density m: it pairs with a vector field under the integral.
+        Covector, "momentum", dimension => Some(dimension);
+        /// A map x ↦ x + u(x), stored as u in physical units.
+        Map, "displacement", dimension => Some(dimension);
+        /// Weights of a bank of Gaussians, one component a Gaussian.
+        Mixture, "weights", _dimension => None;
+    }
+}
+
+use kind::Kind;
+
+/// Values over a [`Grid`]: `components` contiguous blocks of `grid.len()` values in C order.
+///
+/// The kind `K` says what the values mean and keeps, say, momenta and velocities apart. Use the
+/// aliases [`Image`], [`Velocity`], [`Momentum`], [`Displacement`] and [`Weights`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field<T, const D: usize, K> {
+    grid: Grid<D>,
+    components: usize,
+    data: Vec<T>,
+    kind: PhantomData<K>,
+}
+
+/// A scalar field, shape `grid.shape()`.
+pub type Image<T, const D: usize> = Field<T, D, kind::Scalar>;
+/// A vector field, shape `[D, ..grid.shape()]`.
+pub type Velocity<T, const D: usize> = Field<T, D, kind::Vector>;
+/// A covector density, shape `[D, ..grid.shape()]`.
+pub type Momentum<T, const D: usize> = Field<T, D, kind::Covector>;
+/// The displacement u of a map id + u, shape `[D, ..grid.shape()]`, physical units.
+pub type Displacement<T, const D: usize> = Field<T, D, kind::Map>;
+/// Weights of `N` Gaussians, shape `[N, ..grid.shape()]`.
+pub type Weights<T, const D: usize> = Field<T, D, kind::Mixture>;
+
+impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
+    /// A zero field of a kind whose number of components is fixed by the dimension.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the buffer cannot be allocated; [`Error::Length`] for
+    /// [`Weights`], which take [`Field::zeros_with`].
+    pub fn zeros(grid: &Grid<D>) -> Result<Self> {
+        let components = K::components(D).ok_or(Error::Length {
+            what: K::NAME,
+            expected: 1,
+            found: 0,
+        })?;
+        Self::zeros_with(grid, components)
+    }
+
+    /// A zero field of `components` components.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the kind fixes another number or it is zero;
+    /// [`Error::OutOfMemory`] where the buffer cannot be allocated.
+    pub fn zeros_with(grid: &Grid<D>, components: usize) -> Result<Self> {
+        let expected = K::components(D).unwrap_or(components.max(1));
+        if components != expected {
+            return Err(Error::Length {
+                what: K::NAME,
+                expected,
+                found: components,
+            });
+        }
+        let bytes = (components * grid.len()).saturating_mul(size_of::<T>());
+        let mut data = Vec::new();
+        data.try_reserve_exact(components * grid.len())
+            .map_err(|_| Error::OutOfMemory { bytes })?;
+        data.resize(components * grid.len(), T::zero());
+        Ok(Self {
+            grid: grid.clone(),
+            components,
+            data,
+            kind: PhantomData,
+        })
+    }
+
+    /// A field from its buffer: component-major, C order within a component.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another length; [`Error::NonFinite`] for NaN or infinity.
+    pub fn from_vec(grid: &Grid<D>, data: Vec<T>) -> Result<Self> {
+        let components = K::components(D).unwrap_or((data.len() / grid.len()).max(1));
+        let expected = components * grid.len();
+        if data.len() != expected {
+            return Err(Error::Length {
+                what: K::NAME,
+                expected,
+                found: data.len(),
+            });
+        }
+        let field = Self {
+            grid: grid.clone(),
+            components,
+            data,
+            kind: PhantomData,
+        };
+        field.expect_finite(K::NAME)?;
+        Ok(field)
+    }
+
+    /// A field from an array of any memory layout: `[..grid.shape()]` for images,
+    /// `[components, ..grid.shape()]` else. Index order is kept, so an array in Fortran order (as
+    /// `NIfTI` readers give it) keeps its axes and is copied into C order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another shape; [`Error::NonFinite`] for NaN or infinity.
+    ///
+    /// ```
+    /// use ndarray::{Array, IxDyn, ShapeBuilder};
+    /// use rdmm_core::{field::Image, grid::Grid};
+    /// let grid = Grid::new([4, 5], [1.0, 1.0])?;
+    /// let fortran = Array::from_shape_fn(IxDyn(&[4, 5]).f(), |i| (10 * i[0] + i[1]) as f64);
+    /// let image = Image::from_array(&grid, fortran.view())?;
+    /// assert_eq!(image.data()[5], 10.0); // voxel (1, 0): the last axis is the fastest
+    /// assert_eq!(image.view()[[1, 0]], 10.0);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn from_array(grid: &Grid<D>, array: ArrayViewD<'_, T>) -> Result<Self> {
+        let fixed = K::components(D);
+        let leading = usize::from(fixed != Some(1));
+        let fits = array.ndim() == D + leading
+            && array.shape()[leading..] == grid.shape()
+            && (leading == 0 || fixed.is_none_or(|c| array.shape()[0] == c))
+            && !array.is_empty();
+        if !fits {
+            let first = fixed.map_or_else(|| "N ≥ 1".to_owned(), |c| c.to_string());
+            let expected = match leading {
+                0 => format!("{:?}", grid.shape()),
+                _ => format!("[{first}, ..{:?}]", grid.shape()),
+            };
+            let found = format!("{:?}", array.shape());
+            return Err(Error::Shape {
+                what: K::NAME,
+                expected,
+                found,
+            });
+        }
+        Self::from_vec(grid, array.iter().copied().collect())
+    }
+
+    /// A field from a function of the voxel's local position (array index times spacing).
+    /// `f(position, component)`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::NonFinite`] where `f` gives NaN or infinity.
+    pub fn from_fn(
+        grid: &Grid<D>,
+        components: usize,
+        mut f: impl FnMut([f64; D], usize) -> f64,
+    ) -> Result<Self> {
+        let mut field = Self::zeros_with(grid, components)?;
+        let (n, spacing) = (grid.len(), grid.spacing());
+        for (flat, value) in field.data.iter_mut().enumerate() {
+            let index = grid.unravel(flat % n);
+            *value = T::of(f(
+                std::array::from_fn(|a| index[a] as f64 * spacing[a]),
+                flat / n,
+            ));
+        }
+        field.expect_finite(K::NAME)?;
+        Ok(field)
+    }
+
+    /// The grid.
+    #[must_use]
+    pub fn grid(&self) -> &Grid<D> {
+        &self.grid
+    }
+
+    /// Number of components.
+    #[must_use]
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
+    /// The whole buffer, component-major.
+    #[must_use]
+    pub fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// The whole buffer, to write to. Non-finite values written here surface as
+    /// [`Error::Diverged`] later.
+    pub fn data_mut(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
+    /// The buffer itself.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<T> {
+        self.data
+    }
+
+    /// Component `c`, C order.
+    ///
+    /// # Panics
+    /// If `c` is not less than [`Field::components`].
+    #[must_use]
+    pub fn component(&self, c: usize) -> &[T] {
+        let n = self.grid.len();
+        &self.data[c * n..(c + 1) * n]
+    }
+
+    /// Component `c`, to write to.
+    ///
+    /// # Panics
+    /// If `c` is not less than [`Field::components`].
+    pub fn component_mut(&mut self, c: usize) -> &mut [T] {
+        let n = self.grid.len();
+        &mut self.data[c * n..(c + 1) * n]
+    }
+
+    /// The values as an `ndarray` view in C order: `[..shape]` for images, `[components, ..shape]`
+    /// else.
+    #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the length fits the shape by construction"
+    )]
+    pub fn view(&self) -> ArrayViewD<'_, T> {
+        ArrayViewD::from_shape(self.array_shape(), &self.data).expect("buffer fits its shape")
+    }
+
+    /// The values as a mutable `ndarray` view, laid out as in [`Field::view`].
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the length fits the shape by construction"
+    )]
+    pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
+        let shape = self.array_shape();
+        ArrayViewMutD::from_shape(shape, &mut self.data).expect("buffer fits its shape")
+    }
+
+    fn array_shape(&self) -> IxDyn {
+        let mut shape = Vec::with_capacity(D + 1);
+        if K::components(D) != Some(1) {
+            shape.push(self.components);
+        }
+        shape.extend(self.grid.shape());
+        IxDyn(&shape)
+    }
+
+    /// The same values over a grid of the same shape: for a change of boundary or of position.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] where the shapes differ.
+    pub fn on_grid(mut self, grid: &Grid<D>) -> Result<Self> {
+        if self.grid.shape() != grid.shape() {
+            let (expected, found) = (grid.to_string(), self.grid.to_string());
+            return Err(Error::GridMismatch {
+                what: K::NAME,
+                expected,
+                found,
+            });
+        }
+        self.grid = grid.clone();
+        Ok(self)
+    }
+
+    /// The integral ∫ self · other over the grid, cell volume included.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] or [`Error::Length`] where the fields do not fit.
+    pub fn integral_with<L: Kind>(&self, other: &Field<T, D, L>) -> Result<f64> {
+        self.grid.expect_same(&other.grid, L::NAME)?;
+        if self.components != other.components {
+            let (expected, found) = (self.components, other.components);
+            return Err(Error::Length {
+                what: L::NAME,
+                expected,
+                found,
+            });
+        }
+        Ok(self.grid.cell_volume() * dot(&self.data, &other.data))
+    }
+
+    /// Largest Euclidean length of the vectors, each axis divided by `unit[axis]`.
+    pub(crate) fn max_length(&self, unit: [f64; D]) -> f64 {
+        let n = self.grid.len();
+        let square = par::max(n, |range| {
+            range
+                .map(|i| {
+                    (0..self.components.min(D))
+                        .map(|c| (self.data[c * n + i].f64() / unit[c]).powi(2))
+                        .sum::<f64>()
+                })
+                .fold(0.0, nan_max)
+        });
+        square.sqrt()
+    }
+
+    /// `Ok` if every value is finite.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with the first offender.
+    pub fn expect_finite(&self, what: &'static str) -> Result<()> {
+        match self.data.iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(index) => Err(Error::NonFinite {
+                what,
+                index,
+                found: self.data[index].f64(),
+            }),
+        }
+    }
+}
+
+/// Sum of products in double precision.
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    par::sum(a.len(), |range| {
+        a[range.clone()]
+            .iter()
+            .zip(&b[range])
+            .map(|(&a, &b)| a.f64() * b.f64())
+            .sum()
+    })
+}
+
+impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
+    fn set_zero(&mut self) {
+        self.data.fill(T::zero());
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.data.copy_from_slice(&other.data);
+    }
+
+    fn axpy(&mut self, a: T, x: &Self) {
+        par::chunks(&mut self.data, |lo, chunk| {
+            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
+                *y += a * x;
+            }
+        });
+    }
+
+    fn scale(&mut self, a: T) {
+        par::chunks(&mut self.data, |_, chunk| {
+            chunk.iter_mut().for_each(|y| *y *= a)
+        });
+    }
+
+    fn dot(&self, other: &Self) -> f64 {
+        dot(&self.data, &other.data)
+    }
+
+    fn max_abs(&self) -> f64 {
+        // `fold` with a comparison that keeps NaN: a diverged state must not look finite.
+        let largest = par::max(self.data.len(), |range| {
+            let m = self.data[range]
+                .iter()
+                .fold(0.0, |m, x| nan_max(m, x.f64().abs()));
+            if m.is_nan() { f64::INFINITY } else { m }
+        });
+        largest
+    }
+}
+
+/// Arrays of a const length for `serde`, which knows fixed lengths only.
+#[cfg(feature = "serde")]
+pub(crate) mod serde_array {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer, T: Serialize, const D: usize>(
+        array: &[T; D],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        array.as_slice().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, De: Deserializer<'de>, T: Deserialize<'de>, const D: usize>(
+        deserializer: De,
+    ) -> Result<[T; D], De::Error> {
+        let items = Vec::<T>::deserialize(deserializer)?;
+        let found = items.len();
+        items
+            .try_into()
+            .map_err(|_| De::Error::custom(format!("expected {D} entries, found {found}")))
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serde_field {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Field, Grid, Kind, PhantomData, Real};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename = "Field")]
+    struct Stored<T, const D: usize> {
+        grid: Grid<D>,
+        data: Vec<T>,
+    }
+
+    impl<T: Real + Serialize, const D: usize, K: Kind> Serialize for Field<T, D, K> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            Stored {
+                grid: self.grid.clone(),
+                data: self.data.clone(),
+            }
+            .serialize(serializer)
+        }
+    }
+
+    impl<'de, T: Real + Deserialize<'de>, const D: usize, K: Kind> Deserialize<'de> for Field<T, D, K> {
+        fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
+            let Stored { grid, data } = Stored::<T, D>::deserialize(deserializer)?;
+            let _ = PhantomData::<K>;
+            Self::from_vec(&grid, data).map_err(De::Error::custom)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Cubic resampling between grids over the same box, with its transpose.
+
+use super::difference::fold_index;
+use super::spline::{Prefilter, weights};
+use crate::grid::Grid;
+use crate::par;
+use crate::scalar::Real;
+
+/// A sparse matrix along one axis, by rows.
+#[derive(Clone, Debug)]
+struct Taps<T> {
+    rows: Vec<Vec<(usize, T)>>,
+}
+
+impl<T: Real> Taps<T> {
+    /// `out[o, i, k] = Σ_j taps[i, j] input[o, j, k]` for lanes of `inner` interleaved values.
+    fn apply(&self, columns: usize, inner: usize, input: &[T], out: &mut [T]) {
+        let block = self.rows.len() * inner;
+        let rows_at_once = par::CHUNK.div_ceil(inner);
+        par::chunks_of(out, rows_at_once * inner, |lo, chunk| {
+            for (r, out) in chunk.chunks_mut(inner).enumerate() {
+                let at = lo + r * inner;
+                let lane = &input[at / block * columns * inner..][..columns * inner];
+                out.fill(T::zero());
+                for &(j, w) in &self.rows[at % block / inner] {
+                    for (out, &x) in out.iter_mut().zip(&lane[j * inner..]) {
+                        *out += w * x;
+                    }
+                }
+            }
+        });
+    }
+
+    fn transposed(&self, columns: usize) -> Self {
+        let mut rows = vec![Vec::new(); columns];
+        for (i, row) in self.rows.iter().enumerate() {
+            for &(j, w) in row {
+                rows[j].push((i, w));
+            }
+        }
+        Self { rows }
+    }
+}
+
+/// Cubic B-spline interpolation of fields from one grid to another over the same box: the
+/// prolongation of displacements, momenta and weights between levels. It does not smooth first:
+/// images go through [`pyramid`](crate::registration::pyramid).
+///
+/// Separable: one prefilter and one pass of four taps an axis.
+#[derive(Clone, Debug)]
+pub struct Resample<T, const D: usize> {
+    prefilter: Prefilter<T, D>,
+    from: Grid<D>,
+    to: Grid<D>,
+    taps: [Taps<T>; D],
+    transposed: [Taps<T>; D],
+}
+
+/// Buffers of a [`Resample`].
+#[derive(Clone, Debug, Default)]
+pub struct Workspace<T> {
+    buffers: [Vec<T>; 2],
+}
+
+impl<T: Real, const D: usize> Resample<T, D> {
+    /// Resampling of fields over `from` to the voxels of `to`. The grids must cover the same box
+    /// ([`Grid::resampled`] gives such grids); positions are matched from face to face.
+    #[must_use]
+    pub fn new(from: &Grid<D>, to: &Grid<D>) -> Self {
+        let boundary = from.boundary().of_weights();
+        let taps: [Taps<T>; D] = std::array::from_fn(|a| {
+            let (n, m) = (from.shape()[a], to.shape()[a]);
+            let row = |i: usize| {
+                let position = (i as f64 + 0.5) * n as f64 / m as f64 - 0.5;
+                let floor = position.floor();
+                let w = weights(position - floor);
+                #[expect(clippy::cast_possible_truncation, reason = "an index within the grid")]
+                let first = floor as isize - 1;
+                let mut row: Vec<(usize, T)> = Vec::with_capacity(4);
+                for (k, w) in (0isize..).zip(w) {
+                    let j = fold_index(first + k, n, boundary);
+                    match row.iter_mut().find(|tap| tap.0 == j) {
+                        Some(tap) => tap.1 += T::of(w),
+                        None => row.push((j, T::of(w))),
+                    }
+                }
+                row
+            };
+            Taps {
+                rows: (0..m).map(row).collect(),
+            }
+        });
+        let transposed = std::array::from_fn(|a| taps[a].transposed(from.shape()[a]));
+        let (from, to) = (from.clone(), to.clone());
+        Self {
+            prefilter: Prefilter::new(&from),
+            from,
+            to,
+            taps,
+            transposed,
+        }
+    }
+
+    /// The grid of the input.
+    #[must_use]
+    pub fn from(&self) -> &Grid<D> {
+        &self.from
+    }
+
+    /// The grid of the output.
+    #[must_use]
+    pub fn to(&self) -> &Grid<D> {
+        &self.to
+    }
+
+    /// `out ← R input`, component-major, any number of components.
+    pub fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+        let components = input.len() / self.from.len();
+        let [a, b] = &mut ws.buffers;
+        a.clear();
+        a.extend_from_slice(input);
+        self.prefilter.apply(a);
+        // Lanes of the axes before `axis` are already of the output's shape.
+        let mut shape = self.from.shape();
+        for axis in 0..D {
+            let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
+            shape[axis] = self.to.shape()[axis];
+            b.resize(components * shape.iter().product::<usize>(), T::zero());
+            self.taps[axis].apply(n, inner, a, b);
+            std::mem::swap(a, b);
+        }
+        out.copy_from_slice(a);
+    }
+
+    /// `out ← Rᵀ bar`.
+    pub fn transpose(&self, bar: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+        let components = bar.len() / self.to.len();
+        let [a, b] = &mut ws.buffers;
+        a.clear();
+        a.extend_from_slice(bar);
+        let mut shape = self.to.shape();
+        for axis in (0..D).rev() {
+            let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
+            shape[axis] = self.from.shape()[axis];
+            b.resize(components * shape.iter().product::<usize>(), T::zero());
+            self.transposed[axis].apply(n, inner, a, b);
+            std::mem::swap(a, b);
+        }
+        self.prefilter.apply(a);
+        out.copy_from_slice(a);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Boundary;
+    use crate::testing::random;
+
+    #[test]
+    fn resampling_and_its_transpose_match() {
+        for boundary in Boundary::ALL {
+            let from = Grid::new([5, 4, 6], [1.0, 2.0, 0.5])
+                .unwrap()
+                .with_boundary(boundary);
+            for shape in [[9, 8, 12], [5, 4, 6], [4, 4, 4]] {
+                let to = from.resampled(shape).unwrap();
+                let r = Resample::<f64, 3>::new(&from, &to);
+                let (x, y) = (
+                    random::<f64>(2 * from.len(), 1),
+                    random::<f64>(2 * to.len(), 2),
+                );
+                let (mut rx, mut rty) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+                let mut ws = Workspace::default();
+                r.apply(&x, &mut rx, &mut ws);
+                r.transpose(&y, &mut rty, &mut ws);
+                let left: f64 = rx.iter().zip(&y).map(|(a, b)| a * b).sum();
+                let right: f64 = rty.iter().zip(&x).map(|(a, b)| a * b).sum();
+                assert!(
+                    (left - right).abs() < 1e-12 * left.abs().max(1.0),
+                    "{boundary:?}"
+                );
+                if shape == from.shape() {
+                    assert!(rx.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-13));
+                }
+            }
+        }
+    }
+}

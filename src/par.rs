@@ -1,0 +1,182 @@
+//! Parallel loops. The only file that names `rayon`.
+//!
+//! Every loop writes disjoint chunks whose bounds do not depend on the number of threads, and every
+//! reduction adds the same chunks in the same order, so that serial and parallel runs give the same
+//! bits.
+
+use std::ops::Range;
+
+/// Elements of a chunk: a few chunks of a fused pass stay in the second-level cache.
+pub(crate) const CHUNK: usize = 8192;
+
+/// Work of fewer elements than this is done by the calling thread: a fork and a join cost more.
+#[cfg(feature = "rayon")]
+const SERIAL: usize = 2 * CHUNK;
+
+/// Calls `f(offset, chunk)` for consecutive chunks of `out`.
+pub(crate) fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    chunks_of(out, CHUNK, f);
+}
+
+/// Like [`chunks`], with the length of a chunk chosen by the caller.
+pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let len = len.max(1);
+    #[cfg(feature = "rayon")]
+    if out.len() > SERIAL {
+        use rayon::prelude::*;
+        out.par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(i, chunk)| f(i * len, chunk));
+        return;
+    }
+    for (i, chunk) in out.chunks_mut(len).enumerate() {
+        f(i * len, chunk);
+    }
+}
+
+/// Calls `f(component, offset, chunk)` for chunks that never cross the border of a component of
+/// `n` elements.
+pub(crate) fn components<T: Send>(
+    out: &mut [T],
+    n: usize,
+    f: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    let n = n.max(1);
+    #[cfg(feature = "rayon")]
+    if out.len() > SERIAL {
+        use rayon::prelude::*;
+        out.par_chunks_mut(n)
+            .enumerate()
+            .for_each(|(c, component)| {
+                component
+                    .par_chunks_mut(CHUNK)
+                    .enumerate()
+                    .for_each(|(i, chunk)| f(c, i * CHUNK, chunk));
+            });
+        return;
+    }
+    for (c, component) in out.chunks_mut(n).enumerate() {
+        for (i, chunk) in component.chunks_mut(CHUNK).enumerate() {
+            f(c, i * CHUNK, chunk);
+        }
+    }
+}
+
+/// Calls `f(part index, part, slot)`, each part of `len` elements with a scratch slot of its own.
+/// There must be at least as many slots as parts.
+pub(crate) fn with_slots<T: Send, S: Send>(
+    out: &mut [T],
+    len: usize,
+    slots: &mut [S],
+    f: impl Fn(usize, &mut [T], &mut S) + Sync,
+) {
+    let len = len.max(1);
+    debug_assert!(out.len().div_ceil(len) <= slots.len());
+    #[cfg(feature = "rayon")]
+    if out.len() > SERIAL {
+        use rayon::prelude::*;
+        out.par_chunks_mut(len)
+            .zip(slots.par_iter_mut())
+            .enumerate()
+            .for_each(|(i, (part, slot))| f(i, part, slot));
+        return;
+    }
+    for (i, (part, slot)) in out.chunks_mut(len).zip(slots.iter_mut()).enumerate() {
+        f(i, part, slot);
+    }
+}
+
+/// Runs `f` for every item of `items`, in parallel where there is more than `work` to do.
+pub(crate) fn each<S: Send>(items: &mut [S], work: usize, f: impl Fn(usize, &mut S) + Sync) {
+    #[cfg(feature = "rayon")]
+    if work > SERIAL {
+        use rayon::prelude::*;
+        items
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(i, item)| f(i, item));
+        return;
+    }
+    let _ = work;
+    for (i, item) in items.iter_mut().enumerate() {
+        f(i, item);
+    }
+}
+
+/// Reduces `0..len` by chunks, in a tree whose shape depends on `len` only.
+fn tree<A: Send>(
+    range: Range<usize>,
+    leaf: &(impl Fn(Range<usize>) -> A + Sync),
+    join: &(impl Fn(A, A) -> A + Sync),
+) -> A {
+    let len = range.end - range.start;
+    if len <= CHUNK {
+        return leaf(range);
+    }
+    let mid = range.start + len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
+    let (left, right) = (range.start..mid, mid..range.end);
+    #[cfg(feature = "rayon")]
+    if len > SERIAL {
+        let (a, b) = rayon::join(|| tree(left, leaf, join), || tree(right, leaf, join));
+        return join(a, b);
+    }
+    let a = tree(left, leaf, join);
+    join(a, tree(right, leaf, join))
+}
+
+/// Sum over `0..len` of what `leaf` gives for its ranges.
+pub(crate) fn sum(len: usize, leaf: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
+    tree(0..len, &leaf, &|a, b| a + b)
+}
+
+/// Sums of `K` quantities at once.
+pub(crate) fn sums<const K: usize>(
+    len: usize,
+    leaf: impl Fn(Range<usize>) -> [f64; K] + Sync,
+) -> [f64; K] {
+    tree(0..len, &leaf, &|a, b| std::array::from_fn(|k| a[k] + b[k]))
+}
+
+/// Largest of what `leaf` gives for its ranges. NaN is ignored, so check for it apart.
+pub(crate) fn max(len: usize, leaf: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
+    tree(0..len, &leaf, &f64::max)
+}
+
+/// The first `K` components, of `n` elements each, as separate slices.
+pub(crate) fn split<T, const K: usize>(data: &mut [T], n: usize) -> [&mut [T]; K] {
+    let mut rest = data.chunks_mut(n.max(1));
+    std::array::from_fn(|_| rest.next().unwrap_or_default())
+}
+
+/// Calls `f(offset, chunks)` with the matching chunks of `K` slices of equal length.
+pub(crate) fn zipped<T: Send, const K: usize>(
+    parts: [&mut [T]; K],
+    f: impl Fn(usize, [&mut [T]; K]) + Sync,
+) {
+    zipped_from(0, parts, &f);
+}
+
+fn zipped_from<T: Send, const K: usize>(
+    lo: usize,
+    parts: [&mut [T]; K],
+    f: &(impl Fn(usize, [&mut [T]; K]) + Sync),
+) {
+    let len = parts.first().map_or(0, |part| part.len());
+    if len <= CHUNK {
+        return f(lo, parts);
+    }
+    let mid = len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
+    let mut halves = parts.map(|part| part.split_at_mut(mid));
+    let left = halves.each_mut().map(|half| std::mem::take(&mut half.0));
+    let right = halves.map(|half| half.1);
+    #[cfg(feature = "rayon")]
+    if len * K > SERIAL {
+        rayon::join(
+            || zipped_from(lo, left, f),
+            || zipped_from(lo + mid, right, f),
+        );
+        return;
+    }
+    zipped_from(lo, left, f);
+    zipped_from(lo + mid, right, f);
+}

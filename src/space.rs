@@ -1,0 +1,174 @@
+//! Vector spaces: what integrators, adjoints and optimisers need of a state.
+
+use crate::scalar::Real;
+
+/// A finite-dimensional vector space with the Euclidean pairing.
+///
+/// Integrators, adjoints and optimisers are written against this trait alone. Fields implement it,
+/// products of spaces do (see [`product_space!`](crate::product_space)), and `()` is the zero space,
+/// so that a model without weights carries none.
+///
+/// The pairing is the plain sum of products, without cell volumes: cotangents are partial
+/// derivatives. Physical inner products are methods of the fields.
+pub trait StateSpace<T: Real>: Clone + Send + Sync {
+    /// Sets every coordinate to zero.
+    fn set_zero(&mut self);
+
+    /// `self ← other`, without a new allocation.
+    fn copy_from(&mut self, other: &Self);
+
+    /// `self ← self + a·x`.
+    fn axpy(&mut self, a: T, x: &Self);
+
+    /// `self ← a·self`.
+    fn scale(&mut self, a: T);
+
+    /// Euclidean pairing ⟨self, other⟩, accumulated in double precision.
+    fn dot(&self, other: &Self) -> f64;
+
+    /// Largest absolute coordinate; NaN if there is one.
+    fn max_abs(&self) -> f64;
+
+    /// Relative size of `self`, an error estimate, against the states `before` and `after` the
+    /// step: the largest, over the blocks of a product, of `‖self‖ / max(‖before‖, ‖after‖)`.
+    /// Blocks that are zero before and after count as exact.
+    fn relative_error(&self, before: &Self, after: &Self) -> f64 {
+        let size = before.dot(before).max(after.dot(after)).sqrt();
+        if size > 0.0 {
+            self.dot(self).sqrt() / size
+        } else {
+            0.0
+        }
+    }
+
+    /// A zero of the same shape.
+    #[must_use]
+    fn zeros_like(&self) -> Self {
+        let mut zero = self.clone();
+        zero.set_zero();
+        zero
+    }
+
+    /// Euclidean norm.
+    fn norm(&self) -> f64 {
+        self.dot(self).sqrt()
+    }
+
+    /// Whether every coordinate is finite.
+    fn is_finite(&self) -> bool {
+        self.max_abs().is_finite()
+    }
+}
+
+impl<T: Real> StateSpace<T> for () {
+    fn set_zero(&mut self) {}
+    fn copy_from(&mut self, _other: &Self) {}
+    fn axpy(&mut self, _a: T, _x: &Self) {}
+    fn scale(&mut self, _a: T) {}
+    fn dot(&self, _other: &Self) -> f64 {
+        0.0
+    }
+    fn max_abs(&self) -> f64 {
+        0.0
+    }
+}
+
+/// Plain vectors, for small problems and tests.
+impl<T: Real> StateSpace<T> for Vec<T> {
+    fn set_zero(&mut self) {
+        self.fill(T::zero());
+    }
+    fn copy_from(&mut self, other: &Self) {
+        self.clone_from(other);
+    }
+    fn axpy(&mut self, a: T, x: &Self) {
+        for (y, &x) in self.iter_mut().zip(x) {
+            *y += a * x;
+        }
+    }
+    fn scale(&mut self, a: T) {
+        for y in self {
+            *y *= a;
+        }
+    }
+    fn dot(&self, other: &Self) -> f64 {
+        self.iter()
+            .zip(other)
+            .map(|(&a, &b)| a.f64() * b.f64())
+            .sum()
+    }
+    fn max_abs(&self) -> f64 {
+        self.iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()))
+    }
+}
+
+/// Maximum that keeps NaN.
+pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+/// Implements [`StateSpace`](crate::space::StateSpace) for a struct, field by field.
+///
+/// ```
+/// use rdmm_core::product_space;
+/// use rdmm_core::space::StateSpace;
+///
+/// #[derive(Clone)]
+/// struct Pendulum {
+///     angle: Vec<f64>,
+///     momentum: Vec<f64>,
+/// }
+/// product_space!(Pendulum { angle, momentum } over f64);
+///
+/// let mut p = Pendulum { angle: vec![1.0], momentum: vec![2.0] };
+/// let q = p.clone();
+/// p.axpy(2.0, &q);
+/// assert_eq!(p.dot(&q), 3.0 * 1.0 + 6.0 * 2.0);
+/// ```
+#[macro_export]
+macro_rules! product_space {
+    ($name:ident { $($field:ident),+ } over $scalar:ty) => {
+        $crate::product_space!(@impl [] $name { $($field),+ } $scalar);
+    };
+    (@impl [$($generics:tt)*] $name:ty { $($field:ident),+ } $scalar:ty) => {
+        impl<$($generics)*> $crate::space::StateSpace<$scalar> for $name {
+            fn set_zero(&mut self) {
+                $($crate::space::StateSpace::<$scalar>::set_zero(&mut self.$field);)+
+            }
+            fn copy_from(&mut self, other: &Self) {
+                $($crate::space::StateSpace::<$scalar>::copy_from(&mut self.$field, &other.$field);)+
+            }
+            fn axpy(&mut self, a: $scalar, x: &Self) {
+                $($crate::space::StateSpace::<$scalar>::axpy(&mut self.$field, a, &x.$field);)+
+            }
+            fn scale(&mut self, a: $scalar) {
+                $($crate::space::StateSpace::<$scalar>::scale(&mut self.$field, a);)+
+            }
+            fn dot(&self, other: &Self) -> f64 {
+                0.0 $(+ $crate::space::StateSpace::<$scalar>::dot(&self.$field, &other.$field))+
+            }
+            fn max_abs(&self) -> f64 {
+                let mut largest = 0.0_f64;
+                $(
+                    let next = $crate::space::StateSpace::<$scalar>::max_abs(&self.$field);
+                    largest = if next.is_nan() { f64::NAN } else if largest.is_nan() { largest } else { largest.max(next) };
+                )+
+                largest
+            }
+            fn relative_error(&self, before: &Self, after: &Self) -> f64 {
+                let mut largest = 0.0_f64;
+                $(
+                    let next = $crate::space::StateSpace::<$scalar>::relative_error(
+                        &self.$field, &before.$field, &after.$field,
+                    );
+                    largest = if next.is_nan() { f64::NAN } else if largest.is_nan() { largest } else { largest.max(next) };
+                )+
+                largest
+            }
+        }
+    };
+}
