@@ -2,6 +2,7 @@
 pub mod error;
 pub mod field;
 pub mod grid;
+pub mod kernel;
 pub mod labels;
 pub mod ops;
 mod par;

@@ -1,0 +1,91 @@
+//! Operators that are diagonal in the cosine or Fourier basis of a grid.
+
+use rustfft::FftPlanner;
+
+use super::gaussian::padding;
+use super::transform::Transform;
+use super::{Kernel, Workspace};
+use crate::grid::Grid;
+use crate::par;
+use crate::scalar::Real;
+
+/// Tᵀ diag(table) T with the orthonormal transform T of the grid: any even function of the frequency.
+///
+/// Symmetric for every table, positive for positive ones. D passes there and D back a component.
+#[derive(Clone, Debug)]
+pub struct Spectral<T, const D: usize> {
+    n: usize,
+    transforms: [Transform<T>; D],
+    table: Vec<T>,
+}
+
+impl<T: Real, const D: usize> Spectral<T, D> {
+    /// The operator with multiplier `f(ω)`, ω in radians a voxel along each axis, non-negative. A free
+    /// grid is padded for kernels up to a standard deviation of `sigma` (physical units).
+    pub(crate) fn new(grid: &Grid<D>, sigma: f64, f: impl Fn([f64; D]) -> f64) -> Self {
+        let mut planner = FftPlanner::new();
+        let transforms: [Transform<T>; D] = std::array::from_fn(|a| {
+            let zeros = padding(sigma / grid.spacing()[a]);
+            Transform::new(&mut planner, grid.shape()[a], grid.boundary(), zeros)
+        });
+        let frequencies: [Vec<f64>; D] = std::array::from_fn(|a| transforms[a].frequencies());
+        let len = transforms.iter().map(Transform::len).product();
+        let omega = |mut flat: usize| {
+            let mut omega = [0.0; D];
+            for a in (0..D).rev() {
+                omega[a] = frequencies[a][flat % frequencies[a].len()];
+                flat /= frequencies[a].len();
+            }
+            omega
+        };
+        let table = (0..len).map(|flat| T::of(f(omega(flat)))).collect();
+        Self {
+            n: grid.len(),
+            transforms,
+            table,
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
+    fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+        let spectrum = self.table.len();
+        for field in &mut ws.fields {
+            if field.len() < spectrum {
+                field.resize(spectrum, T::zero());
+            }
+        }
+        let ([mut a, mut b], slots) = (ws.fields.each_mut(), &mut ws.slots);
+        for (input, out) in input.chunks(self.n).zip(out.chunks_mut(self.n)) {
+            let mut len = self.n;
+            for (axis, transform) in self.transforms.iter().enumerate() {
+                let from = if axis == 0 { input } else { &b[..len] };
+                len = len / self.input_len(axis) * transform.len();
+                transform.forward(from, &mut a[..len], slots);
+                std::mem::swap(&mut a, &mut b);
+            }
+            par::chunks(&mut b[..len], |lo, chunk| {
+                for (x, &gain) in chunk.iter_mut().zip(&self.table[lo..]) {
+                    *x *= gain;
+                }
+            });
+            for (axis, transform) in self.transforms.iter().enumerate() {
+                let next = len / transform.len() * self.input_len(axis);
+                let to = if axis + 1 == D {
+                    &mut *out
+                } else {
+                    &mut a[..next]
+                };
+                transform.inverse(&b[..len], to, slots);
+                len = next;
+                std::mem::swap(&mut a, &mut b);
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Spectral<T, D> {
+    fn input_len(&self, axis: usize) -> usize {
+        self.transforms[axis].input_len()
+    }
+}
