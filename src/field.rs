@@ -115,6 +115,30 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         })
     }
 
+    /// A zero field for buffers of a size that a caller already holds: allocates as `vec!` does.
+    /// Kinds with a free number of components get one.
+    pub(crate) fn blank(grid: &Grid<D>) -> Self {
+        let components = K::components(D).unwrap_or(1);
+        let data = vec![T::zero(); components * grid.len()];
+        Self {
+            grid: grid.clone(),
+            components,
+            data,
+            kind: PhantomData,
+        }
+    }
+
+    /// Like [`Field::blank`], with a number of components.
+    pub(crate) fn blank_with(grid: &Grid<D>, components: usize) -> Self {
+        let data = vec![T::zero(); components * grid.len()];
+        Self {
+            grid: grid.clone(),
+            components,
+            data,
+            kind: PhantomData,
+        }
+    }
+
     /// A field from its buffer: component-major, C order within a component.
     ///
     /// # Errors

@@ -1,13 +1,19 @@
 //! Diffeomorphic image registration with region-specific metrics.
+pub mod adjoint;
+pub mod dynamics;
 pub mod error;
 pub mod field;
 pub mod grid;
 pub mod kernel;
 pub mod labels;
+pub mod metric;
+pub mod model;
 pub mod ops;
 mod par;
+pub mod registration;
 pub mod scalar;
 pub mod space;
+pub mod step;
 pub mod testing;
 
 pub use error::{Error, Result};

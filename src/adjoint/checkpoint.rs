@@ -1,0 +1,120 @@
+//! Which states a backward sweep keeps.
+
+use crate::error::{Error, Result};
+
+/// Which states are stored on the way forward; the others are computed again on the way back.
+///
+/// All policies give the same gradient, bit for bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Checkpoints {
+    /// Every state: n states for n steps, no step twice.
+    #[default]
+    All,
+    /// Every k-th state and the k states of the segment in hand: n/k + k states, each step at most twice.
+    Every(usize),
+    /// At most this many states at once, placed by the binomial schedule: the fewest repeated steps for
+    /// that memory.
+    ///
+    /// # References
+    /// Griewank, Walther, *Algorithm 799: revolve*, ACM TOMS 26 (2000), doi:10.1145/347837.347846.
+    Binomial(usize),
+}
+
+impl Checkpoints {
+    /// `Ok` if the policy stores something.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for zero.
+    pub fn validate(self) -> Result<Self> {
+        match self {
+            Self::Every(0) | Self::Binomial(0) => {
+                Err(Error::setting("checkpoints", "at least one state", 0))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The next state to store after the one at step `from`, when steps `from..end` are still to be
+    /// reversed and `free` places are left; `None` to store none.
+    pub(crate) fn next(self, from: usize, end: usize, free: usize) -> Option<usize> {
+        let left = end - from;
+        let next = match self {
+            Self::All => from + 1,
+            Self::Every(k) if left > k => from + k,
+            Self::Every(_) => from + 1,
+            Self::Binomial(_) if free == 0 => return None,
+            Self::Binomial(_) => from + binomial_split(left, free),
+        };
+        (next < end).then_some(next)
+    }
+
+    /// Most states held at once.
+    pub(crate) fn places(self) -> usize {
+        match self {
+            Self::All | Self::Every(_) => usize::MAX,
+            Self::Binomial(places) => places,
+        }
+    }
+}
+
+/// Largest number of steps that `places` checkpoints reverse with at most `repeats` passes:
+/// (places + repeats)! / (places! repeats!).
+fn reach(places: usize, repeats: usize) -> usize {
+    (1..=places).fold(1usize, |r, i| r.saturating_mul(repeats + i) / i)
+}
+
+/// How far to advance before the next checkpoint: to leave behind at most what the same number of
+/// passes can reverse with all places, and ahead at most what it can with one place fewer.
+fn binomial_split(left: usize, free: usize) -> usize {
+    let repeats = (1..).find(|&r| reach(free + 1, r) >= left).unwrap_or(left);
+    let ahead = reach(free, repeats);
+    left.saturating_sub(ahead)
+        .clamp(1, left.saturating_sub(1).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the schedule and counts forward steps and stored states.
+    fn cost(policy: Checkpoints, n: usize) -> (usize, usize) {
+        let (mut stack, mut steps, mut most) = (vec![0], 0, 1);
+        let mut end = n;
+        while end > 0 {
+            let mut at = stack.pop().unwrap();
+            stack.push(at);
+            while at < end - 1 {
+                let free = policy.places().saturating_sub(stack.len());
+                let next = policy.next(at, end, free).unwrap_or(end - 1);
+                steps += next - at;
+                at = next;
+                if free > 0 {
+                    stack.push(at);
+                }
+            }
+            most = most.max(stack.len());
+            if stack.last() == Some(&(end - 1)) && end > 1 {
+                stack.pop();
+            }
+            end -= 1;
+        }
+        (steps, most)
+    }
+
+    #[test]
+    fn policies_keep_to_their_memory_and_work() {
+        assert_eq!(cost(Checkpoints::All, 10), (9, 10));
+        let (steps, states) = cost(Checkpoints::Every(4), 16);
+        assert!(steps <= 2 * 16 && states <= 16 / 4 + 4, "{steps} {states}");
+        for (n, places) in [(10, 3), (30, 4), (100, 5), (7, 1)] {
+            let (steps, states) = cost(Checkpoints::Binomial(places), n);
+            assert!(states <= places, "{n} steps: {states} of {places}");
+            // With s places and t passes binomial(s + t, s) steps are reversed, so n steps need at most
+            // t·n forward steps for the smallest such t.
+            let passes = (1..).find(|&t| reach(places, t) >= n).unwrap();
+            assert!(steps <= passes * n, "{n} steps, {places} places: {steps}");
+        }
+    }
+}

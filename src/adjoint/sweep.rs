@@ -1,0 +1,370 @@
+//! A trajectory from its start to its end, and the gradient back.
+
+use super::checkpoint::Checkpoints;
+use super::continuous;
+use crate::dynamics::EvolutionVjp;
+use crate::error::{Error, Result};
+use crate::grid::Grid;
+use crate::scalar::Real;
+use crate::space::StateSpace;
+use crate::step::runge_kutta::{MapTransport, Stepper, Workspace};
+use crate::step::{RK4, Steps, Tableau};
+
+/// Which gradient a sweep computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum GradientKind {
+    /// The transpose of the discrete steps: the gradient of what was computed, to rounding.
+    #[default]
+    Discrete,
+    /// The paper's: the adjoint differential equation, integrated backwards with the same tableau and the
+    /// Eulerian map. It differs from the gradient of what was computed by the errors of both
+    /// discretisations, which vanish with the step and the spacing.
+    Continuous,
+}
+
+/// How to integrate: method, step sizes, transport of the map, memory, gradient.
+#[derive(Clone, Debug)]
+pub struct Integration {
+    /// The Runge–Kutta method.
+    pub tableau: Tableau,
+    /// Step sizes.
+    pub steps: Steps,
+    /// Transport of the inverse map.
+    pub transport: MapTransport,
+    /// States kept for the backward sweep.
+    pub checkpoints: Checkpoints,
+    /// Which gradient.
+    pub gradient: GradientKind,
+}
+
+impl Default for Integration {
+    fn default() -> Self {
+        Self {
+            tableau: RK4,
+            steps: Steps::default(),
+            transport: MapTransport::default(),
+            checkpoints: Checkpoints::default(),
+            gradient: GradientKind::default(),
+        }
+    }
+}
+
+impl Integration {
+    /// `Ok` if the settings fit one another.
+    ///
+    /// # Errors
+    /// [`Error::Setting`]; adaptive steps need a tableau with an error estimate.
+    pub fn validate(&self) -> Result<()> {
+        self.steps.validate()?;
+        self.checkpoints.validate()?;
+        if matches!(self.steps, Steps::Tolerance { .. }) && self.tableau.error().is_none() {
+            let expected = "a tableau with an error estimate for adaptive steps, such as DOPRI5";
+            return Err(Error::setting("tableau", expected, self.tableau.name()));
+        }
+        Ok(())
+    }
+}
+
+/// Integrates a flow over t ∈ \[0, 1\] and pulls gradients back. Owns every buffer.
+///
+/// Memory: the stored states plus two states a stage. Time: a backward sweep repeats each step once and
+/// transposes it, about three forward sweeps.
+pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
+    stepper: Stepper<E, T, D>,
+    settings: Integration,
+    spacing: [f64; D],
+    ws: Workspace<T, D, E>,
+    /// Step sizes of the last forward sweep.
+    taus: Vec<f64>,
+    stored: Vec<(usize, E::State)>,
+    pool: Vec<E::State>,
+    current: E::State,
+    next: E::State,
+    /// Steps never get fewer, so that a line search compares like with like.
+    steps: usize,
+}
+
+impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
+    /// Sweeps of `evolution` on `grid` for states like `state`.
+    ///
+    /// # Errors
+    /// Those of [`Integration::validate`].
+    pub fn new(
+        grid: &Grid<D>,
+        evolution: E,
+        state: &E::State,
+        settings: Integration,
+    ) -> Result<Self> {
+        settings.validate()?;
+        let transport = settings.transport.clone();
+        let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
+        let ws = stepper.workspace(state);
+        Ok(Self {
+            stepper,
+            settings,
+            spacing: grid.spacing(),
+            ws,
+            taus: Vec::new(),
+            stored: Vec::new(),
+            pool: Vec::new(),
+            current: state.zeros_like(),
+            next: state.zeros_like(),
+            steps: 0,
+        })
+    }
+
+    /// What is integrated.
+    #[must_use]
+    pub fn evolution(&self) -> &E {
+        self.stepper.evolution()
+    }
+
+    /// Step sizes of the last forward sweep; they sum to one.
+    #[must_use]
+    pub fn step_sizes(&self) -> &[f64] {
+        &self.taus
+    }
+
+    /// States held for the backward sweep at present.
+    #[must_use]
+    pub fn states_held(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Integrates from `start` to t = 1 and gives the end.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where the state leaves the finite numbers, [`Error::StepLimit`] where adaptive
+    /// steps run out. Both are recoverable: a smaller momentum may succeed.
+    pub fn forward(&mut self, start: &E::State) -> Result<&E::State> {
+        self.forward_with(start, |_, _| {})
+    }
+
+    /// Like [`Sweep::forward`], with a look at every state: `watch(time, state)`, t = 0 and t = 1
+    /// included.
+    ///
+    /// # Errors
+    /// Those of [`Sweep::forward`].
+    pub fn forward_with(
+        &mut self,
+        start: &E::State,
+        mut watch: impl FnMut(f64, &E::State),
+    ) -> Result<&E::State> {
+        self.pool
+            .extend(self.stored.drain(..).map(|(_, state)| state));
+        self.taus.clear();
+        self.current.copy_from(start);
+        watch(0.0, start);
+        self.plan(start)?;
+        self.store(0);
+        let n = self.taus.len();
+        if n == 0 {
+            return self.forward_adaptive(watch);
+        }
+        let mut time = 0.0;
+        let mut target = self.checkpoint_after(0, n);
+        for i in 0..n {
+            self.advance(i)?;
+            time += self.taus[i];
+            if Some(i + 1) == target {
+                self.store(i + 1);
+                target = self.checkpoint_after(i + 1, n);
+            }
+            watch(time.min(1.0), &self.current);
+        }
+        Ok(&self.current)
+    }
+
+    /// Chooses equal steps; leaves the list empty for adaptive ones.
+    fn plan(&mut self, start: &E::State) -> Result<()> {
+        let mut speed = 0.0;
+        if matches!(self.settings.steps, Steps::Courant { .. }) {
+            speed = self.stepper.speed(start, self.spacing, &mut self.ws);
+        }
+        if let Some(count) = self.settings.steps.count(speed)? {
+            self.steps = self.steps.max(count);
+            self.taus.resize(self.steps, 1.0 / self.steps as f64);
+        }
+        Ok(())
+    }
+
+    /// One step of the forward sweep.
+    fn advance(&mut self, i: usize) -> Result<()> {
+        self.stepper
+            .step(&self.current, self.taus[i], &mut self.next, &mut self.ws);
+        std::mem::swap(&mut self.current, &mut self.next);
+        if self.current.is_finite() {
+            Ok(())
+        } else {
+            Err(Error::Diverged {
+                step: i + 1,
+                steps: self.taus.len(),
+            })
+        }
+    }
+
+    /// Adaptive steps. Every accepted state is a candidate for storing; which are kept follows from the
+    /// policy once the number of steps is known, so all are stored and surplus ones released.
+    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<&E::State> {
+        let Steps::Tolerance { relative, at_most } = self.settings.steps else {
+            return Ok(&self.current);
+        };
+        // The estimate belongs to the lower order of the pair.
+        let exponent = 1.0 / f64::from(self.settings.tableau.order());
+        let (mut time, mut tau, mut tried) = (0.0, 0.1, 0);
+        while time < 1.0 {
+            // A last step that ends at one exactly, and no sliver after it.
+            tau = if time + 1.01 * tau >= 1.0 {
+                1.0 - time
+            } else {
+                tau
+            };
+            if tried == at_most {
+                return Err(Error::StepLimit {
+                    tolerance: relative,
+                    steps: tried,
+                    time,
+                });
+            }
+            tried += 1;
+            self.stepper
+                .step(&self.current, tau, &mut self.next, &mut self.ws);
+            let error = self.stepper.error(tau, &mut self.ws).unwrap_or(0.0) / relative;
+            let finite = error.is_finite() && self.next.is_finite();
+            // Hairer, Nørsett, Wanner, II.4: safety factor and bounds of a change.
+            let factor = if finite {
+                (0.9 * error.max(1e-10).powf(-exponent)).clamp(0.2, 5.0)
+            } else {
+                0.2
+            };
+            if finite && error <= 1.0 {
+                std::mem::swap(&mut self.current, &mut self.next);
+                self.taus.push(tau);
+                time = if tau >= 1.0 - time { 1.0 } else { time + tau };
+                self.store(self.taus.len());
+                watch(time, &self.current);
+            }
+            tau *= factor;
+        }
+        self.thin();
+        Ok(&self.current)
+    }
+
+    /// Releases what the policy would not have stored.
+    fn thin(&mut self) {
+        let n = self.taus.len();
+        let (mut keep, mut at) = (vec![0], 0);
+        while let Some(next) = self.next_checkpoint(at, n, keep.len()) {
+            keep.push(next);
+            at = next;
+        }
+        for (i, state) in std::mem::take(&mut self.stored) {
+            if keep.contains(&i) {
+                self.stored.push((i, state));
+            } else {
+                self.pool.push(state);
+            }
+        }
+    }
+
+    fn next_checkpoint(&self, from: usize, end: usize, held: usize) -> Option<usize> {
+        let policy = self.settings.checkpoints;
+        let free = policy.places().saturating_sub(held);
+        if free == 0 {
+            None
+        } else {
+            policy.next(from, end, free)
+        }
+    }
+
+    fn checkpoint_after(&self, from: usize, end: usize) -> Option<usize> {
+        self.next_checkpoint(from, end, self.stored.len())
+    }
+
+    fn store(&mut self, i: usize) {
+        let mut state = self.pool.pop().unwrap_or_else(|| self.current.clone());
+        state.copy_from(&self.current);
+        self.stored.push((i, state));
+    }
+
+    /// Brings `current` to the start of step `i` and keeps what the policy says on the way.
+    fn recall(&mut self, i: usize) {
+        let mut at = match self.stored.last() {
+            Some((at, state)) => {
+                self.current.copy_from(state);
+                *at
+            }
+            None => return,
+        };
+        while at < i {
+            let target = self.checkpoint_after(at, i + 1);
+            for k in at..target.unwrap_or(i) {
+                self.stepper
+                    .step(&self.current, self.taus[k], &mut self.next, &mut self.ws);
+                std::mem::swap(&mut self.current, &mut self.next);
+            }
+            at = target.unwrap_or(i);
+            if target.is_some() {
+                self.store(at);
+            }
+        }
+    }
+
+    /// Pulls `bar`, the cotangent of the end of the last forward sweep, back to its start.
+    ///
+    /// The stored states are used up: a second call needs another [`Sweep::forward`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without a forward sweep; [`Error::Diverged`] where the gradient leaves the
+    /// finite numbers.
+    pub fn backward(&mut self, bar: &mut E::State) -> Result<()> {
+        let n = self.taus.len();
+        if self.stored.first().is_none_or(|(at, _)| *at != 0) || n == 0 {
+            return Err(Error::setting(
+                "backward sweep",
+                "a forward sweep before it",
+                "none",
+            ));
+        }
+        let mut later = match self.settings.gradient {
+            GradientKind::Discrete => None,
+            GradientKind::Continuous => Some(self.current.clone()),
+        };
+        for i in (0..n).rev() {
+            self.recall(i);
+            let tau = self.taus[i];
+            match &mut later {
+                None => self.stepper.step_vjp(&self.current, tau, bar, &mut self.ws),
+                Some(later) => {
+                    let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());
+                    continuous::step_back(evolution, tableau, later, bar, tau);
+                    later.copy_from(&self.current);
+                }
+            }
+            // The state at the start of step i is no longer needed, but the first one stays.
+            if self.stored.last().is_some_and(|(at, _)| *at == i)
+                && let Some((_, state)) = self.stored.pop()
+            {
+                self.pool.push(state);
+            }
+        }
+        if bar.is_finite() {
+            Ok(())
+        } else {
+            Err(Error::Diverged { step: 0, steps: n })
+        }
+    }
+}
+
+impl<E: crate::dynamics::Evolution<T, D>, T: Real, const D: usize> Stepper<E, T, D> {
+    /// Fastest voxel of `state`, in voxels per unit of time.
+    pub fn speed(&self, state: &E::State, spacing: [f64; D], ws: &mut Workspace<T, D, E>) -> f64 {
+        let (evolution, rates) = ws.parts();
+        self.evolution().rate(state, rates, evolution);
+        self.evolution()
+            .velocity(state, evolution)
+            .max_length(spacing)
+    }
+}

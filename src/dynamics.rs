@@ -1,0 +1,110 @@
+//! Evolution operators: what moves, how fast, and the transpose of that.
+
+pub mod epdiff;
+pub mod stationary;
+pub mod tracked;
+mod transport;
+
+pub use epdiff::{Epdiff, Geodesic};
+pub use stationary::Stationary;
+pub use tracked::{Tracked, TrackedState};
+
+use std::sync::Arc;
+
+use crate::field::{Displacement, Velocity};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// A body (momentum and weights, or a velocity) and the inverse map Φ⁻¹ = id + `map` of its flow.
+#[derive(Clone, Debug)]
+pub struct Flow<T, const D: usize, B> {
+    /// What the map is computed from.
+    pub body: B,
+    /// u of Φ⁻¹ = id + u, in physical units.
+    pub map: Displacement<T, D>,
+}
+
+crate::product_space!(@impl [T: Real, const D: usize, B: StateSpace<T>] Flow<T, D, B> { body, map } T);
+
+/// A state that holds an inverse map, which a step may transport by its own rule.
+pub trait MapState<T: Real, const D: usize>: StateSpace<T> {
+    /// u of Φ⁻¹ = id + u.
+    fn map(&self) -> &Displacement<T, D>;
+    /// u of Φ⁻¹ = id + u, to change.
+    fn map_mut(&mut self) -> &mut Displacement<T, D>;
+}
+
+impl<T: Real, const D: usize, B: StateSpace<T>> MapState<T, D> for Flow<T, D, B> {
+    fn map(&self) -> &Displacement<T, D> {
+        &self.map
+    }
+    fn map_mut(&mut self) -> &mut Displacement<T, D> {
+        &mut self.map
+    }
+}
+
+/// An autonomous evolution ∂t y = f(y) of a state with a map.
+pub trait Evolution<T: Real, const D: usize>: Send + Sync {
+    /// The state y.
+    type State: MapState<T, D>;
+    /// Buffers, owned by the caller. Results do not depend on what they held before.
+    type Workspace: Send;
+
+    /// Buffers for this evolution.
+    fn workspace(&self) -> Self::Workspace;
+
+    /// `rate` ← f(y).
+    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace);
+
+    /// The velocity field of the last [`Evolution::rate`] of `state`.
+    fn velocity<'a>(
+        &'a self,
+        state: &'a Self::State,
+        ws: &'a Self::Workspace,
+    ) -> &'a Velocity<T, D>;
+}
+
+/// An evolution with the transpose of its derivative.
+pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
+    /// `state_bar += (∂f/∂y)ᵀ rate_bar` at `state`.
+    fn rate_vjp(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    );
+}
+
+impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Arc<E> {
+    type State = E::State;
+    type Workspace = E::Workspace;
+
+    fn workspace(&self) -> Self::Workspace {
+        (**self).workspace()
+    }
+
+    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
+        (**self).rate(state, rate, ws);
+    }
+
+    fn velocity<'a>(
+        &'a self,
+        state: &'a Self::State,
+        ws: &'a Self::Workspace,
+    ) -> &'a Velocity<T, D> {
+        (**self).velocity(state, ws)
+    }
+}
+
+impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Arc<E> {
+    fn rate_vjp(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        (**self).rate_vjp(state, rate_bar, state_bar, ws);
+    }
+}

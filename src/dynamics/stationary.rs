@@ -1,0 +1,63 @@
+//! Transport by a velocity that is constant in time: vSVF.
+
+use super::{Evolution, EvolutionVjp, Flow, transport};
+use crate::field::Velocity;
+use crate::grid::Grid;
+use crate::ops::difference::{Difference, Order};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// ∂t v = 0; ∂tΦ⁻¹ + DΦ⁻¹ v = 0. The velocity is the body of the state.
+///
+/// # References
+/// Arsigny et al., *A log-Euclidean framework for statistics on diffeomorphisms*, MICCAI 2006,
+/// doi:10.1007/11866565_113.
+#[derive(Clone, Debug)]
+pub struct Stationary<T, const D: usize> {
+    difference: Difference<T, D>,
+}
+
+impl<T: Real, const D: usize> Stationary<T, D> {
+    /// Transport on `grid` with differences of the given order.
+    #[must_use]
+    pub fn new(grid: &Grid<D>, order: Order) -> Self {
+        Self {
+            difference: Difference::new(grid, order),
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Evolution<T, D> for Stationary<T, D> {
+    type State = Flow<T, D, Velocity<T, D>>;
+    type Workspace = ();
+
+    fn workspace(&self) {}
+
+    fn rate(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
+        rate.body.set_zero();
+        transport::rate(&self.difference, &state.body, &state.map, &mut rate.map);
+    }
+
+    fn velocity<'a>(&'a self, state: &'a Self::State, _ws: &'a ()) -> &'a Velocity<T, D> {
+        &state.body
+    }
+}
+
+impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
+    fn rate_vjp(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        _ws: &mut (),
+    ) {
+        transport::rate_vjp(
+            &self.difference,
+            &state.body,
+            &state.map,
+            &rate_bar.map,
+            &mut state_bar.body,
+            &mut state_bar.map,
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! The forward map beside the inverse one: particles that the flow carries.
+
+use super::{Evolution, MapState};
+use crate::field::{Displacement, Velocity};
+use crate::grid::Grid;
+use crate::ops::warp::Composition;
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// A state with the forward map Φ = id + `forward` of its flow.
+#[derive(Clone, Debug)]
+pub struct TrackedState<T, const D: usize, S> {
+    /// The state itself.
+    pub flow: S,
+    /// U of Φ = id + U, in physical units.
+    pub forward: Displacement<T, D>,
+}
+
+crate::product_space!(
+    @impl [T: Real, const D: usize, S: StateSpace<T>] TrackedState<T, D, S> { flow, forward } T
+);
+
+impl<T: Real, const D: usize, S: MapState<T, D>> MapState<T, D> for TrackedState<T, D, S> {
+    fn map(&self) -> &Displacement<T, D> {
+        self.flow.map()
+    }
+    fn map_mut(&mut self) -> &mut Displacement<T, D> {
+        self.flow.map_mut()
+    }
+}
+
+/// Any evolution, with ∂tΦ = v∘Φ beside it: one interpolation of the velocity (cubic) a stage.
+#[derive(Clone, Debug)]
+pub struct Tracked<E, T, const D: usize> {
+    evolution: E,
+    composition: Composition<T, D>,
+    grid: Grid<D>,
+}
+
+impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
+    /// `evolution` on `grid` with its forward map.
+    #[must_use]
+    pub fn new(grid: &Grid<D>, evolution: E) -> Self {
+        Self {
+            evolution,
+            composition: Composition::new(grid),
+            grid: grid.clone(),
+        }
+    }
+
+    /// The start: the identity.
+    #[must_use]
+    pub fn start(&self, flow: E::State) -> TrackedState<T, D, E::State> {
+        TrackedState {
+            flow,
+            forward: Displacement::blank(&self.grid),
+        }
+    }
+}
+
+/// Buffers of [`Tracked`].
+#[derive(Clone, Debug)]
+pub struct Workspace<T, W> {
+    evolution: W,
+    coefficients: Vec<T>,
+}
+
+impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E, T, D> {
+    type State = TrackedState<T, D, E::State>;
+    type Workspace = Workspace<T, E::Workspace>;
+
+    fn workspace(&self) -> Self::Workspace {
+        let coefficients = vec![T::zero(); D * self.grid.len()];
+        Workspace {
+            evolution: self.evolution.workspace(),
+            coefficients,
+        }
+    }
+
+    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
+        self.evolution
+            .rate(&state.flow, &mut rate.flow, &mut ws.evolution);
+        let v = self.evolution.velocity(&state.flow, &ws.evolution);
+        self.composition
+            .coefficients(v.data(), &mut ws.coefficients);
+        let (at, out) = (state.forward.data(), rate.forward.data_mut());
+        self.composition.sample(&ws.coefficients, at, out);
+    }
+
+    fn velocity<'a>(
+        &'a self,
+        state: &'a Self::State,
+        ws: &'a Self::Workspace,
+    ) -> &'a Velocity<T, D> {
+        self.evolution.velocity(&state.flow, &ws.evolution)
+    }
+}

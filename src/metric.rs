@@ -1,0 +1,72 @@
+//! Metrics: how momentum becomes velocity, and how the weights of a metric are carried along.
+
+pub mod fixed;
+pub mod mixture;
+
+pub use fixed::Fixed;
+pub use mixture::Mixture;
+
+use crate::field::{Momentum, Velocity};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// A right-invariant metric v = K(w) m whose parameters w may be carried by the flow.
+///
+/// `Weights` is `()` for a metric that is the same everywhere. The operators come in three parts, so
+/// that the discrete Hamiltonian ½⟨m, K(w) m⟩ is conserved exactly in space: the velocity, the rates
+/// that carrying the weights causes, and the transpose of both together.
+///
+/// A call of [`Metric::carry`] or [`Metric::pull_back`] follows a call of [`Metric::velocity`] with the
+/// same momentum, weights and workspace.
+pub trait Metric<T: Real, const D: usize>: Send + Sync {
+    /// What of the metric moves: nothing, or weights.
+    type Weights: StateSpace<T>;
+
+    /// Buffers, owned by the caller.
+    type Workspace: Send;
+
+    /// Buffers for this metric.
+    fn workspace(&self) -> Self::Workspace;
+
+    /// v ← K(w) m.
+    fn velocity(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Self::Weights,
+        velocity: &mut Velocity<T, D>,
+        ws: &mut Self::Workspace,
+    );
+
+    /// ∂t m += the force of the moving metric, ∂t w ← transport of w by v.
+    fn carry(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Self::Weights,
+        velocity: &Velocity<T, D>,
+        rates: (&mut Momentum<T, D>, &mut Self::Weights),
+        ws: &mut Self::Workspace,
+    );
+
+    /// Transpose of [`Metric::carry`] and [`Metric::velocity`]: adds to `bars`, the cotangents of
+    /// momentum and weights, from the cotangents of the rates and of v. `velocity_bar` enters with what
+    /// the rest of the dynamics put there and leaves changed.
+    fn pull_back(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Self::Weights,
+        velocity: &Velocity<T, D>,
+        rate_bars: (&Momentum<T, D>, &Self::Weights),
+        velocity_bar: &mut Velocity<T, D>,
+        bars: (&mut Momentum<T, D>, &mut Self::Weights),
+        ws: &mut Self::Workspace,
+    );
+
+    /// Adds `scale` · ∂/∂w ½⟨m, K(w) m⟩ (plain sums) to `bar`, after [`Metric::velocity`].
+    fn add_energy_slope(
+        &self,
+        momentum: &Momentum<T, D>,
+        scale: T,
+        bar: &mut Self::Weights,
+        ws: &mut Self::Workspace,
+    );
+}

@@ -1,0 +1,105 @@
+//! One metric everywhere: LDDMM.
+
+use super::Metric;
+use crate::field::{Momentum, Velocity};
+use crate::kernel::{self, Kernel};
+use crate::scalar::Real;
+
+/// v = K m with one kernel. For the multi-Gaussian metric of LDDMM the kernel is
+/// [`GaussianBank::combined`](crate::kernel::GaussianBank::combined): one transform pair a component.
+#[derive(Clone, Debug)]
+pub struct Fixed<K> {
+    kernel: K,
+}
+
+impl<K> Fixed<K> {
+    /// The metric of a kernel.
+    #[must_use]
+    pub fn new(kernel: K) -> Self {
+        Self { kernel }
+    }
+}
+
+/// Buffers of [`Fixed`].
+#[derive(Clone, Debug, Default)]
+pub struct Workspace<T> {
+    kernel: kernel::Workspace<T>,
+    smooth: Vec<T>,
+}
+
+impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
+    type Weights = ();
+    type Workspace = Workspace<T>;
+
+    fn workspace(&self) -> Workspace<T> {
+        Workspace {
+            kernel: kernel::Workspace::new(),
+            smooth: Vec::new(),
+        }
+    }
+
+    fn velocity(
+        &self,
+        momentum: &Momentum<T, D>,
+        _weights: &(),
+        velocity: &mut Velocity<T, D>,
+        ws: &mut Workspace<T>,
+    ) {
+        self.kernel
+            .apply(momentum.data(), velocity.data_mut(), &mut ws.kernel);
+    }
+
+    fn carry(
+        &self,
+        _momentum: &Momentum<T, D>,
+        _weights: &(),
+        _velocity: &Velocity<T, D>,
+        _rates: (&mut Momentum<T, D>, &mut ()),
+        _ws: &mut Workspace<T>,
+    ) {
+    }
+
+    fn pull_back(
+        &self,
+        _momentum: &Momentum<T, D>,
+        _weights: &(),
+        _velocity: &Velocity<T, D>,
+        _rate_bars: (&Momentum<T, D>, &()),
+        velocity_bar: &mut Velocity<T, D>,
+        (momentum_bar, ()): (&mut Momentum<T, D>, &mut ()),
+        ws: &mut Workspace<T>,
+    ) {
+        ws.smooth.resize(velocity_bar.data().len(), T::zero());
+        self.kernel
+            .apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
+        for (m_bar, &s) in momentum_bar.data_mut().iter_mut().zip(&ws.smooth) {
+            *m_bar += s;
+        }
+    }
+
+    fn add_energy_slope(
+        &self,
+        _momentum: &Momentum<T, D>,
+        _scale: T,
+        _bar: &mut (),
+        _ws: &mut Workspace<T>,
+    ) {
+    }
+}
+
+/// The velocity of a fixed metric needs no state: for stationary fields and preconditioners.
+impl<K> Fixed<K> {
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    /// `out ← K input` for any field with the kernel's grid.
+    pub fn smooth<T: Real>(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>)
+    where
+        K: Kernel<T>,
+    {
+        self.kernel.apply(input, out, &mut ws.kernel);
+    }
+}

@@ -1,0 +1,310 @@
+//! A metric that varies in space: RDMM.
+
+use super::Metric;
+use crate::error::{Error, Result};
+use crate::field::{Momentum, Velocity, Weights};
+use crate::grid::Grid;
+use crate::kernel::{self, Kernel};
+use crate::ops::difference::{Difference, Order};
+use crate::par;
+use crate::scalar::Real;
+
+/// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
+///
+/// | `G` | what is carried | source |
+/// | --- | --- | --- |
+/// | [`Gaussian`](crate::kernel::Gaussian) | pre-weights h | Shen et al. 2019, Theorem 2 |
+/// | [`Identity`](crate::kernel::Identity) | the weights themselves | the weight-advected form |
+///
+/// Rates: ∂t m += Σ_i ∇h_i · G ⋆ (m·ν_i) with ν_i = K_i ⋆ (w_i m), and ∂t h_i = −∇h_i·v, both with the
+/// *current* ∇h and the same differences. Cost: N·D scalar smoothings for a velocity, as many again for
+/// its transpose, and N smoothings by G for each of w, force, and their transposes.
+///
+/// # References
+/// Shen, Vialard, Niethammer, *Region-specific diffeomorphic metric mapping*, `NeurIPS` 2019,
+/// arXiv:1906.00139.
+#[derive(Clone, Debug)]
+pub struct Mixture<K, G, T, const D: usize> {
+    kernels: Vec<K>,
+    smoothing: G,
+    difference: Difference<T, D>,
+    n: usize,
+}
+
+impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
+    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] without a kernel.
+    pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
+        if kernels.is_empty() {
+            return Err(Error::Length {
+                what: "kernels of a mixture",
+                expected: 1,
+                found: 0,
+            });
+        }
+        Ok(Self {
+            kernels,
+            smoothing,
+            difference: Difference::new(grid, order),
+            n: grid.len(),
+        })
+    }
+
+    /// Number of kernels N.
+    #[must_use]
+    pub fn scales(&self) -> usize {
+        self.kernels.len()
+    }
+
+    /// w ← G ⋆ h.
+    pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
+        let mut ws = kernel::Workspace::new();
+        self.smoothing
+            .apply(carried.data(), weights.data_mut(), &mut ws);
+    }
+
+    /// ν_i of the last velocity.
+    fn smoothed<'a>(&self, nu: &'a [T], i: usize) -> &'a [T] {
+        &nu[i * D * self.n..(i + 1) * D * self.n]
+    }
+
+    /// s_i ← m·ν_i for every i.
+    fn densities(&self, momentum: &[T], nu: &[T], out: &mut [T]) {
+        let n = self.n;
+        par::components(out, n, |i, lo, chunk| {
+            chunk.fill(T::zero());
+            let nu = self.smoothed(nu, i);
+            for a in 0..D {
+                let (m, nu) = (&momentum[a * n + lo..], &nu[a * n + lo..]);
+                for ((s, &m), &nu) in chunk.iter_mut().zip(m).zip(nu) {
+                    *s += m * nu;
+                }
+            }
+        });
+    }
+}
+
+/// Buffers of [`Mixture`].
+#[derive(Clone, Debug)]
+pub struct Workspace<T> {
+    kernel: kernel::Workspace<T>,
+    /// w = G ⋆ h of the last velocity.
+    weights: Vec<T>,
+    /// ν_i of the last velocity, scale by scale.
+    nu: Vec<T>,
+    /// One vector field, and two scalar fields a scale.
+    vector: Vec<T>,
+    smooth: Vec<T>,
+    scalars: [Vec<T>; 2],
+}
+
+impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
+    type Weights = Weights<T, D>;
+    type Workspace = Workspace<T>;
+
+    fn workspace(&self) -> Workspace<T> {
+        let zeros = |components: usize| vec![T::zero(); components * self.n];
+        let scales = self.kernels.len();
+        Workspace {
+            kernel: kernel::Workspace::new(),
+            weights: zeros(scales),
+            nu: zeros(scales * D),
+            vector: zeros(D),
+            smooth: zeros(D),
+            scalars: [zeros(scales), zeros(scales)],
+        }
+    }
+
+    fn velocity(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Weights<T, D>,
+        velocity: &mut Velocity<T, D>,
+        ws: &mut Workspace<T>,
+    ) {
+        let n = self.n;
+        let Workspace {
+            kernel,
+            weights: w,
+            nu,
+            vector,
+            ..
+        } = ws;
+        self.smoothing.apply(weights.data(), w, kernel);
+        for (i, k) in self.kernels.iter().enumerate() {
+            let w = &w[i * n..(i + 1) * n];
+            product(momentum.data(), w, vector);
+            k.apply(vector, &mut nu[i * D * n..(i + 1) * D * n], kernel);
+        }
+        let (w, nu) = (&*w, &*nu);
+        par::components(velocity.data_mut(), n, |a, lo, chunk| {
+            chunk.fill(T::zero());
+            for i in 0..self.kernels.len() {
+                let (w, nu) = (&w[i * n + lo..], &self.smoothed(nu, i)[a * n + lo..]);
+                for ((v, &w), &nu) in chunk.iter_mut().zip(w).zip(nu) {
+                    *v += w * nu;
+                }
+            }
+        });
+    }
+
+    fn carry(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Weights<T, D>,
+        velocity: &Velocity<T, D>,
+        (momentum_rate, weights_rate): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        ws: &mut Workspace<T>,
+    ) {
+        let (n, d) = (self.n, &self.difference);
+        let [s, q] = &mut ws.scalars;
+        self.densities(momentum.data(), &ws.nu, s);
+        self.smoothing.apply(s, q, &mut ws.kernel);
+        // ∂t m_a += Σ_i q_i ∂_a h_i
+        par::components(momentum_rate.data_mut(), n, |a, lo, chunk| {
+            for i in 0..self.kernels.len() {
+                d.add_scaled(
+                    a,
+                    T::one(),
+                    &q[i * n..(i + 1) * n],
+                    weights.component(i),
+                    lo,
+                    chunk,
+                );
+            }
+        });
+        // ∂t h_i = −Σ_j v_j ∂_j h_i
+        par::components(weights_rate.data_mut(), n, |i, lo, chunk| {
+            chunk.fill(T::zero());
+            for j in 0..D {
+                let (v, h) = (velocity.component(j), weights.component(i));
+                d.add_scaled(j, -T::one(), v, h, lo, chunk);
+            }
+        });
+    }
+
+    fn pull_back(
+        &self,
+        momentum: &Momentum<T, D>,
+        weights: &Weights<T, D>,
+        velocity: &Velocity<T, D>,
+        (momentum_rate_bar, weights_rate_bar): (&Momentum<T, D>, &Weights<T, D>),
+        velocity_bar: &mut Velocity<T, D>,
+        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        ws: &mut Workspace<T>,
+    ) {
+        let (n, d, one) = (self.n, &self.difference, T::one());
+        let Workspace {
+            kernel,
+            weights: w,
+            nu,
+            vector,
+            smooth,
+            scalars: [s, q],
+        } = ws;
+        let (w, nu) = (&*w, &*nu);
+        let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
+
+        // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i.
+        self.densities(m, nu, s);
+        self.smoothing.apply(s, q, kernel);
+        par::components(weights_bar.data_mut(), n, |i, lo, chunk| {
+            let (q, h_rate_bar) = (&q[i * n..(i + 1) * n], weights_rate_bar.component(i));
+            for a in 0..D {
+                d.add_transposed(a, one, q, m_rate_bar.component(a), lo, chunk);
+                d.add_transposed(a, -one, h_rate_bar, velocity.component(a), lo, chunk);
+            }
+        });
+        // The force, in q_i: q̄_i = Σ_a m̄rate_a ∂_a h_i, then s̄ = G ⋆ q̄.
+        par::components(q, n, |i, lo, chunk| {
+            chunk.fill(T::zero());
+            for a in 0..D {
+                d.add_scaled(
+                    a,
+                    one,
+                    m_rate_bar.component(a),
+                    weights.component(i),
+                    lo,
+                    chunk,
+                );
+            }
+        });
+        self.smoothing.apply(q, s, kernel);
+        // The transport, in v: v̄_a −= Σ_i h̄rate_i ∂_a h_i.
+        par::components(velocity_bar.data_mut(), n, |a, lo, chunk| {
+            for i in 0..self.kernels.len() {
+                let (bar, h) = (weights_rate_bar.component(i), weights.component(i));
+                d.add_scaled(a, -one, bar, h, lo, chunk);
+            }
+        });
+        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
+        let v_bar = velocity_bar.data();
+        let w_bar = q;
+        for (i, k) in self.kernels.iter().enumerate() {
+            let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
+            let nu = self.smoothed(nu, i);
+            par::components(vector, n, |a, lo, chunk| {
+                for (k, nu_bar) in chunk.iter_mut().enumerate() {
+                    let at = lo + k;
+                    *nu_bar = w[at] * v_bar[a * n + at] + s_bar[at] * m[a * n + at];
+                }
+            });
+            k.apply(vector, smooth, kernel);
+            let p_bar = &*smooth;
+            par::chunks(&mut w_bar[i * n..(i + 1) * n], |lo, chunk| {
+                chunk.fill(T::zero());
+                for a in 0..D {
+                    for (k, w_bar) in chunk.iter_mut().enumerate() {
+                        let at = a * n + lo + k;
+                        *w_bar += v_bar[at] * nu[at] + p_bar[at] * m[at];
+                    }
+                }
+            });
+            par::components(momentum_bar.data_mut(), n, |a, lo, chunk| {
+                for (k, m_bar) in chunk.iter_mut().enumerate() {
+                    let at = lo + k;
+                    *m_bar += s_bar[at] * nu[a * n + at] + w[at] * p_bar[a * n + at];
+                }
+            });
+        }
+        // w = G ⋆ h
+        self.smoothing.apply(w_bar, s, kernel);
+        add(s, weights_bar.data_mut());
+    }
+
+    fn add_energy_slope(
+        &self,
+        momentum: &Momentum<T, D>,
+        scale: T,
+        bar: &mut Weights<T, D>,
+        ws: &mut Workspace<T>,
+    ) {
+        // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
+        let [s, q] = &mut ws.scalars;
+        self.densities(momentum.data(), &ws.nu, s);
+        s.iter_mut().for_each(|s| *s *= scale);
+        self.smoothing.apply(s, q, &mut ws.kernel);
+        add(q, bar.data_mut());
+    }
+}
+
+/// `out ← w m`, one weight for all components.
+fn product<T: Real>(m: &[T], w: &[T], out: &mut [T]) {
+    par::components(out, w.len(), |a, lo, chunk| {
+        let m = &m[a * w.len() + lo..];
+        for ((p, &m), &w) in chunk.iter_mut().zip(m).zip(&w[lo..]) {
+            *p = w * m;
+        }
+    });
+}
+
+/// `out += x`.
+fn add<T: Real>(x: &[T], out: &mut [T]) {
+    par::chunks(out, |lo, chunk| {
+        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
+            *y += x;
+        }
+    });
+}

@@ -1,0 +1,228 @@
+//! Models: what a user controls, how it starts the evolution, and what it costs.
+//!
+//! A [`Model`] is a recipe in physical units. [`Model::on`] makes it a [`Shooting`] on one grid, so that
+//! one recipe serves every level of a pyramid.
+
+pub mod geodesic;
+pub mod regions;
+pub mod vsvf;
+pub mod weights;
+
+pub use geodesic::{GeodesicShooting, Lddmm, Rdmm, RdmmOptimised};
+pub use regions::{Carried, shares_by_label};
+pub use vsvf::Vsvf;
+pub use weights::{Given, Softmax, Uniform, WeightControl};
+
+use std::sync::Arc;
+
+use crate::dynamics::EvolutionVjp;
+use crate::error::Result;
+use crate::field::{Image, Momentum};
+use crate::grid::Grid;
+use crate::kernel::gaussian::expect_shares;
+use crate::kernel::window::border_window;
+use crate::kernel::{GaussianBank, Kernel, Spectral, Windowed};
+use crate::ops::difference::Order;
+use crate::ops::resample::{Resample, Workspace};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// What an optimiser moves: the initial momentum, and the controls of the weights where there are any.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: Real + serde::Serialize, W: serde::Serialize",
+        deserialize = "T: Real + serde::Deserialize<'de>, W: serde::Deserialize<'de>"
+    ))
+)]
+pub struct Controls<T, const D: usize, W> {
+    /// Initial momentum m₀, a covector density.
+    pub momentum: Momentum<T, D>,
+    /// Controls of the weights; `()` where they are given.
+    pub weights: W,
+}
+
+crate::product_space!(
+    @impl [T: Real, const D: usize, W: StateSpace<T>] Controls<T, D, W> { momentum, weights } T
+);
+
+/// A recipe for a [`Shooting`] on any grid, in physical units.
+pub trait Model<T: Real, const D: usize> {
+    /// The recipe on one grid.
+    type Shooting: Shooting<T, D>;
+
+    /// The name that reports use.
+    fn name(&self) -> &'static str;
+
+    /// The smallest σ: map grids are kept fine enough for it.
+    fn smallest_sigma(&self) -> f64;
+
+    /// The recipe on `grid`.
+    ///
+    /// # Errors
+    /// Where the grid cannot carry it, such as [`Error::Sigma`](crate::Error::Sigma).
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting>;
+}
+
+/// Controls ⇄ initial state, and the energy of the controls, on one grid.
+///
+/// Everything that is not dynamics lives here: softmax, normalisation, smoothing of the initial weights.
+pub trait Shooting<T: Real, const D: usize>: Send {
+    /// Controls of the weights.
+    type Weights: StateSpace<T>;
+    /// What the initial state evolves by.
+    type Evolution: EvolutionVjp<T, D>;
+
+    /// The grid of momentum and map.
+    fn grid(&self) -> &Grid<D>;
+
+    /// The evolution, shared.
+    fn evolution(&self) -> Arc<Self::Evolution>;
+
+    /// The controls of the identity.
+    fn rest(&self) -> Controls<T, D, Self::Weights>;
+
+    /// A state of the right shape, all zero.
+    fn blank_state(&self) -> State<T, D, Self>;
+
+    /// `state` ← what the controls start from, with the identity map.
+    fn start(&mut self, controls: &Controls<T, D, Self::Weights>, state: &mut State<T, D, Self>);
+
+    /// Transpose of [`Shooting::start`]: adds to `controls_bar`.
+    fn start_vjp(
+        &mut self,
+        controls: &Controls<T, D, Self::Weights>,
+        state_bar: &State<T, D, Self>,
+        controls_bar: &mut Controls<T, D, Self::Weights>,
+    );
+
+    /// `scale` · ½ ∫ m₀·K(w₀) m₀, and its gradient added to `gradient`.
+    fn add_energy(
+        &mut self,
+        controls: &Controls<T, D, Self::Weights>,
+        scale: f64,
+        gradient: &mut Controls<T, D, Self::Weights>,
+    ) -> f64;
+
+    /// The Hamiltonian ½ ∫ m·v of a state.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64>;
+
+    /// Controls of a coarser or finer grid over the same box, carried to this one.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn prolong(
+        &self,
+        controls: &Controls<T, D, Self::Weights>,
+    ) -> Result<Controls<T, D, Self::Weights>>;
+
+    /// (K̄ + ε)⁻¹ with the kernel K̄ of the mean weights.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) unless ε is positive.
+    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>>;
+
+    /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>>;
+}
+
+/// The state of a [`Shooting`]'s evolution.
+pub type State<T, const D: usize, S> =
+    <<S as Shooting<T, D>>::Evolution as crate::dynamics::Evolution<T, D>>::State;
+
+/// A sum of Gaussians Σ share_i K_σi, and how it is discretised.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MultiGaussian {
+    /// Standard deviations, physical units, increasing.
+    pub sigmas: Vec<f64>,
+    /// Shares w_i² of the Gaussians, ≥ 0, of sum one.
+    pub shares: Vec<f64>,
+    /// Order of the central differences.
+    pub order: Order,
+    /// Width, in physical units, of a window b that makes the velocity vanish on the border by
+    /// v = b K (b m); `None` for no window.
+    pub border: Option<f64>,
+}
+
+impl MultiGaussian {
+    /// Gaussians with these standard deviations (physical units) and shares, fourth-order differences, no
+    /// window.
+    ///
+    /// # Errors
+    /// [`Error::Length`](crate::Error::Length) and [`Error::Shares`](crate::Error::Shares) where the
+    /// shares do not fit. The σ are checked against each grid.
+    pub fn new(sigmas: &[f64], shares: &[f64]) -> Result<Self> {
+        expect_shares(shares, sigmas.len())?;
+        let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
+        Ok(Self {
+            sigmas,
+            shares,
+            order: Order::default(),
+            border: None,
+        })
+    }
+
+    /// The default metric for images on `grid`: four Gaussians of 2, 4, 8 and 16 % of the largest extent
+    /// with shares .1, .3, .3, .3.
+    #[must_use]
+    pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
+        let extent = grid.largest_extent();
+        Self {
+            sigmas: [0.02, 0.04, 0.08, 0.16].map(|s| s * extent).to_vec(),
+            shares: vec![0.1, 0.3, 0.3, 0.3],
+            order: Order::default(),
+            border: None,
+        }
+    }
+
+    fn bank<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<GaussianBank<T, D>> {
+        expect_shares(&self.shares, self.sigmas.len())?;
+        GaussianBank::new(grid, &self.sigmas)
+    }
+
+    /// The smallest σ, or infinity for an empty list, which the bank refuses.
+    fn smallest(&self) -> f64 {
+        self.sigmas.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// A kernel chosen at run time.
+pub type BoxedKernel<T> = Box<dyn Kernel<T>>;
+
+impl<T: Real> Kernel<T> for BoxedKernel<T> {
+    fn apply(&self, input: &[T], out: &mut [T], ws: &mut crate::kernel::Workspace<T>) {
+        (**self).apply(input, out, ws);
+    }
+}
+
+/// `kernel`, or the same between two multiplications by a border window.
+fn windowed<T: Real, const D: usize>(
+    kernel: impl Kernel<T> + 'static,
+    grid: &Grid<D>,
+    border: Option<f64>,
+) -> Result<BoxedKernel<T>> {
+    Ok(match border {
+        None => Box::new(kernel),
+        Some(width) => Box::new(Windowed::new(kernel, border_window(grid, width)?)?),
+    })
+}
+
+/// A field carried to another grid over the same box.
+pub(crate) fn resampled<T: Real, const D: usize, K: crate::field::kind::Kind>(
+    field: &crate::field::Field<T, D, K>,
+    grid: &Grid<D>,
+) -> Result<crate::field::Field<T, D, K>> {
+    let mut out = crate::field::Field::zeros_with(grid, field.components())?;
+    let resample = Resample::new(field.grid(), grid);
+    resample.apply(field.data(), out.data_mut(), &mut Workspace::default());
+    Ok(out)
+}

@@ -1,0 +1,434 @@
+//! LDDMM and RDMM: one shooting, two metrics.
+
+use std::sync::Arc;
+
+use super::regions::{Carried, pre_weights};
+use super::weights::{Given, Softmax, Uniform, WeightControl};
+use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
+use crate::dynamics::{Epdiff, Flow, Geodesic};
+use crate::error::{Error, Result};
+use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
+use crate::grid::Grid;
+use crate::kernel::gaussian::SHARES;
+use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel, Spectral};
+use crate::metric::{Fixed, Metric, Mixture};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// Geodesic shooting with a metric and controls of its weights.
+pub struct GeodesicShooting<M: Metric<T, D>, C, T: Real, const D: usize> {
+    evolution: Arc<Epdiff<M, T, D>>,
+    control: C,
+    /// The smoothing of the carried weights, to show them.
+    spread: Spread<T, D>,
+    velocity: Velocity<T, D>,
+    weights: M::Weights,
+    weights_bar: M::Weights,
+    ws: M::Workspace,
+}
+
+/// What a shooting needs to show and to precondition: the σ, the mean shares, and the smoothing.
+struct Spread<T, const D: usize> {
+    bank: GaussianBank<T, D>,
+    mean_shares: Vec<f64>,
+    smoothing: BoxedKernel<T>,
+}
+
+/// Weights that can be shown: `()` stands for the mean shares everywhere.
+pub trait Shown<T, const D: usize> {
+    /// The carried weights, if they vary.
+    fn shown(&self) -> Option<&Weights<T, D>>;
+}
+
+impl<T, const D: usize> Shown<T, D> for () {
+    fn shown(&self) -> Option<&Weights<T, D>> {
+        None
+    }
+}
+
+impl<T, const D: usize> Shown<T, D> for Weights<T, D> {
+    fn shown(&self) -> Option<&Weights<T, D>> {
+        Some(self)
+    }
+}
+
+impl<M, C, T, const D: usize> GeodesicShooting<M, C, T, D>
+where
+    T: Real,
+    M: Metric<T, D>,
+    C: WeightControl<T, M::Weights>,
+{
+    fn new(evolution: Epdiff<M, T, D>, control: C, spread: Spread<T, D>) -> Self {
+        let velocity = Velocity::blank(evolution.grid());
+        let ws = evolution.metric().workspace();
+        let (weights, weights_bar) = (control.blank(), control.blank());
+        let evolution = Arc::new(evolution);
+        Self {
+            evolution,
+            control,
+            spread,
+            velocity,
+            weights,
+            weights_bar,
+            ws,
+        }
+    }
+}
+
+impl<M, C, T, const D: usize> Shooting<T, D> for GeodesicShooting<M, C, T, D>
+where
+    T: Real,
+    M: Metric<T, D, Weights: Shown<T, D>>,
+    C: WeightControl<T, M::Weights>,
+{
+    type Weights = C::Control;
+    type Evolution = Epdiff<M, T, D>;
+
+    fn grid(&self) -> &Grid<D> {
+        self.evolution.grid()
+    }
+
+    fn evolution(&self) -> Arc<Epdiff<M, T, D>> {
+        Arc::clone(&self.evolution)
+    }
+
+    fn rest(&self) -> Controls<T, D, C::Control> {
+        let momentum = Momentum::blank(self.grid());
+        Controls {
+            momentum,
+            weights: self.control.neutral(),
+        }
+    }
+
+    fn blank_state(&self) -> State<T, D, Self> {
+        let (momentum, weights) = (Momentum::blank(self.grid()), self.control.blank());
+        Flow {
+            body: Geodesic { momentum, weights },
+            map: Displacement::blank(self.grid()),
+        }
+    }
+
+    fn start(&mut self, controls: &Controls<T, D, C::Control>, state: &mut State<T, D, Self>) {
+        state.body.momentum.copy_from(&controls.momentum);
+        self.control
+            .weights(&controls.weights, &mut state.body.weights);
+        state.map.set_zero();
+    }
+
+    fn start_vjp(
+        &mut self,
+        controls: &Controls<T, D, C::Control>,
+        state_bar: &State<T, D, Self>,
+        controls_bar: &mut Controls<T, D, C::Control>,
+    ) {
+        controls_bar
+            .momentum
+            .axpy(T::one(), &state_bar.body.momentum);
+        let bar = &state_bar.body.weights;
+        self.control
+            .weights_vjp(&controls.weights, bar, &mut controls_bar.weights);
+    }
+
+    fn add_energy(
+        &mut self,
+        controls: &Controls<T, D, C::Control>,
+        scale: f64,
+        gradient: &mut Controls<T, D, C::Control>,
+    ) -> f64 {
+        let metric = self.evolution.metric();
+        let (m, scale) = (
+            &controls.momentum,
+            scale * self.evolution.grid().cell_volume(),
+        );
+        self.control.weights(&controls.weights, &mut self.weights);
+        metric.velocity(m, &self.weights, &mut self.velocity, &mut self.ws);
+        let energy = 0.5 * scale * crate::field::dot(m.data(), self.velocity.data());
+        let velocity = self.velocity.data();
+        crate::par::chunks(gradient.momentum.data_mut(), |lo, chunk| {
+            for (g, &v) in chunk.iter_mut().zip(&velocity[lo..]) {
+                *g += T::of(scale) * v;
+            }
+        });
+        self.weights_bar.set_zero();
+        metric.add_energy_slope(m, T::of(scale), &mut self.weights_bar, &mut self.ws);
+        let bar = &self.weights_bar;
+        self.control
+            .weights_vjp(&controls.weights, bar, &mut gradient.weights);
+        energy
+    }
+
+    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64> {
+        self.evolution.hamiltonian(&state.body)
+    }
+
+    fn prolong(&self, controls: &Controls<T, D, C::Control>) -> Result<Controls<T, D, C::Control>> {
+        let momentum = resampled(&controls.momentum, self.grid())?;
+        Ok(Controls {
+            momentum,
+            weights: self.control.prolong(&controls.weights)?,
+        })
+    }
+
+    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
+        self.spread
+            .bank
+            .regularised_inverse(&self.spread.mean_shares, epsilon)
+    }
+
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
+        let Spread {
+            bank,
+            mean_shares,
+            smoothing,
+        } = &self.spread;
+        let mut sigma = Image::zeros(self.grid())?;
+        match state.body.weights.shown() {
+            None => {
+                let pairs = mean_shares.iter().zip(bank.scales());
+                let square: f64 = pairs.map(|(share, g)| share * g.sigma().powi(2)).sum();
+                sigma.data_mut().fill(T::of(square.sqrt()));
+            }
+            Some(carried) => {
+                let mut w = carried.clone();
+                let mut ws = crate::kernel::Workspace::new();
+                smoothing.apply(carried.data(), w.data_mut(), &mut ws);
+                for (i, g) in bank.scales().iter().enumerate() {
+                    let square = T::of(g.sigma().powi(2));
+                    for (s, &w) in sigma.data_mut().iter_mut().zip(w.component(i)) {
+                        *s += w * w * square;
+                    }
+                }
+                sigma.data_mut().iter_mut().for_each(|s| *s = s.sqrt());
+            }
+        }
+        Ok(sigma)
+    }
+}
+
+/// LDDMM: EPDiff with one multi-Gaussian metric everywhere.
+///
+/// # References
+/// Beg et al., IJCV 61 (2005), doi:10.1023/B:VISI.0000043755.93987.aa; Vialard et al., IJCV 97 (2012),
+/// doi:10.1007/s11263-011-0481-8.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Lddmm {
+    /// The metric.
+    pub metric: MultiGaussian,
+}
+
+impl<T: Real, const D: usize> Model<T, D> for Lddmm {
+    type Shooting = GeodesicShooting<Fixed<BoxedKernel<T>>, Uniform, T, D>;
+
+    fn name(&self) -> &'static str {
+        "LDDMM"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        self.metric.smallest()
+    }
+
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        let MultiGaussian {
+            shares,
+            order,
+            border,
+            ..
+        } = &self.metric;
+        let bank = self.metric.bank::<T, D>(grid)?;
+        let kernel = windowed(bank.combined(shares)?, grid, *border)?;
+        let evolution = Epdiff::new(grid, Fixed::new(kernel), *order);
+        let spread = Spread {
+            bank,
+            mean_shares: shares.clone(),
+            smoothing: Box::new(Identity),
+        };
+        Ok(GeodesicShooting::new(evolution, Uniform, spread))
+    }
+}
+
+/// RDMM with a given regulariser: the shares of the Gaussians at every voxel of the source image.
+///
+/// # References
+/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rdmm<T, const D: usize> {
+    /// Standard deviations, physical units, increasing.
+    pub sigmas: Vec<f64>,
+    /// Shares h_i² on the source image's grid, of sum one at every voxel.
+    pub shares: Weights<T, D>,
+    /// Standard deviation of G, physical units.
+    pub smoothing: f64,
+    /// Which weights the flow carries.
+    pub carried: Carried,
+    /// Order of the central differences.
+    pub order: crate::ops::difference::Order,
+    /// Width of a border window, as in [`MultiGaussian::border`].
+    pub border: Option<f64>,
+}
+
+impl<T: Real, const D: usize> Rdmm<T, D> {
+    /// RDMM with these Gaussians, these shares (see
+    /// [`shares_by_label`](crate::model::shares_by_label)) and G of this standard deviation; pre-weights
+    /// are carried, fourth-order differences, no window.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless there is a share field a σ; [`Error::Shares`] where they do not sum to
+    /// one; [`Error::Setting`] for a negative share.
+    pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
+        let (expected, found) = (sigmas.len(), shares.components());
+        if expected != found {
+            return Err(Error::Length {
+                what: "share fields of RDMM",
+                expected,
+                found,
+            });
+        }
+        let n = shares.grid().len();
+        for at in 0..n {
+            let of = |i: usize| shares.data()[i * n + at].f64();
+            if let Some(bad) = (0..found).map(of).find(|x| *x < 0.0) {
+                return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
+            }
+            let found: f64 = (0..found).map(of).sum();
+            if (found - 1.0).abs() > SHARES {
+                let what = "shares of RDMM at a voxel";
+                return Err(Error::Shares {
+                    what,
+                    tolerance: SHARES,
+                    found,
+                });
+            }
+        }
+        Ok(Self {
+            sigmas: sigmas.to_vec(),
+            shares,
+            smoothing,
+            carried: Carried::default(),
+            order: crate::ops::difference::Order::default(),
+            border: None,
+        })
+    }
+}
+
+/// The metric of RDMM.
+type RegionMetric<T, const D: usize> = Mixture<BoxedKernel<T>, BoxedKernel<T>, T, D>;
+
+/// The smoothing that the dynamics apply at every instant, and the one at the start.
+fn smoothings<T: Real, const D: usize>(
+    grid: &Grid<D>,
+    sigma: f64,
+    carried: Carried,
+) -> Result<(BoxedKernel<T>, BoxedKernel<T>)> {
+    // Weights do not vanish outside the grid, so a free grid mirrors them.
+    let grid = grid.clone().with_boundary(grid.boundary().of_weights());
+    let gaussian: BoxedKernel<T> = Box::new(Gaussian::new(&grid, sigma)?);
+    Ok(match carried {
+        Carried::PreWeights => (gaussian, Box::new(Identity)),
+        Carried::Weights => (Box::new(Identity), gaussian),
+    })
+}
+
+/// The evolution of RDMM on a grid.
+fn region_evolution<T: Real, const D: usize>(
+    grid: &Grid<D>,
+    bank: &GaussianBank<T, D>,
+    always: BoxedKernel<T>,
+    order: crate::ops::difference::Order,
+    border: Option<f64>,
+) -> Result<Epdiff<RegionMetric<T, D>, T, D>> {
+    let kernels: Result<Vec<_>> = bank
+        .scales()
+        .iter()
+        .map(|g| windowed(g.clone(), grid, border))
+        .collect();
+    let metric = Mixture::new(grid, kernels?, always, order)?;
+    Ok(Epdiff::new(grid, metric, order))
+}
+
+impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
+    type Shooting = GeodesicShooting<RegionMetric<T, D>, Given<T, D>, T, D>;
+
+    fn name(&self) -> &'static str {
+        "RDMM"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        // G smooths weights on the same grid.
+        self.sigmas.iter().copied().fold(self.smoothing, f64::min)
+    }
+
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        let bank = GaussianBank::new(grid, &self.sigmas)?;
+        let h = pre_weights(&self.shares, grid)?;
+        let means = (0..h.components()).map(|i| {
+            h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / grid.len() as f64
+        });
+        let mean_shares = means.collect();
+        let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
+        let mut start = h.clone();
+        once.apply(
+            h.data(),
+            start.data_mut(),
+            &mut crate::kernel::Workspace::new(),
+        );
+        let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
+        let evolution = region_evolution(grid, &bank, always, self.order, self.border)?;
+        let spread = Spread {
+            bank,
+            mean_shares,
+            smoothing: shown,
+        };
+        Ok(GeodesicShooting::new(evolution, Given(start), spread))
+    }
+}
+
+/// RDMM with a regulariser that is optimised with the momentum.
+///
+/// # References
+/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 3.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RdmmOptimised {
+    /// The metric that the optimisation starts from, everywhere.
+    pub metric: MultiGaussian,
+    /// Standard deviation of G, physical units.
+    pub smoothing: f64,
+    /// Which weights the flow carries.
+    pub carried: Carried,
+}
+
+impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised {
+    type Shooting = GeodesicShooting<RegionMetric<T, D>, Softmax<T, D>, T, D>;
+
+    fn name(&self) -> &'static str {
+        "RDMM optimised"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        self.metric.smallest().min(self.smoothing)
+    }
+
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        let MultiGaussian {
+            shares,
+            order,
+            border,
+            ..
+        } = &self.metric;
+        let bank = self.metric.bank(grid)?;
+        let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
+        let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
+        let evolution = region_evolution(grid, &bank, always, *order, *border)?;
+        let spread = Spread {
+            bank,
+            mean_shares: shares.clone(),
+            smoothing: shown,
+        };
+        Ok(GeodesicShooting::new(
+            evolution,
+            Softmax::new(grid, shares, once),
+            spread,
+        ))
+    }
+}

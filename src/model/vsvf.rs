@@ -1,0 +1,157 @@
+//! vSVF: a stationary velocity field, parametrised by its momentum.
+
+use std::sync::Arc;
+
+use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
+use crate::dynamics::{Flow, Stationary};
+use crate::error::Result;
+use crate::field::{Displacement, Image, Momentum, Velocity};
+use crate::grid::Grid;
+use crate::kernel::{GaussianBank, Kernel, Spectral, Workspace};
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// Vector-momentum parametrised stationary velocity field: v = K m for all t.
+///
+/// # References
+/// Shen et al., *Networks for joint affine and non-parametric image registration*, CVPR 2019,
+/// arXiv:1903.08811.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Vsvf {
+    /// The metric.
+    pub metric: MultiGaussian,
+}
+
+/// vSVF on one grid.
+pub struct VsvfShooting<T, const D: usize> {
+    grid: Grid<D>,
+    evolution: Arc<Stationary<T, D>>,
+    bank: GaussianBank<T, D>,
+    shares: Vec<f64>,
+    kernel: BoxedKernel<T>,
+    buffer: Velocity<T, D>,
+    ws: Workspace<T>,
+}
+
+impl<T: Real, const D: usize> Model<T, D> for Vsvf {
+    type Shooting = VsvfShooting<T, D>;
+
+    fn name(&self) -> &'static str {
+        "vSVF"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        self.metric.smallest()
+    }
+
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        let MultiGaussian {
+            shares,
+            order,
+            border,
+            ..
+        } = &self.metric;
+        let bank = self.metric.bank::<T, D>(grid)?;
+        let kernel = windowed(bank.combined(shares)?, grid, *border)?;
+        Ok(VsvfShooting {
+            grid: grid.clone(),
+            evolution: Arc::new(Stationary::new(grid, *order)),
+            bank,
+            shares: shares.clone(),
+            kernel,
+            buffer: Velocity::zeros(grid)?,
+            ws: Workspace::new(),
+        })
+    }
+}
+
+impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
+    type Weights = ();
+    type Evolution = Stationary<T, D>;
+
+    fn grid(&self) -> &Grid<D> {
+        &self.grid
+    }
+
+    fn evolution(&self) -> Arc<Stationary<T, D>> {
+        Arc::clone(&self.evolution)
+    }
+
+    fn rest(&self) -> Controls<T, D, ()> {
+        Controls {
+            momentum: Momentum::blank(&self.grid),
+            weights: (),
+        }
+    }
+
+    fn blank_state(&self) -> State<T, D, Self> {
+        Flow {
+            body: Velocity::blank(&self.grid),
+            map: Displacement::blank(&self.grid),
+        }
+    }
+
+    fn start(&mut self, controls: &Controls<T, D, ()>, state: &mut State<T, D, Self>) {
+        let (m, v) = (controls.momentum.data(), state.body.data_mut());
+        self.kernel.apply(m, v, &mut self.ws);
+        state.map.set_zero();
+    }
+
+    fn start_vjp(
+        &mut self,
+        _controls: &Controls<T, D, ()>,
+        state_bar: &State<T, D, Self>,
+        controls_bar: &mut Controls<T, D, ()>,
+    ) {
+        self.kernel
+            .apply(state_bar.body.data(), self.buffer.data_mut(), &mut self.ws);
+        self.add_buffer(T::one(), &mut controls_bar.momentum);
+    }
+
+    fn add_energy(
+        &mut self,
+        controls: &Controls<T, D, ()>,
+        scale: f64,
+        gradient: &mut Controls<T, D, ()>,
+    ) -> f64 {
+        let (m, scale) = (controls.momentum.data(), scale * self.grid.cell_volume());
+        self.kernel.apply(m, self.buffer.data_mut(), &mut self.ws);
+        self.add_buffer(T::of(scale), &mut gradient.momentum);
+        0.5 * scale * crate::field::dot(m, self.buffer.data())
+    }
+
+    /// ½ ∫ |v|²: what a stationary field keeps. Its momentum is not part of the state.
+    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64> {
+        Ok(0.5 * state.body.integral_with(&state.body)?)
+    }
+
+    fn prolong(&self, controls: &Controls<T, D, ()>) -> Result<Controls<T, D, ()>> {
+        Ok(Controls {
+            momentum: resampled(&controls.momentum, &self.grid)?,
+            weights: (),
+        })
+    }
+
+    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
+        self.bank.regularised_inverse(&self.shares, epsilon)
+    }
+
+    fn local_sigma(&self, _state: &State<T, D, Self>) -> Result<Image<T, D>> {
+        let pairs = self.shares.iter().zip(self.bank.scales());
+        let square: f64 = pairs.map(|(share, g)| share * g.sigma().powi(2)).sum();
+        let mut sigma = Image::zeros(&self.grid)?;
+        sigma.data_mut().fill(T::of(square.sqrt()));
+        Ok(sigma)
+    }
+}
+
+impl<T: Real, const D: usize> VsvfShooting<T, D> {
+    fn add_buffer(&self, scale: T, out: &mut Momentum<T, D>) {
+        crate::par::chunks(out.data_mut(), |lo, chunk| {
+            for (m, &v) in chunk.iter_mut().zip(&self.buffer.data()[lo..]) {
+                *m += scale * v;
+            }
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! How the weights of a metric depend on controls.
+
+use super::{BoxedKernel, resampled};
+use crate::error::Result;
+use crate::field::Weights;
+use crate::grid::Grid;
+use crate::kernel::{Kernel, Workspace};
+use crate::par;
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// Controls ⇄ the weights that an evolution starts with.
+pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
+    /// What an optimiser moves; `()` for nothing.
+    type Control: StateSpace<T>;
+
+    /// The controls of the initial guess.
+    fn neutral(&self) -> Self::Control;
+
+    /// Weights of the right shape, all zero.
+    fn blank(&self) -> W;
+
+    /// `weights` ← what the controls say.
+    fn weights(&mut self, control: &Self::Control, weights: &mut W);
+
+    /// Transpose of the derivative of [`WeightControl::weights`]: adds to `control_bar`.
+    fn weights_vjp(&mut self, control: &Self::Control, bar: &W, control_bar: &mut Self::Control);
+
+    /// Controls of another grid, carried to this one.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn prolong(&self, control: &Self::Control) -> Result<Self::Control>;
+}
+
+/// A metric without weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uniform;
+
+impl<T: Real> WeightControl<T, ()> for Uniform {
+    type Control = ();
+    fn neutral(&self) {}
+    fn blank(&self) {}
+    fn weights(&mut self, (): &(), (): &mut ()) {}
+    fn weights_vjp(&mut self, (): &(), (): &(), (): &mut ()) {}
+    fn prolong(&self, (): &()) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Weights that are given: by regions, or by a network.
+#[derive(Clone, Debug)]
+pub struct Given<T, const D: usize>(pub Weights<T, D>);
+
+impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Given<T, D> {
+    type Control = ();
+    fn neutral(&self) {}
+    fn blank(&self) -> Weights<T, D> {
+        self.0.zeros_like()
+    }
+    fn weights(&mut self, (): &(), weights: &mut Weights<T, D>) {
+        weights.copy_from(&self.0);
+    }
+    fn weights_vjp(&mut self, (): &(), _bar: &Weights<T, D>, (): &mut ()) {}
+    fn prolong(&self, (): &()) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Weights that are optimised: logits θ, p = softmax(θ), h = p/‖p‖₂, then what is carried is S ⋆ h.
+///
+/// Σ h_i² = 1 holds for all θ. `S` is the identity where pre-weights are carried and the Gaussian G where
+/// the smoothed weights are.
+pub struct Softmax<T, const D: usize> {
+    grid: Grid<D>,
+    neutral: Vec<f64>,
+    smoothing: BoxedKernel<T>,
+    ws: Workspace<T>,
+    buffer: Vec<T>,
+}
+
+/// The share below which a Gaussian is not started: its logit would have no gradient.
+const SMALLEST_SHARE: f64 = 1e-4;
+
+impl<T: Real, const D: usize> Softmax<T, D> {
+    /// Logits on `grid`, starting from the given shares h_i² everywhere; shares under 1e-4 start there.
+    #[must_use]
+    pub fn new(grid: &Grid<D>, shares: &[f64], smoothing: BoxedKernel<T>) -> Self {
+        // h_i ∝ p_i, so p_i ∝ √share.
+        let neutral = shares
+            .iter()
+            .map(|s| 0.5 * s.max(SMALLEST_SHARE).ln())
+            .collect();
+        let ws = Workspace::new();
+        Self {
+            grid: grid.clone(),
+            neutral,
+            smoothing,
+            ws,
+            buffer: Vec::new(),
+        }
+    }
+
+    fn scales(&self) -> usize {
+        self.neutral.len()
+    }
+}
+
+/// h and 1/‖p‖ of one voxel, into `h`.
+fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) -> T {
+    let largest = logits.clone().fold(T::neg_infinity(), T::max);
+    let (mut sum, mut squares) = (T::zero(), T::zero());
+    for (h, x) in h.iter_mut().zip(logits) {
+        *h = (x - largest).exp();
+        sum += *h;
+        squares += *h * *h;
+    }
+    // p = e/Σe, ‖p‖ = √Σe²/Σe, h = p/‖p‖ = e/√Σe².
+    let scale = T::one() / squares.sqrt();
+    h.iter_mut().for_each(|h| *h *= scale);
+    sum * scale
+}
+
+impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> {
+    type Control = Weights<T, D>;
+
+    fn neutral(&self) -> Weights<T, D> {
+        let mut logits = self.blank();
+        for (i, &x) in self.neutral.iter().enumerate() {
+            logits.component_mut(i).fill(T::of(x));
+        }
+        logits
+    }
+
+    fn blank(&self) -> Weights<T, D> {
+        Weights::blank_with(&self.grid, self.scales())
+    }
+
+    fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
+        let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
+        self.buffer.resize(n * scales, T::zero());
+        let mut h = vec![T::zero(); scales];
+        for at in 0..n {
+            normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
+            for i in 0..scales {
+                self.buffer[i * n + at] = h[i];
+            }
+        }
+        self.smoothing
+            .apply(&self.buffer, weights.data_mut(), &mut self.ws);
+    }
+
+    fn weights_vjp(
+        &mut self,
+        control: &Weights<T, D>,
+        bar: &Weights<T, D>,
+        control_bar: &mut Weights<T, D>,
+    ) {
+        let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
+        self.buffer.resize(n * scales, T::zero());
+        self.smoothing
+            .apply(bar.data(), &mut self.buffer, &mut self.ws);
+        let mut h = vec![T::zero(); scales];
+        for at in 0..n {
+            normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
+            // h = e/‖e‖ with e = exp θ: θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
+            let along = (0..scales).fold(T::zero(), |s, j| s + h[j] * self.buffer[j * n + at]);
+            for i in 0..scales {
+                let h_bar = self.buffer[i * n + at];
+                self.buffer[i * n + at] = h[i] * (h_bar - h[i] * along);
+            }
+        }
+        let buffer = &self.buffer;
+        par::chunks(control_bar.data_mut(), |lo, chunk| {
+            for (out, &x) in chunk.iter_mut().zip(&buffer[lo..]) {
+                *out += x;
+            }
+        });
+    }
+
+    fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {
+        resampled(control, &self.grid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Gaussian, Identity};
+    use crate::testing::random;
+
+    #[test]
+    fn logits_give_unit_norms_and_an_exact_transpose() {
+        let grid = Grid::new([6, 5], [1.0, 1.0]).unwrap();
+        let smooth: [BoxedKernel<f64>; 2] = [
+            Box::new(Identity),
+            Box::new(Gaussian::new(&grid, 1.2).unwrap()),
+        ];
+        for (k, smoothing) in smooth.into_iter().enumerate() {
+            let mut softmax = Softmax::new(&grid, &[0.2, 0.0, 0.8], smoothing);
+            let theta = Weights::from_vec(&grid, random(90, 1)).unwrap();
+            let mut w = softmax.blank();
+            if k == 0 {
+                softmax.weights(&softmax.neutral(), &mut w);
+                assert!(
+                    (w.component(0)[3].powi(2) - 0.2).abs() < 1e-3,
+                    "starts from the shares"
+                );
+                softmax.weights(&theta, &mut w);
+                for at in 0..30 {
+                    let sum: f64 = (0..3).map(|i| w.component(i)[at].powi(2)).sum();
+                    assert!((sum - 1.0).abs() < 1e-14);
+                }
+            }
+            let bar = Weights::from_vec(&grid, random(90, 2)).unwrap();
+            let direction = Weights::from_vec(&grid, random::<f64>(90, 3)).unwrap();
+            let mut theta_bar = softmax.blank();
+            softmax.weights_vjp(&theta, &bar, &mut theta_bar);
+            let mut at = |e: f64| {
+                let mut moved = theta.clone();
+                moved.axpy(e, &direction);
+                softmax.weights(&moved, &mut w);
+                w.dot(&bar)
+            };
+            // Central differences: 1e-5² truncation, 1e-11 rounding.
+            let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((numeric - theta_bar.dot(&direction)).abs() < 1e-8);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! From two images to a map.
+pub mod pyramid;

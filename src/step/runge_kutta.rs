@@ -1,0 +1,224 @@
+//! One step of a flow, and its exact transpose.
+
+use super::tableau::Tableau;
+use crate::dynamics::{Evolution, EvolutionVjp, MapState};
+use crate::grid::Grid;
+use crate::ops::warp::Composition;
+use crate::scalar::Real;
+use crate::space::StateSpace;
+
+/// How a step carries the inverse map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum MapTransport {
+    /// By characteristics. The step integrates its own small inverse map id + d from the identity, with
+    /// the stages of the tableau, and composes: Φ⁻¹ ← Φ⁻¹ ∘ (id + d), with cubic splines. The order in
+    /// time is the tableau's. Steep maps are composed, never differentiated, so they do not fold.
+    #[default]
+    SemiLagrangian,
+    /// By central differences of the whole map, as in the paper. It folds where the map is steep.
+    Eulerian,
+}
+
+/// An evolution, a tableau and a rule for the map: one time step.
+#[derive(Clone, Debug)]
+pub struct Stepper<E, T, const D: usize> {
+    evolution: E,
+    tableau: Tableau,
+    transport: MapTransport,
+    composition: Composition<T, D>,
+}
+
+/// Buffers of a [`Stepper`].
+pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
+    evolution: E::Workspace,
+    /// Y_i, and k_i or the cotangents Ȳ_i.
+    stages: Vec<E::State>,
+    rates: Vec<E::State>,
+    bar: E::State,
+    coefficients: Vec<T>,
+    scratch: Vec<T>,
+    local: Vec<T>,
+    next_bar: Vec<T>,
+}
+
+impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
+    /// The evolution's buffers and a state to write a rate to.
+    pub(crate) fn parts(&mut self) -> (&mut E::Workspace, &mut E::State) {
+        (&mut self.evolution, &mut self.bar)
+    }
+}
+
+impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
+    /// Steps of `evolution` on `grid`.
+    #[must_use]
+    pub fn new(grid: &Grid<D>, evolution: E, tableau: Tableau, transport: MapTransport) -> Self {
+        Self {
+            evolution,
+            tableau,
+            transport,
+            composition: Composition::new(grid),
+        }
+    }
+
+    /// What is integrated.
+    #[must_use]
+    pub fn evolution(&self) -> &E {
+        &self.evolution
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn tableau(&self) -> &Tableau {
+        &self.tableau
+    }
+
+    /// Buffers for states like `state`.
+    #[must_use]
+    pub fn workspace(&self, state: &E::State) -> Workspace<T, D, E> {
+        let states = || vec![state.zeros_like(); self.tableau.stages()];
+        let map = || vec![T::zero(); state.map().data().len()];
+        Workspace {
+            evolution: self.evolution.workspace(),
+            stages: states(),
+            rates: states(),
+            bar: state.zeros_like(),
+            coefficients: map(),
+            scratch: map(),
+            local: map(),
+            next_bar: map(),
+        }
+    }
+
+    /// Fills the stages and their rates from the start of a step.
+    fn run_stages(&self, state: &E::State, tau: f64, ws: &mut Workspace<T, D, E>) {
+        for (i, row) in self.tableau.a().iter().enumerate() {
+            let stage = &mut ws.stages[i];
+            stage.copy_from(state);
+            if self.transport == MapTransport::SemiLagrangian {
+                // The map of this step alone, from the identity.
+                stage.map_mut().set_zero();
+            }
+            for (&a, rate) in row.iter().zip(&ws.rates) {
+                if a != 0.0 {
+                    stage.axpy(T::of(tau * a), rate);
+                }
+            }
+            self.evolution
+                .rate(stage, &mut ws.rates[i], &mut ws.evolution);
+        }
+    }
+
+    /// `next` ← the state a time `tau` after `state`.
+    pub fn step(
+        &self,
+        state: &E::State,
+        tau: f64,
+        next: &mut E::State,
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        self.run_stages(state, tau, ws);
+        // The first stage is the start itself, with the map that this step begins from.
+        next.copy_from(&ws.stages[0]);
+        for (&b, rate) in self.tableau.b().iter().zip(&ws.rates) {
+            if b != 0.0 {
+                next.axpy(T::of(tau * b), rate);
+            }
+        }
+        if self.transport == MapTransport::SemiLagrangian {
+            self.composition
+                .coefficients(state.map().data(), &mut ws.coefficients);
+            ws.local.copy_from_slice(next.map().data());
+            self.composition
+                .compose(&ws.coefficients, &ws.local, next.map_mut().data_mut());
+        }
+    }
+
+    /// Embedded error estimate of the last [`Stepper::step`], relative to the states; `None` without an
+    /// embedded method. It covers the displacement of the step, not the map it is composed with.
+    pub fn error(&self, tau: f64, ws: &mut Workspace<T, D, E>) -> Option<f64> {
+        let weights = self.tableau.error()?;
+        ws.bar.set_zero();
+        for (&e, rate) in weights.iter().zip(&ws.rates) {
+            if e != 0.0 {
+                ws.bar.axpy(T::of(tau * e), rate);
+            }
+        }
+        // The last stage stands for the state after the step: it is one, for a method whose last row is
+        // b, and near it else.
+        let last = ws.stages.len() - 1;
+        Some(ws.bar.relative_error(&ws.stages[0], &ws.stages[last]))
+    }
+}
+
+impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
+    /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
+    /// state, becomes that of `state`. The stages are computed again.
+    pub fn step_vjp(
+        &self,
+        state: &E::State,
+        tau: f64,
+        bar: &mut E::State,
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        self.run_stages(state, tau, ws);
+        let composed = self.transport == MapTransport::SemiLagrangian;
+        let mut map_bar = std::mem::take(&mut ws.local);
+        if composed {
+            // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
+            self.composition
+                .coefficients(state.map().data(), &mut ws.coefficients);
+            let d = &mut ws.bar;
+            d.map_mut().set_zero();
+            for (&b, rate) in self.tableau.b().iter().zip(&ws.rates) {
+                if b != 0.0 {
+                    d.map_mut().axpy(T::of(tau * b), rate.map());
+                }
+            }
+            map_bar.fill(T::zero());
+            ws.next_bar.copy_from_slice(bar.map().data());
+            let step_bar = bar.map_mut().data_mut();
+            self.composition.sample_vjp(
+                &ws.coefficients,
+                d.map().data(),
+                &ws.next_bar,
+                step_bar,
+                &mut map_bar,
+                &mut ws.scratch,
+            );
+        }
+        // k̄_i = τ (b_i ȳ + Σ_{j>i} a_ji Ȳ_j), Ȳ_i = (∂f/∂y)ᵀ k̄_i, ȳ ← ȳ + Σ Ȳ_i.
+        // The rates are no longer needed: Ȳ_i takes the place of k_i.
+        for i in (0..self.tableau.stages()).rev() {
+            let rate_bar = &mut ws.bar;
+            rate_bar.set_zero();
+            let b = self.tableau.b()[i];
+            let mut any = false;
+            if b != 0.0 {
+                rate_bar.axpy(T::of(tau * b), bar);
+                any = true;
+            }
+            for j in i + 1..self.tableau.stages() {
+                let a = self.tableau.a()[j][i];
+                if a != 0.0 {
+                    rate_bar.axpy(T::of(tau * a), &ws.rates[j]);
+                    any = true;
+                }
+            }
+            ws.rates[i].set_zero();
+            if any {
+                let (stage, stage_bar) = (&ws.stages[i], &mut ws.rates[i]);
+                self.evolution
+                    .rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+            }
+        }
+        for stage_bar in &ws.rates {
+            bar.axpy(T::one(), stage_bar);
+        }
+        if composed {
+            bar.map_mut().data_mut().copy_from_slice(&map_bar);
+        }
+        ws.local = map_bar;
+    }
+}
