@@ -4,6 +4,7 @@ pub mod field;
 pub mod grid;
 pub mod labels;
 pub mod ops;
+pub mod optim;
 mod par;
 pub mod scalar;
 pub mod space;
