@@ -155,6 +155,17 @@ pub enum Error {
         /// Steps planned.
         steps: usize,
     },
+    /// An objective is NaN or infinite where an optimisation should start.
+    #[error(
+        "the objective at the starting point has value {value} and largest derivative {derivative}, \
+         expected finite numbers: start from another control"
+    )]
+    Start {
+        /// Value of the objective.
+        value: f64,
+        /// Largest absolute partial derivative.
+        derivative: f64,
+    },
     /// Adaptive control could not reach its tolerance.
     #[error(
         "the tolerance {tolerance:.1e} was not reached: {steps} steps were used up to t = {time}: \

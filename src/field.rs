@@ -404,6 +404,14 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         });
     }
 
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        par::chunks(&mut self.data, |lo, chunk| {
+            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
+                *y = f(*y, x);
+            }
+        });
+    }
+
     fn dot(&self, other: &Self) -> f64 {
         dot(&self.data, &other.data)
     }

@@ -9,6 +9,7 @@ pub mod labels;
 pub mod metric;
 pub mod model;
 pub mod ops;
+pub mod optim;
 mod par;
 pub mod registration;
 pub mod scalar;

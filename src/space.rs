@@ -23,6 +23,10 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// `self ← a·self`.
     fn scale(&mut self, a: T);
 
+    /// `selfᵢ ← f(selfᵢ, xᵢ)`, coordinate by coordinate: for optimisers such as Adam whose steps
+    /// are not linear in the gradient.
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync);
+
     /// Euclidean pairing ⟨self, other⟩, accumulated in double precision.
     fn dot(&self, other: &Self) -> f64;
 
@@ -65,6 +69,7 @@ impl<T: Real> StateSpace<T> for () {
     fn copy_from(&mut self, _other: &Self) {}
     fn axpy(&mut self, _a: T, _x: &Self) {}
     fn scale(&mut self, _a: T) {}
+    fn combine(&mut self, _x: &Self, _f: impl Fn(T, T) -> T + Copy + Sync) {}
     fn dot(&self, _other: &Self) -> f64 {
         0.0
     }
@@ -89,6 +94,11 @@ impl<T: Real> StateSpace<T> for Vec<T> {
     fn scale(&mut self, a: T) {
         for y in self {
             *y *= a;
+        }
+    }
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        for (y, &x) in self.iter_mut().zip(x) {
+            *y = f(*y, x);
         }
     }
     fn dot(&self, other: &Self) -> f64 {
@@ -128,6 +138,8 @@ pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
 /// let q = p.clone();
 /// p.axpy(2.0, &q);
 /// assert_eq!(p.dot(&q), 3.0 * 1.0 + 6.0 * 2.0);
+/// p.combine(&q, |a, b| a - b * b);
+/// assert_eq!((p.angle[0], p.momentum[0]), (2.0, 2.0));
 /// ```
 #[macro_export]
 macro_rules! product_space {
@@ -147,6 +159,13 @@ macro_rules! product_space {
             }
             fn scale(&mut self, a: $scalar) {
                 $($crate::space::StateSpace::<$scalar>::scale(&mut self.$field, a);)+
+            }
+            fn combine(
+                &mut self,
+                x: &Self,
+                f: impl Fn($scalar, $scalar) -> $scalar + Copy + Sync,
+            ) {
+                $($crate::space::StateSpace::<$scalar>::combine(&mut self.$field, &x.$field, f);)+
             }
             fn dot(&self, other: &Self) -> f64 {
                 0.0 $(+ $crate::space::StateSpace::<$scalar>::dot(&self.$field, &other.$field))+
