@@ -1,0 +1,273 @@
+//! Gradients through whole trajectories: exact transposes, checkpoints, adaptive steps, and the
+//! continuous adjoint beside them.
+
+mod common;
+
+use common::{Randomise, controls, fixed_steps, grid, randomised};
+use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
+use rdmm_core::dynamics::{Evolution, EvolutionVjp, MapState};
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::model::{Controls, Model, Shooting, State};
+use rdmm_core::space::StateSpace;
+use rdmm_core::step::{DOPRI5, EULER, HEUN, MIDPOINT, MapTransport, RK4, Steps};
+
+/// One problem: a random linear functional of the end state, as a function of the controls.
+struct Problem<const D: usize, S: Shooting<f64, D>> {
+    shooting: S,
+    sweep: Sweep<std::sync::Arc<S::Evolution>, f64, D>,
+    start: State<f64, D, S>,
+    functional: State<f64, D, S>,
+}
+
+impl<const D: usize, S: Shooting<f64, D>> Problem<D, S>
+where
+    State<f64, D, S>: Randomise,
+    Controls<f64, D, S::Weights>: Randomise,
+{
+    fn new(grid: &Grid<D>, model: &impl Model<f64, D, Shooting = S>, how: Integration) -> Self {
+        let shooting = model.on(grid).unwrap();
+        let start = shooting.blank_state();
+        let sweep = Sweep::new(grid, shooting.evolution(), &start, how).unwrap();
+        let functional = randomised(&start, 11);
+        Self {
+            shooting,
+            sweep,
+            start,
+            functional,
+        }
+    }
+
+    fn value(&mut self, controls: &Controls<f64, D, S::Weights>) -> f64 {
+        self.shooting.start(controls, &mut self.start);
+        self.sweep
+            .forward(&self.start)
+            .unwrap()
+            .dot(&self.functional)
+    }
+
+    fn gradient(
+        &mut self,
+        controls: &Controls<f64, D, S::Weights>,
+    ) -> Controls<f64, D, S::Weights> {
+        self.value(controls);
+        let mut bar = self.functional.clone();
+        self.sweep.backward(&mut bar).unwrap();
+        let mut gradient = controls.zeros_like();
+        self.shooting.start_vjp(controls, &bar, &mut gradient);
+        gradient
+    }
+
+    /// Largest relative deviation from central differences over a few directions.
+    fn deviation(&mut self, controls: &Controls<f64, D, S::Weights>) -> f64 {
+        let gradient = self.gradient(controls);
+        let mut worst = 0.0_f64;
+        for seed in 21..24 {
+            let direction = randomised(controls, 2 * seed);
+            let exact = gradient.dot(&direction);
+            // Fourth-order differences: truncation e⁴, rounding 1e-16/e; both below 1e-9 here.
+            let e = 1e-3;
+            let mut at = |k: f64| {
+                let mut moved = controls.clone();
+                moved.axpy(k * e, &direction);
+                self.value(&moved)
+            };
+            let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * e);
+            worst = worst.max((numeric - exact).abs() / exact.abs().max(gradient.norm()));
+        }
+        worst
+    }
+}
+
+/// The tolerance for gradients against differences, from the errors of the differences.
+const DIFFERENCES: f64 = 1e-8;
+
+#[test]
+fn gradients_equal_differences_for_every_model_and_boundary() {
+    for boundary in Boundary::ALL {
+        let grid = grid([12, 11], boundary);
+        for_each_model!(&grid, |model| {
+            let mut problem = Problem::new(&grid, &model, fixed_steps(3));
+            let controls = controls(&mut problem.shooting, 0.6, 5);
+            let off = problem.deviation(&controls);
+            let name = Model::<f64, 2>::name(&model);
+            assert!(off < DIFFERENCES, "{name} {boundary:?}: {off:.2e}");
+        });
+    }
+    let grid = grid([7, 6, 8], Boundary::Reflecting);
+    for_each_model!(&grid, |model| {
+        let mut problem = Problem::new(&grid, &model, fixed_steps(2));
+        let controls = controls(&mut problem.shooting, 0.6, 6);
+        let off = problem.deviation(&controls);
+        assert!(
+            off < DIFFERENCES,
+            "{} 3-D: {off:.2e}",
+            Model::<f64, 3>::name(&model)
+        );
+    });
+}
+
+#[test]
+fn gradients_equal_differences_for_every_tableau_and_map() {
+    let grid = grid([12, 11], Boundary::Reflecting);
+    for tableau in [EULER, MIDPOINT, HEUN, RK4, DOPRI5] {
+        for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
+            let how = Integration {
+                tableau,
+                transport,
+                ..fixed_steps(3)
+            };
+            let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+            let mut problem = Problem::new(&grid, &model, how);
+            let controls = controls(&mut problem.shooting, 0.4, 5);
+            let off = problem.deviation(&controls);
+            assert!(off < DIFFERENCES, "{}: {off:.2e}", tableau.name());
+        }
+    }
+}
+
+/// ⟨λ, f′ δ⟩ by differences against ⟨f′ᵀ λ, δ⟩ at a single rate, where rounding is smallest.
+#[test]
+fn rates_and_their_transposes_match() {
+    for boundary in Boundary::ALL {
+        let grid = grid([9, 10], boundary);
+        for_each_model!(&grid, |model| {
+            let mut shooting = model.on(&grid).unwrap();
+            let controls = controls(&mut shooting, 0.5, 3);
+            let mut state = shooting.blank_state();
+            shooting.start(&controls, &mut state);
+            state.map_mut().randomise(9);
+            let (lambda, delta) = (randomised(&state, 31), randomised(&state, 41));
+            let evolution = shooting.evolution();
+            let mut ws = evolution.workspace();
+            let mut bar = state.zeros_like();
+            evolution.rate_vjp(&state, &lambda, &mut bar, &mut ws);
+            // The rate is a polynomial of degree ≤ 5 in the state: five-point differences with e = 1 on
+            // the derivative leave the degree-five term only, so use a small e.
+            let e = 1e-2;
+            let mut at = |k: f64| {
+                let (mut moved, mut rate) = (state.clone(), state.zeros_like());
+                moved.axpy(k * e, &delta);
+                evolution.rate(&moved, &mut rate, &mut ws);
+                rate.dot(&lambda)
+            };
+            let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * e);
+            let exact = bar.dot(&delta);
+            let scale = bar.norm() * delta.norm();
+            assert!(
+                (numeric - exact).abs() < 1e-9 * scale,
+                "{boundary:?}: {numeric} {exact}"
+            );
+        });
+    }
+}
+
+#[test]
+fn checkpoint_policies_give_the_same_bits() {
+    let grid = grid([12, 11], Boundary::Reflecting);
+    let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+    let adaptive = Steps::Tolerance {
+        relative: 1e-5,
+        at_most: 200,
+    };
+    for (tableau, steps) in [(RK4, Steps::Fixed(11)), (DOPRI5, adaptive)] {
+        let mut gradients = Vec::new();
+        for checkpoints in [
+            Checkpoints::All,
+            Checkpoints::Every(1),
+            Checkpoints::Every(4),
+            Checkpoints::Binomial(1),
+            Checkpoints::Binomial(3),
+            Checkpoints::Binomial(50),
+        ] {
+            let how = Integration {
+                tableau,
+                steps,
+                checkpoints,
+                ..Integration::default()
+            };
+            let mut problem = Problem::new(&grid, &model, how);
+            let controls = controls(&mut problem.shooting, 0.6, 5);
+            // Twice: buffers that were used before must not matter.
+            problem.gradient(&controls);
+            gradients.push(problem.gradient(&controls));
+            if let Checkpoints::Binomial(places) = checkpoints {
+                problem.value(&controls);
+                assert!(problem.sweep.states_held() <= places);
+            }
+        }
+        for other in &gradients[1..] {
+            assert_eq!(gradients[0].momentum.data(), other.momentum.data());
+        }
+    }
+}
+
+#[test]
+fn adaptive_steps_are_differentiated_as_taken() {
+    let grid = grid([12, 11], Boundary::Reflecting);
+    let model = common::rdmm_optimised(rdmm_core::model::Carried::PreWeights);
+    let steps = Steps::Tolerance {
+        relative: 1e-6,
+        at_most: 200,
+    };
+    let how = Integration {
+        tableau: DOPRI5,
+        steps,
+        ..Integration::default()
+    };
+    let mut problem = Problem::new(&grid, &model, how);
+    let controls = controls(&mut problem.shooting, 0.6, 5);
+    let gradient = problem.gradient(&controls);
+    let taken = problem.sweep.step_sizes().to_vec();
+    assert!(taken.len() > 2 && (taken.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+    // The sequence changes with the controls, so differences see its error too, which the tolerance
+    // bounds: 1e-6 a step over a few steps, relative to the state.
+    let direction = randomised(&controls, 42);
+    let e = 1e-3;
+    let mut at = |k: f64| {
+        let mut moved = controls.clone();
+        moved.axpy(k * e, &direction);
+        problem.value(&moved)
+    };
+    let numeric = (at(1.0) - at(-1.0)) / (2.0 * e);
+    let exact = gradient.dot(&direction);
+    assert!((numeric - exact).abs() < 1e-4 * gradient.norm() * direction.norm());
+}
+
+/// The continuous adjoint approaches the exact gradient as steps and spacing shrink; it is not equal.
+#[test]
+fn the_continuous_adjoint_converges_to_the_discrete_one() {
+    let deviation = |n: usize, steps: usize| {
+        let grid = grid([n, n], Boundary::Periodic);
+        let gradient = |kind: GradientKind| {
+            let how = Integration {
+                gradient: kind,
+                ..fixed_steps(steps)
+            };
+            let model = common::lddmm();
+            let mut problem = Problem::new(&grid, &model, how);
+            // A smooth functional, for a limit to exist.
+            for (x, y) in problem
+                .functional
+                .map
+                .data_mut()
+                .iter_mut()
+                .zip(common::smooth(&grid, 2, 8))
+            {
+                *x = y;
+            }
+            problem.functional.body.set_zero();
+            let controls = controls(&mut problem.shooting, 0.6, 5);
+            problem.gradient(&controls).momentum
+        };
+        let (exact, mut continuous) = (
+            gradient(GradientKind::Discrete),
+            gradient(GradientKind::Continuous),
+        );
+        continuous.axpy(-1.0, &exact);
+        continuous.norm() / exact.norm()
+    };
+    let (coarse, fine) = (deviation(16, 4), deviation(32, 8));
+    assert!(fine < coarse / 4.0, "{coarse:.2e} {fine:.2e}");
+    assert!(fine > 1e-10, "they are different gradients");
+}

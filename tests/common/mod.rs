@@ -1,0 +1,203 @@
+//! Small problems that several test files share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test file uses a part"
+)]
+
+use rdmm_core::Real;
+use rdmm_core::adjoint::Sweep;
+use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::field::Weights;
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::model::{
+    Carried, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State, Vsvf,
+};
+use rdmm_core::space::StateSpace;
+use rdmm_core::step::Steps;
+use rdmm_core::testing::random;
+
+/// A smooth field of `components` components: a few random cosines of long wavelength.
+pub fn smooth<const D: usize>(grid: &Grid<D>, components: usize, seed: u64) -> Vec<f64> {
+    let waves: Vec<f64> = random(components * 4 * (D + 1), seed);
+    let (n, shape) = (grid.len(), grid.shape());
+    let mut out = vec![0.0; components * n];
+    for (flat, value) in out.iter_mut().enumerate() {
+        let (c, index) = (flat / n, grid.unravel(flat % n));
+        for k in 0..4 {
+            let wave = &waves[(c * 4 + k) * (D + 1)..];
+            let phase: f64 = (0..D)
+                .map(|a| {
+                    let cycles = (2.5 * wave[a]).round();
+                    cycles * (index[a] as f64 + 0.5) / shape[a] as f64
+                })
+                .sum();
+            *value += 0.5 * (std::f64::consts::TAU * (phase + wave[D])).cos();
+        }
+    }
+    out
+}
+
+/// Shares of three Gaussians that vary smoothly over the grid.
+pub fn shares<T: Real, const D: usize>(grid: &Grid<D>) -> Weights<T, D> {
+    let rough = smooth(grid, 3, 77);
+    let n = grid.len();
+    let mut data = vec![T::zero(); 3 * n];
+    for at in 0..n {
+        let e: Vec<f64> = (0..3).map(|i| rough[i * n + at].exp()).collect();
+        let sum: f64 = e.iter().sum();
+        for i in 0..3 {
+            data[i * n + at] = T::of(e[i] / sum);
+        }
+    }
+    Weights::from_vec(grid, data).unwrap()
+}
+
+/// σ of the test models, for grids of extent about one.
+pub const SIGMAS: [f64; 3] = [0.1, 0.18, 0.3];
+
+pub fn metric() -> MultiGaussian {
+    MultiGaussian::new(&SIGMAS, &[0.2, 0.5, 0.3]).unwrap()
+}
+
+pub fn vsvf() -> Vsvf {
+    Vsvf { metric: metric() }
+}
+
+pub fn lddmm() -> Lddmm {
+    Lddmm { metric: metric() }
+}
+
+pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T, D> {
+    let mut model = Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap();
+    model.carried = carried;
+    model
+}
+
+pub fn rdmm_optimised(carried: Carried) -> RdmmOptimised {
+    RdmmOptimised {
+        metric: metric(),
+        smoothing: 0.12,
+        carried,
+    }
+}
+
+/// A grid of anisotropic spacing and extent about one.
+pub fn grid<const D: usize>(shape: [usize; D], boundary: Boundary) -> Grid<D> {
+    let spacing = std::array::from_fn(|a| (1.0 - 0.1 * a as f64) / shape[a] as f64);
+    Grid::new(shape, spacing).unwrap().with_boundary(boundary)
+}
+
+/// Random controls whose velocity moves the grid by about `size` of its extent.
+pub fn controls<T: Real, const D: usize, S: Shooting<T, D>>(
+    shooting: &mut S,
+    size: f64,
+    seed: u64,
+) -> Controls<T, D, S::Weights> {
+    let grid = shooting.grid().clone();
+    let mut controls = shooting.rest();
+    let field = smooth(&grid, D, seed);
+    for (m, x) in controls.momentum.data_mut().iter_mut().zip(field) {
+        *m = T::of(size * x);
+    }
+    controls
+}
+
+/// Integrates the controls and gives the end.
+pub fn shoot<T: Real, const D: usize, S: Shooting<T, D>>(
+    shooting: &mut S,
+    controls: &Controls<T, D, S::Weights>,
+    integration: Integration,
+) -> State<T, D, S> {
+    let mut start = shooting.blank_state();
+    shooting.start(controls, &mut start);
+    let grid = shooting.grid().clone();
+    let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, integration).unwrap();
+    sweep.forward(&start).unwrap().clone()
+}
+
+pub fn fixed_steps(n: usize) -> Integration {
+    Integration {
+        steps: Steps::Fixed(n),
+        ..Integration::default()
+    }
+}
+
+/// Fills any state or control with reproducible random values through its axpy and scale only.
+pub fn randomised<T: Real, S: StateSpace<T> + Randomise>(like: &S, seed: u64) -> S {
+    let mut out = like.clone();
+    out.randomise(seed);
+    out
+}
+
+/// Random content, block by block.
+pub trait Randomise {
+    fn randomise(&mut self, seed: u64);
+}
+
+impl Randomise for () {
+    fn randomise(&mut self, _seed: u64) {}
+}
+
+impl<T: Real, const D: usize, K: rdmm_core::field::kind::Kind> Randomise
+    for rdmm_core::field::Field<T, D, K>
+{
+    fn randomise(&mut self, seed: u64) {
+        let values: Vec<T> = random(self.data().len(), seed);
+        self.data_mut().copy_from_slice(&values);
+    }
+}
+
+impl<T: Real, const D: usize, W: Randomise> Randomise for Controls<T, D, W> {
+    fn randomise(&mut self, seed: u64) {
+        self.momentum.randomise(seed);
+        self.weights.randomise(seed + 1);
+    }
+}
+
+impl<T: Real, const D: usize, W: Randomise> Randomise for rdmm_core::dynamics::Geodesic<T, D, W> {
+    fn randomise(&mut self, seed: u64) {
+        self.momentum.randomise(seed);
+        self.weights.randomise(seed + 1);
+    }
+}
+
+impl<T: Real, const D: usize, B: Randomise> Randomise for rdmm_core::dynamics::Flow<T, D, B> {
+    fn randomise(&mut self, seed: u64) {
+        self.body.randomise(seed);
+        self.map.randomise(seed + 2);
+    }
+}
+
+/// Runs `$body` with `$model` bound to every model in turn.
+#[macro_export]
+macro_rules! for_each_model {
+    ($grid:expr, |$model:ident| $body:expr) => {{
+        use rdmm_core::model::Carried;
+        {
+            let $model = $crate::common::vsvf();
+            $body
+        }
+        {
+            let $model = $crate::common::lddmm();
+            $body
+        }
+        {
+            let $model = $crate::common::rdmm::<f64, _>($grid, Carried::PreWeights);
+            $body
+        }
+        {
+            let $model = $crate::common::rdmm::<f64, _>($grid, Carried::Weights);
+            $body
+        }
+        {
+            let $model = $crate::common::rdmm_optimised(Carried::PreWeights);
+            $body
+        }
+        {
+            let $model = $crate::common::rdmm_optimised(Carried::Weights);
+            $body
+        }
+    }};
+}
