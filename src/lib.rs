@@ -7,6 +7,7 @@ pub mod ops;
 mod par;
 pub mod scalar;
 pub mod space;
+pub mod synthetic;
 pub mod testing;
 
 pub use error::{Error, Result};
