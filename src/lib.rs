@@ -15,6 +15,7 @@ pub mod registration;
 pub mod scalar;
 pub mod space;
 pub mod step;
+pub mod synthetic;
 pub mod testing;
 
 pub use error::{Error, Result};
