@@ -1,2 +1,14 @@
-//! From two images to a map.
+//! From two images to a map: levels, objective, observer, result.
+
+mod intensity;
+pub mod objective;
+mod preconditioner;
 pub mod pyramid;
+mod run;
+mod settings;
+
+pub use intensity::Intensities;
+pub use objective::{Diagnostics, PairObjective, Terms};
+pub use preconditioner::InverseMetric;
+pub use run::{LevelReport, Progress, Registered, Registration, Report};
+pub use settings::{Level, Search, Settings};

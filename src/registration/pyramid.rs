@@ -49,3 +49,17 @@ pub fn coarser<T: Real, const D: usize>(
     Warp::new(source, grid).values::<1>(smooth.data(), &zero, out.data_mut());
     Ok(out)
 }
+
+/// A mask at the resolution of `grid`; the overshoot of the interpolation is cut to [0, 1].
+pub(crate) fn coarser_mask<T: Real, const D: usize>(
+    mask: &Image<T, D>,
+    grid: &Grid<D>,
+) -> Result<Image<T, D>> {
+    mask.expect_finite("mask")?;
+    if let Some(bad) = mask.data().iter().find(|&&x| !(x >= T::zero() && x <= T::one())) {
+        return Err(crate::Error::setting("mask", "values from 0 to 1", bad));
+    }
+    let mut out = coarser(mask, grid)?;
+    out.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
+    Ok(out)
+}

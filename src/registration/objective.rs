@@ -1,0 +1,191 @@
+//! The energy of a pair of images on one level, and its gradient.
+
+use std::sync::Arc;
+
+use crate::adjoint::Sweep;
+use crate::adjoint::sweep::Integration;
+use crate::dynamics::MapState;
+use crate::error::Result;
+use crate::field::{Displacement, Image};
+use crate::grid::Grid;
+use crate::model::{Controls, Shooting, State};
+use crate::ops::jacobian::jacobian_determinant;
+use crate::ops::resample::{Resample, Workspace};
+use crate::ops::spline::Prefilter;
+use crate::ops::warp::Warp;
+use crate::optim::Objective;
+use crate::par;
+use crate::scalar::Real;
+use crate::similarity::Similarity;
+use crate::space::StateSpace;
+
+/// The parts of the energy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Terms {
+    /// ½ ∫ m₀·v₀ over V L², with the volume V and the longest extent L of the grid: no unit.
+    pub regularisation: f64,
+    /// The similarity loss, without its weight.
+    pub similarity: f64,
+    /// What is minimised: regularisation + weight · similarity.
+    pub total: f64,
+}
+
+/// What one evaluation found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Diagnostics {
+    /// The parts of the energy.
+    pub terms: Terms,
+    /// Time steps taken.
+    pub steps: usize,
+    /// H(1)/H(0) − 1.
+    pub energy_drift: f64,
+    /// Smallest determinant of DΦ⁻¹ on the map grid.
+    pub min_det: f64,
+}
+
+/// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁), with the exact gradient.
+///
+/// Momentum and map live on the model's grid, the images on theirs. The final displacement is carried to
+/// the voxels of the fixed image by cubic splines and the moving image is read at the displaced points, so
+/// that it is interpolated once. The division by V L² makes energies and the weight λ independent of the
+/// unit of length and the same as in the paper's unit square.
+pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
+    shooting: S,
+    sweep: Sweep<Arc<S::Evolution>, T, D>,
+    similarity: Box<dyn Similarity<T>>,
+    weight: f64,
+    energy_scale: f64,
+    /// Spline coefficients of the moving image.
+    moving: Image<T, D>,
+    warp: Warp<T, D>,
+    upsample: Resample<T, D>,
+    start: State<T, D, S>,
+    bar: State<T, D, S>,
+    displacement: Displacement<T, D>,
+    warped: Image<T, D>,
+    warped_bar: Image<T, D>,
+    slope: Displacement<T, D>,
+    resample: Workspace<T>,
+    /// Diagnostics of the evaluations since they were last asked for.
+    seen: Vec<Diagnostics>,
+}
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
+    /// The energy of a moving image under `shooting`, whose grid must cover the box of `fixed`, the grid of
+    /// the fixed image that `similarity` was prepared against.
+    ///
+    /// # Errors
+    /// Those of [`Integration::validate`]; [`Error::Setting`](crate::Error::Setting) unless `weight` is
+    /// finite and positive; [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn new(
+        shooting: S,
+        moving: &Image<T, D>,
+        fixed: &Grid<D>,
+        similarity: Box<dyn Similarity<T>>,
+        weight: f64,
+        integration: Integration,
+    ) -> Result<Self> {
+        crate::error::positive("weight of the similarity", weight)?;
+        let grid = shooting.grid().clone();
+        let start = shooting.blank_state();
+        let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
+        let mut coefficients = moving.clone();
+        Prefilter::new(moving.grid()).apply(coefficients.data_mut());
+        Ok(Self {
+            energy_scale: energy_scale(&grid),
+            sweep,
+            similarity,
+            weight,
+            warp: Warp::new(moving.grid(), fixed),
+            moving: coefficients,
+            upsample: Resample::new(&grid, fixed),
+            bar: start.clone(),
+            start,
+            displacement: Displacement::zeros(fixed)?,
+            warped: Image::zeros(fixed)?,
+            warped_bar: Image::zeros(fixed)?,
+            slope: Displacement::zeros(fixed)?,
+            resample: Workspace::default(),
+            seen: Vec::new(),
+            shooting,
+        })
+    }
+
+    /// The model on this level.
+    #[must_use]
+    pub fn shooting(&self) -> &S {
+        &self.shooting
+    }
+
+    /// The model on this level.
+    #[must_use]
+    pub fn into_shooting(self) -> S {
+        self.shooting
+    }
+
+    /// The factor of the regulariser, 1/(V L²).
+    #[must_use]
+    pub fn energy_scale(&self) -> f64 {
+        self.energy_scale
+    }
+
+    /// What the evaluation with this value found; forgets the others.
+    pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
+        let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
+        let found = found.or(self.seen.last()).copied().unwrap_or_default();
+        self.seen.clear();
+        self.seen.push(found);
+        found
+    }
+}
+
+/// 1/(V L²) of a grid.
+pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
+    1.0 / (grid.volume() * grid.largest_extent().powi(2))
+}
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<S, T, D> {
+    type Control = Controls<T, D, S::Weights>;
+
+    fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
+        gradient.set_zero();
+        let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
+
+        self.shooting.start(controls, &mut self.start);
+        let before = self.shooting.hamiltonian(&self.start)?;
+        let end = self.sweep.forward(&self.start)?;
+        let after = self.shooting.hamiltonian(end)?;
+        let det = jacobian_determinant(end.map())?;
+        let (map, u) = (end.map().data(), self.displacement.data_mut());
+        self.upsample.apply(map, u, &mut self.resample);
+
+        let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
+        self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
+        let similarity =
+            self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
+
+        // λ ∂Sim/∂u = λ ∂Sim/∂(I₀∘Φ⁻¹) · ∇I₀∘Φ⁻¹, then back through the prolongation and the flow.
+        let (bar, weight) = (self.warped_bar.data(), T::of(self.weight));
+        par::components(slope, bar.len(), |_, lo, chunk| {
+            for (s, &bar) in chunk.iter_mut().zip(&bar[lo..]) {
+                *s *= weight * bar;
+            }
+        });
+        self.bar.set_zero();
+        let map_bar = self.bar.map_mut().data_mut();
+        self.upsample.transpose(self.slope.data(), map_bar, &mut self.resample);
+        self.sweep.backward(&mut self.bar)?;
+        self.shooting.start_vjp(controls, &self.bar, gradient);
+
+        let total = regularisation + self.weight * similarity;
+        self.seen.push(Diagnostics {
+            terms: Terms { regularisation, similarity, total },
+            steps: self.sweep.step_sizes().len(),
+            energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
+            min_det: det.data().iter().fold(f64::INFINITY, |m, x| m.min(x.f64())),
+        });
+        Ok(total)
+    }
+}

@@ -1,0 +1,463 @@
+//! The registration itself.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::objective::{Diagnostics, PairObjective};
+use super::settings::{Level, Search, Settings, map_grid};
+use super::{InverseMetric, pyramid};
+use crate::adjoint::Sweep;
+use crate::dynamics::{MapState, Tracked};
+use crate::error::Result;
+use crate::evaluate::Folds;
+use crate::field::{Displacement, Image};
+use crate::grid::Grid;
+use crate::model::{Controls, Model, Shooting, resampled};
+use crate::ops::spline::Prefilter;
+use crate::ops::warp::Warp;
+use crate::optim::{Euclidean, Stop};
+use crate::scalar::Real;
+use crate::similarity::Measure;
+use crate::space::StateSpace;
+
+/// What an observer sees after each iteration.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Progress {
+    /// Level, from 0 for the coarsest, and how many there are.
+    pub level: usize,
+    /// Number of levels.
+    pub levels: usize,
+    /// Iteration within the level; 0 is the start.
+    pub iteration: usize,
+    /// Evaluations of energy and gradient so far, all levels.
+    pub evaluations: usize,
+    /// Norm of the gradient in the inverse metric, relative to the level's start.
+    pub gradient_norm: f64,
+    /// Energy terms, time steps, energy drift and smallest determinant.
+    pub diagnostics: Diagnostics,
+    /// Seconds since the start.
+    pub seconds: f64,
+}
+
+/// What one level did.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LevelReport {
+    /// Voxels of the images.
+    pub images: Vec<usize>,
+    /// Voxels of the map.
+    pub map: Vec<usize>,
+    /// Iterations of the optimiser.
+    pub iterations: usize,
+    /// Evaluations of energy and gradient.
+    pub evaluations: usize,
+    /// What was found at the start.
+    pub first: Diagnostics,
+    /// What was found at the best controls.
+    pub last: Diagnostics,
+    /// Why the level ended.
+    pub stop: Stop,
+    /// Seconds spent.
+    pub seconds: f64,
+}
+
+/// Figures of a registration.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Name of the model.
+    pub model: &'static str,
+    /// Name of the similarity measure.
+    pub measure: &'static str,
+    /// λ.
+    pub similarity_weight: f64,
+    /// Levels from coarse to fine.
+    pub levels: Vec<LevelReport>,
+    /// Folds of Φ⁻¹ on the fixed image's grid.
+    pub folds: Folds,
+    /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
+    pub energy_drift: f64,
+    /// Time steps of the final map.
+    pub steps: usize,
+    /// Evaluations of energy and gradient in all.
+    pub evaluations: usize,
+    /// Whether an observer stopped it before its last level was done.
+    pub stopped: bool,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// A registration's result.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Registered<T, const D: usize, W> {
+    /// u of Φ⁻¹ = id + u on the fixed image's grid: read the moving image at x + u(x).
+    pub map: Displacement<T, D>,
+    /// U of Φ = id + U on the same grid: where a point of the moving image goes.
+    pub forward: Displacement<T, D>,
+    /// The moving image, original grey values, on the fixed image's grid.
+    pub warped: Image<T, D>,
+    /// Initial momentum, and controls of the weights, on the map grid.
+    pub controls: Controls<T, D, W>,
+    /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid.
+    pub sigma_start: Image<T, D>,
+    /// The same at t = 1, carried with the anatomy.
+    pub sigma_end: Image<T, D>,
+    /// Figures.
+    pub report: Report,
+}
+
+/// A model, a measure and settings, ready for pairs of images.
+///
+/// ```
+/// use rdmm_core::grid::Grid;
+/// use rdmm_core::model::{Lddmm, MultiGaussian};
+/// use rdmm_core::registration::Registration;
+/// use rdmm_core::similarity::Ssd;
+/// use rdmm_core::synthetic::Shapes;
+///
+/// let grid = Grid::<2>::unit([48, 48])?;
+/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
+/// assert_eq!(result.report.folds.count, 0);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Registration<M, T: Real, const D: usize> {
+    model: M,
+    measure: Box<dyn Measure<T, D>>,
+    settings: Settings,
+    mask: Option<Image<T, D>>,
+}
+
+/// Controls and grid-bound model that a level ended with.
+struct Reached<S: Shooting<T, D>, T: Real, const D: usize> {
+    shooting: S,
+    controls: Controls<T, D, S::Weights>,
+    report: LevelReport,
+}
+
+impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
+    /// Registration with default settings.
+    #[must_use]
+    pub fn new(model: M, measure: impl Measure<T, D> + 'static) -> Self {
+        Self { model, measure: Box::new(measure), settings: Settings::default(), mask: None }
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The same with a mask on the fixed image: voxels count by their value from 0 to 1.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Image<T, D>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// Registers `moving` onto `fixed`. Both are placed in the world by their grids.
+    ///
+    /// # Errors
+    /// Settings, images or masks that do not fit, with what was expected; [`Error::Diverged`] where not
+    /// even the first evaluation succeeds.
+    ///
+    /// [`Error::Diverged`]: crate::Error::Diverged
+    pub fn run(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        self.run_with(fixed, moving, |_| ControlFlow::Continue(()))
+    }
+
+    /// Like [`Registration::run`], with an observer that sees each iteration and can stop: the best state
+    /// so far is then what is returned.
+    ///
+    /// # Errors
+    /// Those of [`Registration::run`].
+    pub fn run_with(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        let begin = Instant::now();
+        self.settings.validate()?;
+        if let Some(mask) = &self.mask {
+            fixed.grid().expect_same(mask.grid(), "mask")?;
+        }
+        let fixed_grey = self.settings.intensities.applied(fixed, "fixed image")?;
+        let moving_grey = self.settings.intensities.applied(moving, "moving image")?;
+        let finest = fixed.grid();
+        let levels =
+            self.settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
+
+        let mut reached: Option<Reached<M::Shooting, T, D>> = None;
+        let (mut reports, mut evaluations, mut stopped) = (Vec::new(), 0, false);
+        for (index, level) in levels.iter().enumerate() {
+            let before = reached.take().map(|r| r.controls);
+            let mut watch = |mut progress: Progress| {
+                (progress.level, progress.levels) = (index, levels.len());
+                progress.evaluations += evaluations;
+                progress.seconds = begin.elapsed().as_secs_f64();
+                observer(&progress)
+            };
+            let next = self.level(&fixed_grey, &moving_grey, level, before, &mut watch)?;
+            evaluations += next.report.evaluations;
+            stopped = next.report.stop == Stop::Observer;
+            reports.push(next.report.clone());
+            reached = Some(next);
+            if stopped {
+                break;
+            }
+        }
+        let expected = crate::Error::Length { what: "levels", expected: 1, found: 0 };
+        let reached = reached.ok_or(expected)?;
+        let mut result = self.finish(reached, fixed, moving)?;
+        result.report.levels = reports;
+        result.report.evaluations = evaluations;
+        result.report.stopped = stopped;
+        result.report.seconds = begin.elapsed().as_secs_f64();
+        Ok(result)
+    }
+
+    fn weight(&self) -> f64 {
+        self.settings.similarity_weight.unwrap_or_else(|| self.measure.default_weight())
+    }
+
+    /// One level of the pyramid, from the controls of the level before.
+    fn level(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        level: &Level,
+        before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
+        watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Reached<M::Shooting, T, D>> {
+        let begin = Instant::now();
+        let grid = fixed.grid().coarsened(level.factor)?;
+        let fixed_here = pyramid::coarser(fixed, &grid)?;
+        let moving_grid = moving.grid().coarsened(level.factor)?;
+        let moving_here = pyramid::coarser(moving, &moving_grid)?;
+        let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
+        let map = map_grid(
+            &grid,
+            fixed.grid(),
+            self.settings.map_factor,
+            self.model.smallest_sigma(),
+        )?;
+        let shooting = self.model.on(&map)?;
+        let controls = match before {
+            Some(controls) => shooting.prolong(&controls)?,
+            None => shooting.rest(),
+        };
+        let similarity = self.measure.against(&fixed_here, mask.as_ref())?;
+        let integration = self.settings.integration.clone();
+        let mut objective = PairObjective::new(
+            shooting,
+            &moving_here,
+            &grid,
+            similarity,
+            self.weight(),
+            integration,
+        )?;
+        let mut first = None;
+        let (controls, last, iterations, evaluations, stop) =
+            self.search(&mut objective, controls, level.iterations, |progress| {
+                first.get_or_insert(progress.diagnostics);
+                watch(progress)
+            })?;
+        let report = LevelReport {
+            images: grid.shape().to_vec(),
+            map: map.shape().to_vec(),
+            iterations,
+            evaluations,
+            first: first.unwrap_or(last),
+            last,
+            stop,
+            seconds: begin.elapsed().as_secs_f64(),
+        };
+        Ok(Reached { shooting: objective.into_shooting(), controls, report })
+    }
+
+    /// Runs the optimiser: best controls, their diagnostics, iterations, evaluations, reason.
+    #[expect(clippy::type_complexity, reason = "five plain results of one private function")]
+    fn search<S: Shooting<T, D>>(
+        &self,
+        objective: &mut PairObjective<S, T, D>,
+        controls: Controls<T, D, S::Weights>,
+        iterations: usize,
+        mut watch: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(Controls<T, D, S::Weights>, Diagnostics, usize, usize, Stop)> {
+        // The observer needs the objective's diagnostics while the optimiser holds it.
+        let shared = std::cell::RefCell::new(objective);
+        let mut evaluate = Shared(&shared);
+        let mut report = |iteration, evaluations, norm: f64, first: f64, value| {
+            let diagnostics = shared.borrow_mut().diagnostics(value);
+            watch(Progress {
+                level: 0,
+                levels: 0,
+                iteration,
+                evaluations,
+                gradient_norm: if first > 0.0 { norm / first } else { 0.0 },
+                diagnostics,
+                seconds: 0.0,
+            })
+        };
+        macro_rules! by_lbfgs {
+            ($lbfgs:expr, $h0:expr) => {{
+                let lbfgs = crate::optim::Lbfgs { max_iterations: iterations, ..$lbfgs.clone() };
+                let outcome = lbfgs.minimize(&mut evaluate, $h0, controls, |s| {
+                    let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
+                    report(s.iteration(), s.evaluations(), norm, first, s.value())
+                })?;
+                let (s, stop) = (outcome.state, outcome.stop);
+                let last = shared.borrow_mut().diagnostics(s.best_value());
+                (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
+            }};
+        }
+        Ok(match &self.settings.search {
+            Search::MetricLbfgs { lbfgs, epsilon } => {
+                let mut h0 = {
+                    let objective = shared.borrow();
+                    InverseMetric::new(objective.shooting(), objective.energy_scale(), *epsilon)?
+                };
+                by_lbfgs!(lbfgs, &mut h0)
+            }
+            Search::EuclideanLbfgs(lbfgs) => by_lbfgs!(lbfgs, &mut Euclidean),
+            Search::Adam(adam) => {
+                let adam = crate::optim::Adam { max_iterations: iterations, ..adam.clone() };
+                let outcome = adam.minimize(&mut evaluate, controls, |s| {
+                    let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
+                    report(s.iteration(), s.evaluations(), norm, first, s.value())
+                })?;
+                let (s, stop) = (outcome.state, outcome.stop);
+                let last = shared.borrow_mut().diagnostics(s.best_value());
+                (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
+            }
+        })
+    }
+
+    /// Maps, warped image and figures from the controls of the last level.
+    fn finish(
+        &self,
+        reached: Reached<M::Shooting, T, D>,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        let Reached { mut shooting, controls, report } = reached;
+        let map_grid = shooting.grid().clone();
+        let mut start = shooting.blank_state();
+        shooting.start(&controls, &mut start);
+        let sigma_start = shooting.local_sigma(&start)?;
+        let energy = shooting.hamiltonian(&start)?;
+
+        // The number of steps that the optimiser ended with, so that the map is the one it saw.
+        let mut integration = self.settings.integration.clone();
+        if let crate::step::Steps::Courant { .. } = integration.steps {
+            integration.steps = crate::step::Steps::Fixed(report.last.steps.max(1));
+        }
+        let (mut drift, mut failure) = (0.0_f64, None);
+        let mut sweep =
+            Sweep::new(&map_grid, shooting.evolution(), &start, integration.clone())?;
+        let end = sweep
+            .forward_with(&start, |_, state| match shooting.hamiltonian(state) {
+                Ok(now) if energy > 0.0 => drift = drift.max((now / energy - 1.0).abs()),
+                Ok(_) => {}
+                Err(error) => failure = Some(error),
+            })?
+            .clone();
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let sigma_end = shooting.local_sigma(&end)?;
+        let steps = sweep.step_sizes().to_vec();
+        let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration);
+
+        let map = resampled(end.map(), fixed.grid())?;
+        let forward = resampled(&forward, fixed.grid())?;
+        let warped = warped_by(moving, &map)?;
+        Ok(Registered {
+            sigma_start: resampled(&sigma_start, fixed.grid())?,
+            sigma_end: resampled(&sigma_end, fixed.grid())?,
+            report: Report {
+                model: self.model.name(),
+                measure: self.measure.name(),
+                similarity_weight: self.weight(),
+                levels: Vec::new(),
+                folds: Folds::of(&map)?,
+                energy_drift: drift,
+                steps: steps.len(),
+                evaluations: 0,
+                stopped: false,
+                seconds: 0.0,
+            },
+            map,
+            forward,
+            warped,
+            controls,
+        })
+    }
+}
+
+/// The forward map of a flow, with given steps.
+fn forward_map<E, T: Real, const D: usize>(
+    grid: &Grid<D>,
+    evolution: E,
+    start: E::State,
+    steps: &[f64],
+    integration: &crate::adjoint::sweep::Integration,
+) -> Displacement<T, D>
+where
+    E: crate::dynamics::Evolution<T, D>,
+{
+    let tracked = Tracked::new(grid, evolution);
+    let mut state = tracked.start(start);
+    let (tableau, transport) = (integration.tableau, integration.transport.clone());
+    let stepper = crate::step::Stepper::new(grid, tracked, tableau, transport);
+    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+    for &tau in steps {
+        stepper.step(&state, tau, &mut next, &mut ws);
+        std::mem::swap(&mut state, &mut next);
+    }
+    state.forward
+}
+
+/// `image` read at x + u(x) by cubic splines, on the grid of the map.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+pub(crate) fn warped_by<T: Real, const D: usize>(
+    image: &Image<T, D>,
+    map: &Displacement<T, D>,
+) -> Result<Image<T, D>> {
+    let mut coefficients = image.clone();
+    Prefilter::new(image.grid()).apply(coefficients.data_mut());
+    let mut out = Image::zeros(map.grid())?;
+    let warp = Warp::new(image.grid(), map.grid());
+    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
+    Ok(out)
+}
+
+/// An objective that an optimiser and its observer both reach.
+struct Shared<'a, 'b, O>(&'a std::cell::RefCell<&'b mut O>);
+
+impl<T: Real, O: crate::optim::Objective<T>> crate::optim::Objective<T> for Shared<'_, '_, O> {
+    type Control = O::Control;
+
+    fn evaluate(&mut self, control: &O::Control, gradient: &mut O::Control) -> Result<f64> {
+        self.0.borrow_mut().evaluate(control, gradient)
+    }
+}
