@@ -7,6 +7,7 @@ pub mod labels;
 pub mod ops;
 mod par;
 pub mod scalar;
+pub mod similarity;
 pub mod space;
 pub mod testing;
 
