@@ -1,5 +1,6 @@
 //! Diffeomorphic image registration with region-specific metrics.
 pub mod error;
+pub mod evaluate;
 pub mod field;
 pub mod grid;
 pub mod kernel;
