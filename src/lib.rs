@@ -2,6 +2,7 @@
 pub mod adjoint;
 pub mod dynamics;
 pub mod error;
+pub mod evaluate;
 pub mod field;
 pub mod grid;
 pub mod kernel;
@@ -13,6 +14,7 @@ pub mod optim;
 mod par;
 pub mod registration;
 pub mod scalar;
+pub mod similarity;
 pub mod space;
 pub mod step;
 pub mod synthetic;

@@ -137,6 +137,15 @@ impl<T: Real, const D: usize> Warp<T, D> {
         });
     }
 
+    /// Values of `C` fields at one point, given by its fractional array index in the source grid
+    /// ([`Grid::to_index`]). Beyond the outermost voxels fields are mirrored or repeated; an index
+    /// that is not finite gives NaN.
+    #[must_use]
+    pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
+        self.cell(index.map(T::of))
+            .values(&parts::<T, C>(coefficients))
+    }
+
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
     /// has `D` components over the target, along the target's axes and in physical units.
     pub fn value_and_gradient(

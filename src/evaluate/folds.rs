@@ -1,0 +1,152 @@
+use super::is_interior;
+use crate::error::Result;
+use crate::field::Displacement;
+use crate::ops::jacobian::jacobian_determinant;
+use crate::scalar::Real;
+
+/// Where a map folds: the signs of its Jacobian determinant, interior and border apart.
+///
+/// The determinant is the full one, by second-order central differences
+/// ([`jacobian_determinant`]). The interior holds the voxels at least two voxels from every face: in
+/// the outer two layers the differences of the evolution, and the one here, see mirrored values.
+/// Periodic grids are all interior.
+///
+/// ```
+/// use rdmm_core::{evaluate::Folds, field::Displacement, grid::Grid};
+/// let grid = Grid::new([16, 16], [1.0, 1.0])?;
+/// let identity = Displacement::<f64, 2>::zeros(&grid)?;
+/// let folds = Folds::of(&identity)?;
+/// assert_eq!((folds.total().folded, folds.interior.voxels), (0, 12 * 12));
+/// assert_eq!(folds.interior.min, 1.0);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Folds {
+    /// At least two voxels from every face.
+    pub interior: Region,
+    /// The rest.
+    pub border: Region,
+}
+
+/// Folds in a part of the grid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Region {
+    /// Voxels in this part.
+    pub voxels: usize,
+    /// Voxels with a determinant ≤ 0.
+    pub folded: usize,
+    /// Sum of |det| over the voxels with a determinant < 0, without volumes.
+    pub negative: f64,
+    /// Smallest determinant; `f64::INFINITY` where the part holds no voxel.
+    pub min: f64,
+}
+
+impl Region {
+    const EMPTY: Self = Self {
+        voxels: 0,
+        folded: 0,
+        negative: 0.0,
+        min: f64::INFINITY,
+    };
+
+    fn add(&mut self, det: f64) {
+        self.voxels += 1;
+        self.folded += usize::from(det <= 0.0);
+        self.negative += (-det).max(0.0);
+        self.min = self.min.min(det);
+    }
+
+    /// Part of the voxels with a determinant ≤ 0; zero where there is no voxel.
+    #[must_use]
+    pub fn fraction(&self) -> f64 {
+        self.folded as f64 / self.voxels.max(1) as f64
+    }
+}
+
+impl Folds {
+    /// The folds of x ↦ x + u(x). One pass; one value a voxel for the determinants.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map,
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn of<T: Real, const D: usize>(map: &Displacement<T, D>) -> Result<Self> {
+        map.expect_finite("map")?;
+        let determinant = jacobian_determinant(map)?;
+        let (mut interior, mut border) = (Region::EMPTY, Region::EMPTY);
+        for (i, det) in determinant.data().iter().enumerate() {
+            let region = if is_interior(map.grid(), i) {
+                &mut interior
+            } else {
+                &mut border
+            };
+            region.add(det.f64());
+        }
+        Ok(Self { interior, border })
+    }
+
+    /// Interior and border together.
+    #[must_use]
+    pub fn total(&self) -> Region {
+        let (a, b) = (self.interior, self.border);
+        Region {
+            voxels: a.voxels + b.voxels,
+            folded: a.folded + b.folded,
+            negative: a.negative + b.negative,
+            min: a.min.min(b.min),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::grid::{Boundary, Grid};
+
+    #[test]
+    fn folds_are_counted_where_they_are() {
+        // u₀ = 3·|x₀ = 4|: central differences are ±1.5 at x₀ = 3 and 5, so det is 2.5 and −0.5.
+        let grid = Grid::new([10, 8], [1.0, 2.0]).unwrap();
+        let bump = |x: [f64; 2], c| f64::from(u8::from(c == 0 && (x[0] - 4.0).abs() < 0.5)) * 3.0;
+        let map = Displacement::<f64, 2>::from_fn(&grid, 2, bump).unwrap();
+        let folds = Folds::of(&map).unwrap();
+        let expected = |voxels, folded: usize| Region {
+            voxels,
+            folded,
+            negative: 0.5 * folded as f64,
+            min: -0.5,
+        };
+        assert_eq!(folds.interior, expected(6 * 4, 4));
+        assert_eq!(folds.border, expected(80 - 24, 4));
+        assert_eq!(folds.total(), expected(80, 8));
+        // 8 of 80, a division of small whole numbers.
+        assert!((folds.total().fraction() - 0.1).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_collapsed_map_is_folded_and_periodic_grids_have_no_border() {
+        let grid = Grid::new([4, 4], [1.0; 2]).unwrap();
+        let collapsed = |x: [f64; 2], c: usize| if c == 0 { -x[0] } else { 0.0 };
+        let map = Displacement::<f64, 2>::from_fn(&grid, 2, collapsed).unwrap();
+        let folds = Folds::of(&map).unwrap();
+        assert_eq!((folds.interior.voxels, folds.border.voxels), (0, 16));
+        assert!(folds.interior.min.is_infinite() && folds.interior.fraction().abs() < 1e-15);
+        // Zero determinants count as folds and add nothing to the sum; mirrored ends keep ½.
+        assert_eq!(
+            (folds.border.folded, folds.border.negative.abs() < 1e-15),
+            (8, true)
+        );
+
+        let periodic = grid.with_boundary(Boundary::Periodic);
+        let identity = Displacement::<f32, 2>::zeros(&periodic).unwrap();
+        assert_eq!(Folds::of(&identity).unwrap().interior.voxels, 16);
+        let mut broken = identity;
+        broken.data_mut()[3] = f32::NAN;
+        assert!(matches!(
+            Folds::of(&broken),
+            Err(Error::NonFinite { index: 3, .. })
+        ));
+    }
+}

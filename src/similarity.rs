@@ -1,0 +1,403 @@
+//! How alike two images are: losses of a warped image against a fixed one, with exact gradients.
+//!
+//! A [`Measure`] is what a user chooses. [`Measure::against`] checks one fixed image and its mask and
+//! gives a [`Similarity`] that holds all buffers, once a resolution level; the evaluations themselves
+//! cannot fail.
+//!
+//! Masks weigh voxels: the mean of f is ∫ mask f / ∫ mask. Voxels all have the same volume, so it
+//! cancels and losses have no unit of length.
+
+mod lncc;
+mod ncc;
+mod ssd;
+
+pub use lncc::Lncc;
+pub use ncc::Ncc;
+pub use ssd::Ssd;
+
+use crate::error::{Error, Result};
+use crate::field::Image;
+use crate::grid::Grid;
+use crate::par;
+use crate::scalar::Real;
+
+/// Variances of a warped image below this part of the fixed image's count as none: a contrast of
+/// 1e-6 of the fixed image's is what single precision leaves of a constant.
+const NO_CONTRAST: f64 = 1e-12;
+
+/// A choice of loss: prepares itself against fixed images.
+pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
+    /// The loss against `fixed`, each voxel weighted by `mask`; `None` counts all alike.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] for a mask over another lattice, [`Error::Setting`] for mask values
+    /// outside [0, 1], [`Error::NoContrast`] for a mask that is zero, [`Error::NonFinite`] for NaN
+    /// or infinity in the image, and those that the measure states.
+    fn against(
+        &self,
+        fixed: &Image<T, D>,
+        mask: Option<&Image<T, D>>,
+    ) -> Result<Box<dyn Similarity<T>>>;
+
+    /// The name that reports use.
+    fn name(&self) -> &'static str;
+}
+
+/// A loss against one fixed image: smaller is better, 0 is best.
+///
+/// `warped` and `gradient` hold one value a voxel of the fixed image's grid, C order. Results do not
+/// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN gives
+/// a NaN loss.
+pub trait Similarity<T: Real>: Send {
+    /// The loss, and its partial derivatives with respect to each voxel of `warped`, which overwrite
+    /// `gradient`.
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64;
+
+    /// The loss.
+    fn value(&mut self, warped: &[T]) -> f64;
+}
+
+/// The share of each voxel in a mean: mask over the sum of the mask.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares<T> {
+    mask: Option<Vec<T>>,
+    len: usize,
+    scale: f64,
+}
+
+impl<T: Real> Shares<T> {
+    pub(crate) fn new<const D: usize>(grid: &Grid<D>, mask: Option<&Image<T, D>>) -> Result<Self> {
+        let mut shares = Self {
+            mask: None,
+            len: grid.len(),
+            scale: 1.0 / grid.len() as f64,
+        };
+        let Some(mask) = mask else {
+            return Ok(shares);
+        };
+        grid.expect_same(mask.grid(), "mask")?;
+        let within = |x: &&T| !(x.f64() >= 0.0 && x.f64() <= 1.0);
+        if let Some(found) = mask.data().iter().find(within) {
+            return Err(Error::setting("mask", "values between 0 and 1", found));
+        }
+        let sum = par::sum(shares.len, |r| mask.data()[r].iter().map(|x| x.f64()).sum());
+        if sum <= 0.0 {
+            return Err(Error::NoContrast { what: "mask" });
+        }
+        shares.scale = 1.0 / sum;
+        shares.mask = Some(mask.data().to_vec());
+        Ok(shares)
+    }
+
+    /// Share of voxel `i`.
+    #[inline]
+    pub(crate) fn at(&self, i: usize) -> f64 {
+        self.mask
+            .as_ref()
+            .map_or(self.scale, |mask| mask[i].f64() * self.scale)
+    }
+
+    /// Means of `K` quantities of the voxels.
+    pub(crate) fn means<const K: usize>(&self, f: impl Fn(usize) -> [f64; K] + Sync) -> [f64; K] {
+        par::sums(self.len, |range| {
+            range.fold([0.0; K], |sum, i| {
+                let (share, x) = (self.at(i), f(i));
+                std::array::from_fn(|k| sum[k] + share * x[k])
+            })
+        })
+    }
+
+    /// Mean of a quantity of the voxels.
+    pub(crate) fn mean(&self, f: impl Fn(usize) -> f64 + Sync) -> f64 {
+        self.means(|i| [f(i)])[0]
+    }
+
+    /// Mean and variance of an image. The mean of the deviations, which is rounding only, is taken
+    /// out of both, so that a constant has no variance whatever the number of voxels.
+    pub(crate) fn moments(&self, image: &[T]) -> (f64, f64) {
+        let mean = self.mean(|i| image[i].f64());
+        let [shift, square] = self.means(|i| {
+            let x = image[i].f64() - mean;
+            [x, x * x]
+        });
+        (mean + shift, square - shift * shift)
+    }
+
+    /// Mean and variance of an image that must have contrast beyond rounding.
+    pub(crate) fn contrast(&self, image: &[T], what: &'static str) -> Result<(f64, f64)> {
+        let (mean, variance) = self.moments(image);
+        let largest = par::max(image.len(), |range| {
+            image[range].iter().fold(0.0, |m, x| x.f64().abs().max(m))
+        });
+        // A few units in the last place of the largest value: what arithmetic leaves of a constant.
+        if variance > (4.0 * T::epsilon().f64() * largest).powi(2) {
+            Ok((mean, variance))
+        } else {
+            Err(Error::NoContrast { what })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Boundary;
+    use crate::testing::random;
+
+    const SHAPE: [usize; 2] = [7, 9];
+
+    fn grid(boundary: Boundary) -> Grid<2> {
+        let grid = Grid::new(SHAPE, [1.0, 0.8]).unwrap();
+        grid.with_boundary(boundary)
+    }
+
+    /// An image with contrast in every window.
+    fn image<T: Real>(grid: &Grid<2>, seed: u64) -> Image<T, 2> {
+        let noise = random::<f64>(grid.len(), seed);
+        let mut noise = noise.iter();
+        Image::from_fn(grid, 1, |x, _| {
+            5.0 + (0.9 * x[0]).sin() + (0.7 * x[1]).cos() + noise.next().unwrap()
+        })
+        .unwrap()
+    }
+
+    /// Weights between 0 and 1, zero in the first two rows.
+    fn mask<T: Real>(grid: &Grid<2>) -> Image<T, 2> {
+        let noise = random::<f64>(grid.len(), 9);
+        let mut noise = noise.iter();
+        Image::from_fn(grid, 1, |x, _| {
+            let w = noise.next().unwrap().abs();
+            if x[0] < 1.5 { 0.0 } else { w }
+        })
+        .unwrap()
+    }
+
+    fn measures<T: Real>() -> Vec<Box<dyn Measure<T, 2>>> {
+        vec![Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma: 1.2 })]
+    }
+
+    /// Every measure on every boundary, with and without a mask.
+    fn every(mut f: impl FnMut(&dyn Measure<f64, 2>, &Grid<2>, Option<&Image<f64, 2>>)) {
+        for boundary in Boundary::ALL {
+            let grid = grid(boundary);
+            let mask = mask(&grid);
+            for measure in measures() {
+                f(&*measure, &grid, None);
+                f(&*measure, &grid, Some(&mask));
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_the_derivatives_of_the_values() {
+        every(|measure, grid, mask| {
+            let (fixed, mut warped) = (image(grid, 1), image::<f64>(grid, 2).into_vec());
+            let mut loss = measure.against(&fixed, mask).unwrap();
+            let mut gradient = vec![f64::NAN; grid.len()];
+            let value = loss.value_and_gradient(&warped, &mut gradient);
+            // The same sums over the same chunks, so the same bits.
+            assert_eq!(value.to_bits(), loss.value(&warped).to_bits());
+            let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            for i in 0..grid.len() {
+                let (x, e) = (warped[i], 1e-4);
+                warped[i] = x + e;
+                let above = loss.value(&warped);
+                warped[i] = x - e;
+                let below = loss.value(&warped);
+                warped[i] = x;
+                // Truncation e² = 1e-8 of the third derivative and rounding 1e-16/e = 1e-12.
+                let error = ((above - below) / (2.0 * e) - gradient[i]).abs();
+                assert!(
+                    error <= 1e-6 * largest,
+                    "{} at {i}: {error:e}",
+                    measure.name()
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn the_taylor_remainder_has_slope_two() {
+        every(|measure, grid, mask| {
+            let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
+            let mut loss = measure.against(&fixed, mask).unwrap();
+            let direction: Vec<f64> = random(grid.len(), 3);
+            let mut gradient = vec![0.0; grid.len()];
+            let value = loss.value_and_gradient(warped.data(), &mut gradient);
+            let slope = crate::field::dot(&gradient, &direction);
+            let mut remainder = |e: f64| {
+                let moved: Vec<f64> = warped
+                    .data()
+                    .iter()
+                    .zip(&direction)
+                    .map(|(x, d)| x + e * d)
+                    .collect();
+                (loss.value(&moved) - value - e * slope).abs()
+            };
+            let order = (remainder(2e-3) / remainder(1e-3)).log2();
+            // The third-order term adds about e; 0.05 is far below the distance to slope 1.
+            assert!((order - 2.0).abs() < 0.05, "{}: {order}", measure.name());
+        });
+    }
+
+    #[test]
+    fn masked_voxels_do_not_count() {
+        let grid = grid(Boundary::Reflecting);
+        let (fixed, mask) = (image::<f64>(&grid, 1), mask(&grid));
+        for measure in [&Ssd as &dyn Measure<f64, 2>, &Ncc] {
+            let mut loss = measure.against(&fixed, Some(&mask)).unwrap();
+            let mut warped = image::<f64>(&grid, 2).into_vec();
+            let (mut first, mut second) = (vec![f64::NAN; 63], vec![f64::NAN; 63]);
+            let before = loss.value_and_gradient(&warped, &mut first);
+            warped[3] += 1e6;
+            let after = loss.value_and_gradient(&warped, &mut second);
+            // A weight of zero adds exact zeros.
+            assert_eq!(before.to_bits(), after.to_bits(), "{}", measure.name());
+            assert_eq!(first, second);
+            assert!(first[..18].iter().all(|g| g.abs() == 0.0));
+        }
+        // Windows of the counted voxels reach into the mask, but not across the whole grid.
+        let lncc = Lncc { sigma: 0.5 };
+        let far = Image::from_fn(&grid, 1, |x, _| f64::from(u8::from(x[0] > 5.5))).unwrap();
+        let mut loss = lncc.against(&fixed, Some(&far)).unwrap();
+        let mut gradient = vec![f64::NAN; 63];
+        loss.value_and_gradient(image(&grid, 2).data(), &mut gradient);
+        // The global variance in ε counts the mask only; exp(−½ 6²/0.5²) of the window is left.
+        assert!(gradient[..9].iter().all(|g| g.abs() < 1e-12));
+        assert!(gradient[54..].iter().any(|g| g.abs() > 1e-4));
+    }
+
+    #[test]
+    fn correlations_ignore_an_affine_change_of_intensity() {
+        every(|measure, grid, mask| {
+            if measure.name() == "SSD" {
+                return;
+            }
+            let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
+            let mut loss = measure.against(&fixed, mask).unwrap();
+            let changed: Vec<f64> = warped.data().iter().map(|x| 30.0 * x - 7.0).collect();
+            let difference = loss.value(warped.data()) - loss.value(&changed);
+            // The floor of the variance, NO_CONTRAST = 1e-12, and rounding.
+            assert!(
+                difference.abs() < 1e-11,
+                "{}: {difference:e}",
+                measure.name()
+            );
+        });
+    }
+
+    #[test]
+    fn the_same_image_is_a_minimum() {
+        every(|measure, grid, mask| {
+            let fixed = image::<f64>(grid, 1);
+            let mut loss = measure.against(&fixed, mask).unwrap();
+            let (mut gradient, mut other) = (vec![f64::NAN; 63], vec![f64::NAN; 63]);
+            let value = loss.value_and_gradient(fixed.data(), &mut gradient);
+            loss.value_and_gradient(image(grid, 2).data(), &mut other);
+            // SSD is exact, NCC has its floor of 1e-12, LNCC its ε = 1e-5 of the squared variance,
+            // in windows with a few times less than the global variance.
+            let tolerance = match measure.name() {
+                "SSD" => 0.0,
+                "NCC" => 1e-11,
+                _ => 1e-3,
+            };
+            assert!(value.abs() <= tolerance, "{}: {value:e}", measure.name());
+            let size = |g: &[f64]| crate::field::dot(g, g).sqrt();
+            let ratio = size(&gradient) / size(&other);
+            assert!(ratio <= 10.0 * tolerance, "{}: {ratio:e}", measure.name());
+        });
+    }
+
+    #[test]
+    fn single_precision_agrees_with_double() {
+        let grid = grid(Boundary::Reflecting);
+        let (fixed, warped, weight) = (image(&grid, 1), image(&grid, 2), mask(&grid));
+        let (fixed32, warped32, weight32) = (image(&grid, 1), image(&grid, 2), mask(&grid));
+        for (double, single) in measures::<f64>().iter().zip(measures::<f32>()) {
+            let mut double = double.against(&fixed, Some(&weight)).unwrap();
+            let mut single = single.against(&fixed32, Some(&weight32)).unwrap();
+            let (mut g, mut g32) = (vec![0.0f64; 63], vec![0.0f32; 63]);
+            let value = double.value_and_gradient(warped.data(), &mut g);
+            let value32 = single.value_and_gradient(warped32.data(), &mut g32);
+            // Rounding of intensities of 5 beside a contrast of 1 is 3e-7; windows and cancelling
+            // variances lose one more digit.
+            assert!((value - value32).abs() < 1e-5 * value.max(1.0));
+            let largest = g.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            for (a, b) in g.iter().zip(&g32) {
+                assert!((a - f64::from(*b)).abs() < 1e-4 * largest);
+            }
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_what_buffers_held() {
+        every(|measure, grid, mask| {
+            let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
+            let mut used = measure.against(&fixed, mask).unwrap();
+            let mut dirty = vec![f64::NAN; 63];
+            used.value_and_gradient(&[f64::NAN; 63], &mut dirty);
+            used.value_and_gradient(image(grid, 5).data(), &mut dirty);
+            let value = used.value_and_gradient(warped.data(), &mut dirty);
+            let mut clean = vec![0.0; 63];
+            let mut fresh = measure.against(&fixed, mask).unwrap();
+            let expected = fresh.value_and_gradient(warped.data(), &mut clean);
+            assert_eq!(value.to_bits(), expected.to_bits());
+            assert_eq!(dirty, clean);
+        });
+    }
+
+    #[test]
+    fn a_constant_warped_image_gives_finite_results() {
+        every(|measure, grid, mask| {
+            let mut loss = measure.against(&image(grid, 1), mask).unwrap();
+            let mut gradient = vec![f64::NAN; 63];
+            let value = loss.value_and_gradient(&[2.5; 63], &mut gradient);
+            assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
+            if measure.name() != "SSD" {
+                // Rounding of the mean, 1e-16, against the floor's contrast of 1e-6.
+                assert!((value - 1.0).abs() < 1e-8, "{}: {value}", measure.name());
+            }
+        });
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let grid = grid(Boundary::Reflecting);
+        let fixed = image::<f64>(&grid, 1);
+        let other = Image::zeros(&Grid::new([7, 9], [1.0, 1.0]).unwrap()).unwrap();
+        let filled = |x: f64| Image::from_vec(&grid, vec![x; 63]).unwrap();
+        for measure in measures() {
+            let error = |fixed: &Image<f64, 2>, mask: Option<&Image<f64, 2>>| {
+                measure.against(fixed, mask).err()
+            };
+            let mismatch = error(&fixed, Some(&other));
+            assert!(matches!(mismatch, Some(Error::GridMismatch { .. })));
+            for x in [-0.1, 1.1] {
+                let range = error(&fixed, Some(&filled(x)));
+                assert!(matches!(range, Some(Error::Setting { name: "mask", .. })));
+            }
+            let empty = error(&fixed, Some(&filled(0.0)));
+            assert!(matches!(empty, Some(Error::NoContrast { what: "mask" })));
+            let flat = error(&filled(0.1), None);
+            let refused = matches!(
+                flat,
+                Some(Error::NoContrast {
+                    what: "fixed image"
+                })
+            );
+            assert_eq!(refused, measure.name() != "SSD");
+            let mut broken = fixed.clone();
+            broken.data_mut()[4] = f64::NAN;
+            let nan = error(&broken, None);
+            assert!(matches!(nan, Some(Error::NonFinite { index: 4, .. })));
+        }
+        // The mean of many equal values is rounded; they are a constant all the same.
+        let large = Grid::new([300, 200], [1.0; 2]).unwrap();
+        let flat = Image::from_vec(&large, vec![0.1f32; 60_000]).unwrap();
+        assert!(Ncc.against(&flat, None).is_err());
+        for sigma in [0.1, 50.0, f64::NAN] {
+            let error = Lncc { sigma }.against(&fixed, None).err();
+            assert!(matches!(error, Some(Error::Sigma { .. })));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+use super::{Measure, Shares, Similarity};
+use crate::error::Result;
+use crate::field::Image;
+use crate::par;
+use crate::scalar::Real;
+
+/// Mean squared difference: ∫ mask (I − J)² / ∫ mask, in squared units of intensity.
+///
+/// For images of the same modality and scale. Two passes over the images, no buffers.
+///
+/// ```
+/// use rdmm_core::{field::Image, grid::Grid, similarity::{Measure, Ssd}};
+/// let grid = Grid::new([8, 8], [1.0, 1.0])?;
+/// let fixed = Image::<f64, 2>::zeros(&grid)?;
+/// let mut loss = Ssd.against(&fixed, None)?;
+/// let mut gradient = vec![0.0; grid.len()];
+/// assert_eq!(loss.value_and_gradient(&[3.0; 64], &mut gradient), 9.0);
+/// assert_eq!(gradient[0], 2.0 * 3.0 / 64.0);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Ssd;
+
+struct Prepared<T> {
+    fixed: Vec<T>,
+    shares: Shares<T>,
+}
+
+impl<T: Real, const D: usize> Measure<T, D> for Ssd {
+    fn against(
+        &self,
+        fixed: &Image<T, D>,
+        mask: Option<&Image<T, D>>,
+    ) -> Result<Box<dyn Similarity<T>>> {
+        fixed.expect_finite("fixed image")?;
+        Ok(Box::new(Prepared {
+            fixed: fixed.data().to_vec(),
+            shares: Shares::new(fixed.grid(), mask)?,
+        }))
+    }
+
+    fn name(&self) -> &'static str {
+        "SSD"
+    }
+}
+
+impl<T: Real> Prepared<T> {
+    /// J − I at a voxel.
+    #[inline]
+    fn residual(&self, warped: &[T], i: usize) -> f64 {
+        warped[i].f64() - self.fixed[i].f64()
+    }
+}
+
+impl<T: Real> Similarity<T> for Prepared<T> {
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        par::chunks(gradient, |lo, out| {
+            for (i, out) in (lo..).zip(out) {
+                *out = T::of(2.0 * self.shares.at(i) * self.residual(warped, i));
+            }
+        });
+        self.value(warped)
+    }
+
+    fn value(&mut self, warped: &[T]) -> f64 {
+        self.shares.mean(|i| self.residual(warped, i).powi(2))
+    }
+}
