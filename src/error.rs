@@ -199,11 +199,7 @@ impl Error {
         expected: &'static str,
         found: impl std::fmt::Display,
     ) -> Self {
-        Self::Setting {
-            name,
-            expected,
-            found: found.to_string(),
-        }
+        Self::Setting { name, expected, found: found.to_string() }
     }
 }
 

@@ -80,11 +80,8 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// [`Error::OutOfMemory`] where the buffer cannot be allocated; [`Error::Length`] for
     /// [`Weights`], which take [`Field::zeros_with`].
     pub fn zeros(grid: &Grid<D>) -> Result<Self> {
-        let components = K::components(D).ok_or(Error::Length {
-            what: K::NAME,
-            expected: 1,
-            found: 0,
-        })?;
+        let components =
+            K::components(D).ok_or(Error::Length { what: K::NAME, expected: 1, found: 0 })?;
         Self::zeros_with(grid, components)
     }
 
@@ -96,23 +93,14 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     pub fn zeros_with(grid: &Grid<D>, components: usize) -> Result<Self> {
         let expected = K::components(D).unwrap_or(components.max(1));
         if components != expected {
-            return Err(Error::Length {
-                what: K::NAME,
-                expected,
-                found: components,
-            });
+            return Err(Error::Length { what: K::NAME, expected, found: components });
         }
         let bytes = (components * grid.len()).saturating_mul(size_of::<T>());
         let mut data = Vec::new();
         data.try_reserve_exact(components * grid.len())
             .map_err(|_| Error::OutOfMemory { bytes })?;
         data.resize(components * grid.len(), T::zero());
-        Ok(Self {
-            grid: grid.clone(),
-            components,
-            data,
-            kind: PhantomData,
-        })
+        Ok(Self { grid: grid.clone(), components, data, kind: PhantomData })
     }
 
     /// A zero field for buffers of a size that a caller already holds: allocates as `vec!` does.
@@ -120,23 +108,13 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     pub(crate) fn blank(grid: &Grid<D>) -> Self {
         let components = K::components(D).unwrap_or(1);
         let data = vec![T::zero(); components * grid.len()];
-        Self {
-            grid: grid.clone(),
-            components,
-            data,
-            kind: PhantomData,
-        }
+        Self { grid: grid.clone(), components, data, kind: PhantomData }
     }
 
     /// Like [`Field::blank`], with a number of components.
     pub(crate) fn blank_with(grid: &Grid<D>, components: usize) -> Self {
         let data = vec![T::zero(); components * grid.len()];
-        Self {
-            grid: grid.clone(),
-            components,
-            data,
-            kind: PhantomData,
-        }
+        Self { grid: grid.clone(), components, data, kind: PhantomData }
     }
 
     /// A field from its buffer: component-major, C order within a component.
@@ -147,18 +125,9 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         let components = K::components(D).unwrap_or((data.len() / grid.len()).max(1));
         let expected = components * grid.len();
         if data.len() != expected {
-            return Err(Error::Length {
-                what: K::NAME,
-                expected,
-                found: data.len(),
-            });
+            return Err(Error::Length { what: K::NAME, expected, found: data.len() });
         }
-        let field = Self {
-            grid: grid.clone(),
-            components,
-            data,
-            kind: PhantomData,
-        };
+        let field = Self { grid: grid.clone(), components, data, kind: PhantomData };
         field.expect_finite(K::NAME)?;
         Ok(field)
     }
@@ -194,11 +163,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
                 _ => format!("[{first}, ..{:?}]", grid.shape()),
             };
             let found = format!("{:?}", array.shape());
-            return Err(Error::Shape {
-                what: K::NAME,
-                expected,
-                found,
-            });
+            return Err(Error::Shape { what: K::NAME, expected, found });
         }
         Self::from_vec(grid, array.iter().copied().collect())
     }
@@ -217,10 +182,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         let (n, spacing) = (grid.len(), grid.spacing());
         for (flat, value) in field.data.iter_mut().enumerate() {
             let index = grid.unravel(flat % n);
-            *value = T::of(f(
-                std::array::from_fn(|a| index[a] as f64 * spacing[a]),
-                flat / n,
-            ));
+            *value = T::of(f(std::array::from_fn(|a| index[a] as f64 * spacing[a]), flat / n));
         }
         field.expect_finite(K::NAME)?;
         Ok(field)
@@ -278,19 +240,13 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// The values as an `ndarray` view in C order: `[..shape]` for images, `[components, ..shape]`
     /// else.
     #[must_use]
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the length fits the shape by construction"
-    )]
+    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
     pub fn view(&self) -> ArrayViewD<'_, T> {
         ArrayViewD::from_shape(self.array_shape(), &self.data).expect("buffer fits its shape")
     }
 
     /// The values as a mutable `ndarray` view, laid out as in [`Field::view`].
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the length fits the shape by construction"
-    )]
+    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
     pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
         let shape = self.array_shape();
         ArrayViewMutD::from_shape(shape, &mut self.data).expect("buffer fits its shape")
@@ -312,11 +268,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     pub fn on_grid(mut self, grid: &Grid<D>) -> Result<Self> {
         if self.grid.shape() != grid.shape() {
             let (expected, found) = (grid.to_string(), self.grid.to_string());
-            return Err(Error::GridMismatch {
-                what: K::NAME,
-                expected,
-                found,
-            });
+            return Err(Error::GridMismatch { what: K::NAME, expected, found });
         }
         self.grid = grid.clone();
         Ok(self)
@@ -330,11 +282,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         self.grid.expect_same(&other.grid, L::NAME)?;
         if self.components != other.components {
             let (expected, found) = (self.components, other.components);
-            return Err(Error::Length {
-                what: L::NAME,
-                expected,
-                found,
-            });
+            return Err(Error::Length { what: L::NAME, expected, found });
         }
         Ok(self.grid.cell_volume() * dot(&self.data, &other.data))
     }
@@ -361,11 +309,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     pub fn expect_finite(&self, what: &'static str) -> Result<()> {
         match self.data.iter().position(|x| !x.is_finite()) {
             None => Ok(()),
-            Some(index) => Err(Error::NonFinite {
-                what,
-                index,
-                found: self.data[index].f64(),
-            }),
+            Some(index) => Err(Error::NonFinite { what, index, found: self.data[index].f64() }),
         }
     }
 }
@@ -373,11 +317,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
 /// Sum of products in double precision.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     par::sum(a.len(), |range| {
-        a[range.clone()]
-            .iter()
-            .zip(&b[range])
-            .map(|(&a, &b)| a.f64() * b.f64())
-            .sum()
+        a[range.clone()].iter().zip(&b[range]).map(|(&a, &b)| a.f64() * b.f64()).sum()
     })
 }
 
@@ -399,9 +339,7 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn scale(&mut self, a: T) {
-        par::chunks(&mut self.data, |_, chunk| {
-            chunk.iter_mut().for_each(|y| *y *= a)
-        });
+        par::chunks(&mut self.data, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
     }
 
     fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
@@ -419,9 +357,7 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn max_abs(&self) -> f64 {
         // `fold` with a comparison that keeps NaN: a diverged state must not look finite.
         let largest = par::max(self.data.len(), |range| {
-            let m = self.data[range]
-                .iter()
-                .fold(0.0, |m, x| nan_max(m, x.f64().abs()));
+            let m = self.data[range].iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()));
             if m.is_nan() { f64::INFINITY } else { m }
         });
         largest
@@ -468,11 +404,7 @@ mod serde_field {
 
     impl<T: Real + Serialize, const D: usize, K: Kind> Serialize for Field<T, D, K> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            Stored {
-                grid: self.grid.clone(),
-                data: self.data.clone(),
-            }
-            .serialize(serializer)
+            Stored { grid: self.grid.clone(), data: self.data.clone() }.serialize(serializer)
         }
     }
 

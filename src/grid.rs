@@ -77,27 +77,16 @@ impl<const D: usize> Grid<D> {
     /// [`MAX_VOXELS`], [`Error::Spacing`] unless each spacing is finite and positive.
     pub fn new(shape: [usize; D], spacing: [f64; D]) -> Result<Self> {
         if D == 0 {
-            return Err(Error::Length {
-                what: "axes of a grid",
-                expected: 1,
-                found: 0,
-            });
+            return Err(Error::Length { what: "axes of a grid", expected: 1, found: 0 });
         }
         for (axis, &found) in shape.iter().enumerate() {
             if found < MIN_VOXELS {
-                return Err(Error::AxisTooShort {
-                    axis,
-                    expected: MIN_VOXELS,
-                    found,
-                });
+                return Err(Error::AxisTooShort { axis, expected: MIN_VOXELS, found });
             }
         }
         let len = shape.iter().try_fold(1usize, |len, &n| len.checked_mul(n));
         if len.is_none_or(|len| len > MAX_VOXELS) {
-            return Err(Error::GridTooLarge {
-                expected: MAX_VOXELS,
-                found: format!("{shape:?}"),
-            });
+            return Err(Error::GridTooLarge { expected: MAX_VOXELS, found: format!("{shape:?}") });
         }
         for (axis, &found) in spacing.iter().enumerate() {
             if !(found.is_finite() && found > 0.0) {
@@ -105,13 +94,7 @@ impl<const D: usize> Grid<D> {
             }
         }
         let (origin, direction) = (SVector::zeros(), SMatrix::identity());
-        Ok(Self {
-            shape,
-            spacing,
-            origin,
-            direction,
-            boundary: Boundary::default(),
-        })
+        Ok(Self { shape, spacing, origin, direction, boundary: Boundary::default() })
     }
 
     /// A grid of `shape` whose longest extent is one: the unit of the paper's settings.
@@ -129,11 +112,7 @@ impl<const D: usize> Grid<D> {
     /// [`Error::NonFinite`] for a coordinate that is NaN or infinite.
     pub fn with_origin(mut self, origin: [f64; D]) -> Result<Self> {
         if let Some(index) = origin.iter().position(|x| !x.is_finite()) {
-            return Err(Error::NonFinite {
-                what: "origin",
-                index,
-                found: origin[index],
-            });
+            return Err(Error::NonFinite { what: "origin", index, found: origin[index] });
         }
         self.origin = origin.into();
         Ok(self)
@@ -145,14 +124,9 @@ impl<const D: usize> Grid<D> {
     /// [`Error::Direction`] unless the matrix is orthonormal to 1e-4.
     pub fn with_direction(mut self, direction: SMatrix<f64, D, D>) -> Result<Self> {
         let off = direction.transpose() * direction - SMatrix::<f64, D, D>::identity();
-        let found = off
-            .iter()
-            .fold(0.0, |m, x| crate::space::nan_max(m, x.abs()));
+        let found = off.iter().fold(0.0, |m, x| crate::space::nan_max(m, x.abs()));
         if found.is_nan() || found > ORTHONORMAL {
-            return Err(Error::Direction {
-                expected: ORTHONORMAL,
-                found,
-            });
+            return Err(Error::Direction { expected: ORTHONORMAL, found });
         }
         self.direction = direction;
         Ok(self)
@@ -295,11 +269,7 @@ impl<const D: usize> Grid<D> {
     /// [`Error::Setting`] unless `factor` is finite and at least one.
     pub fn coarsened(&self, factor: f64) -> Result<Self> {
         if !(factor.is_finite() && factor >= 1.0) {
-            return Err(Error::setting(
-                "coarsening factor",
-                "a finite number ≥ 1",
-                factor,
-            ));
+            return Err(Error::setting("coarsening factor", "a finite number ≥ 1", factor));
         }
         self.resampled(self.shape.map(|n| {
             let fewer = (n as f64 / factor - 1e-9).ceil();
@@ -317,9 +287,7 @@ impl<const D: usize> Grid<D> {
         let last: [f64; D] = std::array::from_fn(|a| (self.shape[a] - 1) as f64);
         let corner = |index: [f64; D]| {
             let back = other.to_index(self.to_world(index));
-            back.iter()
-                .zip(index)
-                .all(|(b, i)| (b - i).abs() < 1e-4 * (1.0 + i))
+            back.iter().zip(index).all(|(b, i)| (b - i).abs() < 1e-4 * (1.0 + i))
         };
         self.shape == other.shape
             && corner([0.0; D])
@@ -336,22 +304,14 @@ impl<const D: usize> Grid<D> {
             return Ok(());
         }
         let (expected, found) = (self.to_string(), found.to_string());
-        Err(Error::GridMismatch {
-            what,
-            expected,
-            found,
-        })
+        Err(Error::GridMismatch { what, expected, found })
     }
 }
 
 impl<const D: usize> std::fmt::Display for Grid<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let origin: [f64; D] = self.origin.into();
-        write!(
-            f,
-            "{:?} voxels of {:?} from {:?}",
-            self.shape, self.spacing, origin
-        )
+        write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)
     }
 }
 
@@ -372,11 +332,7 @@ mod tests {
             let world = grid.to_world(corner);
             let index = coarse.to_index(world);
             for a in 0..2 {
-                let face = if corner[a] < 0.0 {
-                    -0.5
-                } else {
-                    coarse.shape()[a] as f64 - 0.5
-                };
+                let face = if corner[a] < 0.0 { -0.5 } else { coarse.shape()[a] as f64 - 0.5 };
                 assert!((index[a] - face).abs() < 1e-12, "faces stay, to rounding");
             }
         }
@@ -386,25 +342,13 @@ mod tests {
 
     #[test]
     fn bad_grids_are_refused() {
-        assert!(matches!(
-            Grid::new([3, 9], [1.0; 2]),
-            Err(Error::AxisTooShort { axis: 0, .. })
-        ));
-        assert!(matches!(
-            Grid::new([9, 9], [1.0, 0.0]),
-            Err(Error::Spacing { axis: 1, .. })
-        ));
-        assert!(matches!(
-            Grid::new([9, 9], [f64::NAN, 1.0]),
-            Err(Error::Spacing { axis: 0, .. })
-        ));
+        assert!(matches!(Grid::new([3, 9], [1.0; 2]), Err(Error::AxisTooShort { axis: 0, .. })));
+        assert!(matches!(Grid::new([9, 9], [1.0, 0.0]), Err(Error::Spacing { axis: 1, .. })));
+        assert!(matches!(Grid::new([9, 9], [f64::NAN, 1.0]), Err(Error::Spacing { axis: 0, .. })));
         let huge = Grid::new([usize::MAX / 2, 9, 9], [1.0; 3]);
         assert!(matches!(huge, Err(Error::GridTooLarge { .. })));
         let shear = SMatrix::<f64, 2, 2>::new(1.0, 0.1, 0.0, 1.0);
         let grid = Grid::new([9, 9], [1.0; 2]).unwrap();
-        assert!(matches!(
-            grid.with_direction(shear),
-            Err(Error::Direction { .. })
-        ));
+        assert!(matches!(grid.with_direction(shear), Err(Error::Direction { .. })));
     }
 }

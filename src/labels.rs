@@ -21,16 +21,9 @@ impl<const D: usize> Labels<D> {
     /// [`Error::Length`] for a buffer of another length than the grid's.
     pub fn from_vec(grid: &Grid<D>, data: Vec<u32>) -> Result<Self> {
         if data.len() != grid.len() {
-            return Err(Error::Length {
-                what: "labels",
-                expected: grid.len(),
-                found: data.len(),
-            });
+            return Err(Error::Length { what: "labels", expected: grid.len(), found: data.len() });
         }
-        Ok(Self {
-            grid: grid.clone(),
-            data,
-        })
+        Ok(Self { grid: grid.clone(), data })
     }
 
     /// The grid.

@@ -110,7 +110,7 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64>;
+    fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64>;
 
     /// Controls of a coarser or finer grid over the same box, carried to this one.
     ///
@@ -163,12 +163,7 @@ impl MultiGaussian {
     pub fn new(sigmas: &[f64], shares: &[f64]) -> Result<Self> {
         expect_shares(shares, sigmas.len())?;
         let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
-        Ok(Self {
-            sigmas,
-            shares,
-            order: Order::default(),
-            border: None,
-        })
+        Ok(Self { sigmas, shares, order: Order::default(), border: None })
     }
 
     /// The default metric for images on `grid`: four Gaussians of 2, 4, 8 and 16 % of the largest extent

@@ -196,9 +196,5 @@ fn fraction(name: &'static str, value: f64) -> Result<()> {
 
 /// A count that must not be zero.
 fn count(name: &'static str, value: usize) -> Result<()> {
-    if value > 0 {
-        Ok(())
-    } else {
-        Err(Error::setting(name, "at least 1", value))
-    }
+    if value > 0 { Ok(()) } else { Err(Error::setting(name, "at least 1", value)) }
 }

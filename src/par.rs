@@ -24,9 +24,7 @@ pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &m
     #[cfg(feature = "rayon")]
     if out.len() > SERIAL {
         use rayon::prelude::*;
-        out.par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(i, chunk)| f(i * len, chunk));
+        out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i * len, chunk));
         return;
     }
     for (i, chunk) in out.chunks_mut(len).enumerate() {
@@ -45,14 +43,12 @@ pub(crate) fn components<T: Send>(
     #[cfg(feature = "rayon")]
     if out.len() > SERIAL {
         use rayon::prelude::*;
-        out.par_chunks_mut(n)
-            .enumerate()
-            .for_each(|(c, component)| {
-                component
-                    .par_chunks_mut(CHUNK)
-                    .enumerate()
-                    .for_each(|(i, chunk)| f(c, i * CHUNK, chunk));
-            });
+        out.par_chunks_mut(n).enumerate().for_each(|(c, component)| {
+            component
+                .par_chunks_mut(CHUNK)
+                .enumerate()
+                .for_each(|(i, chunk)| f(c, i * CHUNK, chunk));
+        });
         return;
     }
     for (c, component) in out.chunks_mut(n).enumerate() {
@@ -91,10 +87,7 @@ pub(crate) fn each<S: Send>(items: &mut [S], work: usize, f: impl Fn(usize, &mut
     #[cfg(feature = "rayon")]
     if work > SERIAL {
         use rayon::prelude::*;
-        items
-            .par_iter_mut()
-            .enumerate()
-            .for_each(|(i, item)| f(i, item));
+        items.par_iter_mut().enumerate().for_each(|(i, item)| f(i, item));
         return;
     }
     let _ = work;
@@ -171,10 +164,7 @@ fn zipped_from<T: Send, const K: usize>(
     let right = halves.map(|half| half.1);
     #[cfg(feature = "rayon")]
     if len * K > SERIAL {
-        rayon::join(
-            || zipped_from(lo, left, f),
-            || zipped_from(lo + mid, right, f),
-        );
+        rayon::join(|| zipped_from(lo, left, f), || zipped_from(lo + mid, right, f));
         return;
     }
     zipped_from(lo, left, f);

@@ -35,10 +35,7 @@ impl Real for f32 {
     const NAME: &'static str = "f32";
 
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "rounding to f32 is what is asked for"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
     fn of(x: f64) -> Self {
         x as Self
     }

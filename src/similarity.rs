@@ -41,6 +41,9 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
 
     /// The name that reports use.
     fn name(&self) -> &'static str;
+
+    /// λ that suits this loss, for images of unit contrast and a regulariser without unit.
+    fn default_weight(&self) -> f64;
 }
 
 /// A loss against one fixed image: smaller is better, 0 is best.
@@ -67,11 +70,7 @@ pub(crate) struct Shares<T> {
 
 impl<T: Real> Shares<T> {
     pub(crate) fn new<const D: usize>(grid: &Grid<D>, mask: Option<&Image<T, D>>) -> Result<Self> {
-        let mut shares = Self {
-            mask: None,
-            len: grid.len(),
-            scale: 1.0 / grid.len() as f64,
-        };
+        let mut shares = Self { mask: None, len: grid.len(), scale: 1.0 / grid.len() as f64 };
         let Some(mask) = mask else {
             return Ok(shares);
         };
@@ -92,9 +91,7 @@ impl<T: Real> Shares<T> {
     /// Share of voxel `i`.
     #[inline]
     pub(crate) fn at(&self, i: usize) -> f64 {
-        self.mask
-            .as_ref()
-            .map_or(self.scale, |mask| mask[i].f64() * self.scale)
+        self.mask.as_ref().map_or(self.scale, |mask| mask[i].f64() * self.scale)
     }
 
     /// Means of `K` quantities of the voxels.
@@ -207,11 +204,7 @@ mod tests {
                 warped[i] = x;
                 // Truncation e² = 1e-8 of the third derivative and rounding 1e-16/e = 1e-12.
                 let error = ((above - below) / (2.0 * e) - gradient[i]).abs();
-                assert!(
-                    error <= 1e-6 * largest,
-                    "{} at {i}: {error:e}",
-                    measure.name()
-                );
+                assert!(error <= 1e-6 * largest, "{} at {i}: {error:e}", measure.name());
             }
         });
     }
@@ -226,12 +219,8 @@ mod tests {
             let value = loss.value_and_gradient(warped.data(), &mut gradient);
             let slope = crate::field::dot(&gradient, &direction);
             let mut remainder = |e: f64| {
-                let moved: Vec<f64> = warped
-                    .data()
-                    .iter()
-                    .zip(&direction)
-                    .map(|(x, d)| x + e * d)
-                    .collect();
+                let moved: Vec<f64> =
+                    warped.data().iter().zip(&direction).map(|(x, d)| x + e * d).collect();
                 (loss.value(&moved) - value - e * slope).abs()
             };
             let order = (remainder(2e-3) / remainder(1e-3)).log2();
@@ -278,11 +267,7 @@ mod tests {
             let changed: Vec<f64> = warped.data().iter().map(|x| 30.0 * x - 7.0).collect();
             let difference = loss.value(warped.data()) - loss.value(&changed);
             // The floor of the variance, NO_CONTRAST = 1e-12, and rounding.
-            assert!(
-                difference.abs() < 1e-11,
-                "{}: {difference:e}",
-                measure.name()
-            );
+            assert!(difference.abs() < 1e-11, "{}: {difference:e}", measure.name());
         });
     }
 
@@ -379,12 +364,7 @@ mod tests {
             let empty = error(&fixed, Some(&filled(0.0)));
             assert!(matches!(empty, Some(Error::NoContrast { what: "mask" })));
             let flat = error(&filled(0.1), None);
-            let refused = matches!(
-                flat,
-                Some(Error::NoContrast {
-                    what: "fixed image"
-                })
-            );
+            let refused = matches!(flat, Some(Error::NoContrast { what: "fixed image" }));
             assert_eq!(refused, measure.name() != "SSD");
             let mut broken = fixed.clone();
             broken.data_mut()[4] = f64::NAN;

@@ -38,11 +38,7 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// Blocks that are zero before and after count as exact.
     fn relative_error(&self, before: &Self, after: &Self) -> f64 {
         let size = before.dot(before).max(after.dot(after)).sqrt();
-        if size > 0.0 {
-            self.dot(self).sqrt() / size
-        } else {
-            0.0
-        }
+        if size > 0.0 { self.dot(self).sqrt() / size } else { 0.0 }
     }
 
     /// A zero of the same shape.
@@ -102,10 +98,7 @@ impl<T: Real> StateSpace<T> for Vec<T> {
         }
     }
     fn dot(&self, other: &Self) -> f64 {
-        self.iter()
-            .zip(other)
-            .map(|(&a, &b)| a.f64() * b.f64())
-            .sum()
+        self.iter().zip(other).map(|(&a, &b)| a.f64() * b.f64()).sum()
     }
     fn max_abs(&self) -> f64 {
         self.iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()))
@@ -114,11 +107,7 @@ impl<T: Real> StateSpace<T> for Vec<T> {
 
 /// Maximum that keeps NaN.
 pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.max(b)
-    }
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// Implements [`StateSpace`](crate::space::StateSpace) for a struct, field by field.

@@ -57,11 +57,7 @@ pub struct Shapes {
 
 impl Default for Shapes {
     fn default() -> Self {
-        Self {
-            seed: 0,
-            outside: 4,
-            change: 0.09,
-        }
+        Self { seed: 0, outside: 4, change: 0.09 }
     }
 }
 
@@ -211,17 +207,12 @@ impl Shapes {
                 grey: 0.0,
             };
             let reach = object.reach() + motion + GAP;
-            object.centre = grid
-                .extent()
-                .map(|e| random.within(reach, e / unit - reach));
+            object.centre = grid.extent().map(|e| random.within(reach, e / unit - reach));
             let free = |other: &Object<D>| other.is_beyond(object.centre, reach);
             let shift: [f64; D] = random.direction();
             if source.iter().chain(target).all(free) {
                 let moved = std::array::from_fn(|a| object.centre[a] + motion * shift[a]);
-                let after = Object {
-                    centre: moved,
-                    ..object
-                };
+                let after = Object { centre: moved, ..object };
                 return Ok((object, after));
             }
         }
@@ -303,11 +294,7 @@ impl<const D: usize> Object<D> {
             }
         }
         let axes = parent.axes.map(|axis| radius * axis);
-        Self {
-            centre,
-            axes,
-            ..*self
-        }
+        Self { centre, axes, ..*self }
     }
 
     fn scaled(&self, unit: f64, grey: f64) -> Self {
@@ -372,9 +359,8 @@ fn render<T: Real, const D: usize>(
 /// the two ends, the others in random order.
 fn greys(outside: usize, random: &mut Random) -> Vec<f64> {
     let count = outside + INSIDE.len() + 1;
-    let mut levels: Vec<f64> = (0..count)
-        .map(|k| 0.25 + 0.75 * k as f64 / (count - 1) as f64)
-        .collect();
+    let mut levels: Vec<f64> =
+        (0..count).map(|k| 0.25 + 0.75 * k as f64 / (count - 1) as f64).collect();
     let foreground = levels.remove(count / 2);
     let mut greys = vec![foreground, levels.remove(count - 2), levels.remove(0)];
     while !levels.is_empty() {
@@ -464,10 +450,9 @@ mod tests {
     fn check<const D: usize>(shapes: Shapes, grid: &Grid<D>) -> f64 {
         let pair = shapes.pair::<f32, D>(grid).unwrap();
         let classes: Vec<u32> = (1..=3 + u32::try_from(shapes.outside).unwrap()).collect();
-        for (image, labels) in [
-            (&pair.moving, &pair.moving_labels),
-            (&pair.fixed, &pair.fixed_labels),
-        ] {
+        for (image, labels) in
+            [(&pair.moving, &pair.moving_labels), (&pair.fixed, &pair.fixed_labels)]
+        {
             assert!(image.data().iter().all(|x| (0.0..=1.0).contains(x)));
             assert_eq!(labels.classes(), classes, "{shapes:?}");
             for (flat, &label) in labels.data().iter().enumerate() {
@@ -504,10 +489,7 @@ mod tests {
     fn pairs_of_the_plane_deform_inside_only() {
         let grid = Grid::new([96, 80], [1.0, 1.2]).unwrap();
         for seed in 0..60 {
-            let shapes = Shapes {
-                seed,
-                ..Shapes::default()
-            };
+            let shapes = Shapes { seed, ..Shapes::default() };
             let dice = check(shapes, &grid);
             assert!((0.3..0.9).contains(&dice), "seed {seed}: Dice {dice}");
         }
@@ -517,11 +499,7 @@ mod tests {
     fn pairs_of_space_deform_inside_only() {
         let grid = Grid::unit([40, 36, 44]).unwrap();
         for seed in 0..6 {
-            let shapes = Shapes {
-                seed,
-                outside: 6,
-                ..Shapes::default()
-            };
+            let shapes = Shapes { seed, outside: 6, ..Shapes::default() };
             let dice = check(shapes, &grid);
             assert!((0.3..0.9).contains(&dice), "seed {seed}: Dice {dice}");
         }
@@ -535,10 +513,7 @@ mod tests {
         assert_eq!(pair, shapes.pair(&grid).unwrap());
         let other = Shapes { seed: 1, ..shapes };
         assert_ne!(pair, other.pair(&grid).unwrap());
-        let still = Shapes {
-            change: 0.0,
-            ..shapes
-        };
+        let still = Shapes { change: 0.0, ..shapes };
         let still = still.pair::<f64, 2>(&grid).unwrap();
         assert_eq!(still.moving, still.fixed);
     }
@@ -548,14 +523,8 @@ mod tests {
         let grid = Grid::unit([64, 64]).unwrap();
         let base = Shapes::default();
         for bad in [
-            Shapes {
-                change: 0.2,
-                ..base
-            },
-            Shapes {
-                change: f64::NAN,
-                ..base
-            },
+            Shapes { change: 0.2, ..base },
+            Shapes { change: f64::NAN, ..base },
             Shapes { outside: 9, ..base },
         ] {
             let refused = bad.pair::<f32, 2>(&grid);

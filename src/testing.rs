@@ -13,9 +13,7 @@ pub fn random<T: crate::Real>(n: usize, seed: u64) -> Vec<T> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     };
-    (0..n)
-        .map(|_| T::of((next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0))
-        .collect()
+    (0..n).map(|_| T::of((next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0)).collect()
 }
 
 use crate::Real;
@@ -31,10 +29,7 @@ pub fn check_symmetric<T: Real>(kernel: &impl Kernel<T>, n: usize, tolerance: f6
         let (x, y) = (random::<T>(n, 2 * seed), random::<T>(n, 2 * seed + 1));
         let (left, right) = (pairing(&x, kernel, &y), pairing(&y, kernel, &x));
         let scale = crate::field::dot(&x, &x).sqrt() * crate::field::dot(&y, &y).sqrt();
-        assert!(
-            (left - right).abs() <= tolerance * scale,
-            "⟨x,Ky⟩ = {left}, ⟨y,Kx⟩ = {right}"
-        );
+        assert!((left - right).abs() <= tolerance * scale, "⟨x,Ky⟩ = {left}, ⟨y,Kx⟩ = {right}");
     }
 }
 
@@ -46,27 +41,17 @@ pub fn check_positive<T: Real>(kernel: &impl Kernel<T>, n: usize, tolerance: f64
     let single = |i: usize| (0..n).map(move |j| if i == j { T::one() } else { T::zero() });
     let alternating = (0..n).map(|j| if j % 2 == 0 { T::one() } else { -T::one() });
     let rough = (0..8).map(|seed| random(n, seed));
-    let fields = rough.chain([
-        single(0).collect(),
-        single(n / 2).collect(),
-        alternating.collect(),
-    ]);
+    let fields = rough.chain([single(0).collect(), single(n / 2).collect(), alternating.collect()]);
     for x in fields {
         let (energy, size) = (pairing(&x, kernel, &x), crate::field::dot(&x, &x));
-        assert!(
-            energy >= -tolerance * size,
-            "⟨x,Kx⟩ = {energy} for ‖x‖² = {size}"
-        );
+        assert!(energy >= -tolerance * size, "⟨x,Kx⟩ = {energy} for ‖x‖² = {size}");
     }
 }
 
 /// ⟨x, K y⟩, in a workspace that holds rubbish.
 fn pairing<T: Real>(x: &[T], kernel: &impl Kernel<T>, y: &[T]) -> f64 {
     let mut out = vec![T::nan(); x.len()];
-    let mut ws = Workspace {
-        window: vec![T::nan(); 7],
-        ..Workspace::new()
-    };
+    let mut ws = Workspace { window: vec![T::nan(); 7], ..Workspace::new() };
     kernel.apply(y, &mut out, &mut ws);
     crate::field::dot(x, &out)
 }

@@ -30,20 +30,12 @@ where
         let start = shooting.blank_state();
         let sweep = Sweep::new(grid, shooting.evolution(), &start, how).unwrap();
         let functional = randomised(&start, 11);
-        Self {
-            shooting,
-            sweep,
-            start,
-            functional,
-        }
+        Self { shooting, sweep, start, functional }
     }
 
     fn value(&mut self, controls: &Controls<f64, D, S::Weights>) -> f64 {
         self.shooting.start(controls, &mut self.start);
-        self.sweep
-            .forward(&self.start)
-            .unwrap()
-            .dot(&self.functional)
+        self.sweep.forward(&self.start).unwrap().dot(&self.functional)
     }
 
     fn gradient(
@@ -99,11 +91,7 @@ fn gradients_equal_differences_for_every_model_and_boundary() {
         let mut problem = Problem::new(&grid, &model, fixed_steps(2));
         let controls = controls(&mut problem.shooting, 0.6, 6);
         let off = problem.deviation(&controls);
-        assert!(
-            off < DIFFERENCES,
-            "{} 3-D: {off:.2e}",
-            Model::<f64, 3>::name(&model)
-        );
+        assert!(off < DIFFERENCES, "{} 3-D: {off:.2e}", Model::<f64, 3>::name(&model));
     });
 }
 
@@ -112,11 +100,7 @@ fn gradients_equal_differences_for_every_tableau_and_map() {
     let grid = grid([12, 11], Boundary::Reflecting);
     for tableau in [EULER, MIDPOINT, HEUN, RK4, DOPRI5] {
         for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
-            let how = Integration {
-                tableau,
-                transport,
-                ..fixed_steps(3)
-            };
+            let how = Integration { tableau, transport, ..fixed_steps(3) };
             let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
             let mut problem = Problem::new(&grid, &model, how);
             let controls = controls(&mut problem.shooting, 0.4, 5);
@@ -154,10 +138,7 @@ fn rates_and_their_transposes_match() {
             let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * e);
             let exact = bar.dot(&delta);
             let scale = bar.norm() * delta.norm();
-            assert!(
-                (numeric - exact).abs() < 1e-9 * scale,
-                "{boundary:?}: {numeric} {exact}"
-            );
+            assert!((numeric - exact).abs() < 1e-9 * scale, "{boundary:?}: {numeric} {exact}");
         });
     }
 }
@@ -166,10 +147,7 @@ fn rates_and_their_transposes_match() {
 fn checkpoint_policies_give_the_same_bits() {
     let grid = grid([12, 11], Boundary::Reflecting);
     let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
-    let adaptive = Steps::Tolerance {
-        relative: 1e-5,
-        at_most: 200,
-    };
+    let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
     for (tableau, steps) in [(RK4, Steps::Fixed(11)), (DOPRI5, adaptive)] {
         let mut gradients = Vec::new();
         for checkpoints in [
@@ -180,12 +158,7 @@ fn checkpoint_policies_give_the_same_bits() {
             Checkpoints::Binomial(3),
             Checkpoints::Binomial(50),
         ] {
-            let how = Integration {
-                tableau,
-                steps,
-                checkpoints,
-                ..Integration::default()
-            };
+            let how = Integration { tableau, steps, checkpoints, ..Integration::default() };
             let mut problem = Problem::new(&grid, &model, how);
             let controls = controls(&mut problem.shooting, 0.6, 5);
             // Twice: buffers that were used before must not matter.
@@ -206,15 +179,8 @@ fn checkpoint_policies_give_the_same_bits() {
 fn adaptive_steps_are_differentiated_as_taken() {
     let grid = grid([12, 11], Boundary::Reflecting);
     let model = common::rdmm_optimised(rdmm_core::model::Carried::PreWeights);
-    let steps = Steps::Tolerance {
-        relative: 1e-6,
-        at_most: 200,
-    };
-    let how = Integration {
-        tableau: DOPRI5,
-        steps,
-        ..Integration::default()
-    };
+    let steps = Steps::Tolerance { relative: 1e-6, at_most: 200 };
+    let how = Integration { tableau: DOPRI5, steps, ..Integration::default() };
     let mut problem = Problem::new(&grid, &model, how);
     let controls = controls(&mut problem.shooting, 0.6, 5);
     let gradient = problem.gradient(&controls);
@@ -240,19 +206,12 @@ fn the_continuous_adjoint_converges_to_the_discrete_one() {
     let deviation = |n: usize, steps: usize| {
         let grid = grid([n, n], Boundary::Periodic);
         let gradient = |kind: GradientKind| {
-            let how = Integration {
-                gradient: kind,
-                ..fixed_steps(steps)
-            };
+            let how = Integration { gradient: kind, ..fixed_steps(steps) };
             let model = common::lddmm();
             let mut problem = Problem::new(&grid, &model, how);
             // A smooth functional, for a limit to exist.
-            for (x, y) in problem
-                .functional
-                .map
-                .data_mut()
-                .iter_mut()
-                .zip(common::smooth(&grid, 2, 8))
+            for (x, y) in
+                problem.functional.map.data_mut().iter_mut().zip(common::smooth(&grid, 2, 8))
             {
                 *x = y;
             }
@@ -260,10 +219,8 @@ fn the_continuous_adjoint_converges_to_the_discrete_one() {
             let controls = controls(&mut problem.shooting, 0.6, 5);
             problem.gradient(&controls).momentum
         };
-        let (exact, mut continuous) = (
-            gradient(GradientKind::Discrete),
-            gradient(GradientKind::Continuous),
-        );
+        let (exact, mut continuous) =
+            (gradient(GradientKind::Discrete), gradient(GradientKind::Continuous));
         continuous.axpy(-1.0, &exact);
         continuous.norm() / exact.norm()
     };

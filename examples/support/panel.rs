@@ -153,11 +153,7 @@ impl<const D: usize> Panel<'_, D> {
                 self.lattice(canvas, shown);
             }
             if matches!(tile.extra, Extra::Bar | Extra::Folds) {
-                let bar = Area {
-                    top: below,
-                    height: 10,
-                    ..area
-                };
+                let bar = Area { top: below, height: 10, ..area };
                 canvas.bar(bar, &picture.scale);
                 let (low, high) = (number(picture.scale.low), number(picture.scale.high));
                 let right = area.left + area.width - raster::text_width(&high, 2);
@@ -174,10 +170,8 @@ impl<const D: usize> Panel<'_, D> {
     }
 
     fn tiles(&self) -> Result<Vec<Tile>, Box<dyn Error>> {
-        let (source, target) = (
-            scale(Palette::Grey, range(self.source)),
-            scale(Palette::Grey, range(self.target)),
-        );
+        let (source, target) =
+            (scale(Palette::Grey, range(self.source)), scale(Palette::Grey, range(self.target)));
         let values = self.warped.data().iter().zip(self.target.data());
         let difference = values.map(|(a, b)| a - b).collect();
         let difference = Image::from_vec(self.target.grid(), difference)?;
@@ -187,9 +181,8 @@ impl<const D: usize> Panel<'_, D> {
         let det = scale(Palette::Sequential, range(self.det));
         // One scale for σ at both times.
         let ranges = [self.sigma0, self.sigma1].into_iter().flatten().map(range);
-        let both = ranges.fold([f64::INFINITY, 0.0f64], |[low, high], [a, b]| {
-            [low.min(a), high.max(b)]
-        });
+        let both =
+            ranges.fold([f64::INFINITY, 0.0f64], |[low, high], [a, b]| [low.min(a), high.max(b)]);
         let sigma = scale(Palette::Sequential, both);
 
         let size = |image: &Image<f32, D>| image.grid().shape().map(|n| n.to_string()).join(" × ");
@@ -204,10 +197,9 @@ impl<const D: usize> Panel<'_, D> {
         tiles[0].note = size(self.source);
         tiles[1].note = size(self.target);
         tiles[4].note = format!("largest |u| {}", number(self.longest()));
-        for (caption, image) in [
-            ("local σ at t = 0", self.sigma0),
-            ("local σ at t = 1", self.sigma1),
-        ] {
+        for (caption, image) in
+            [("local σ at t = 0", self.sigma0), ("local σ at t = 1", self.sigma1)]
+        {
             tiles.push(match image {
                 Some(image) => self.shown(caption, image, sigma, Extra::Bar),
                 None => Tile {
@@ -241,10 +233,8 @@ impl<const D: usize> Panel<'_, D> {
         let grid = self.map.grid();
         let (shape, spacing) = (grid.shape(), grid.spacing());
         let [right, up] = self.orientation.axes();
-        let zoom = [
-            shown.width as f64 / shape[right] as f64,
-            shown.height as f64 / shape[up] as f64,
-        ];
+        let zoom =
+            [shown.width as f64 / shape[right] as f64, shown.height as f64 / shape[up] as f64];
         let image_of = |i: usize, j: usize| {
             let at = self.offset(grid, i, j);
             let moved = |axis: usize, k: usize| {
@@ -252,10 +242,7 @@ impl<const D: usize> Panel<'_, D> {
             };
             let x = moved(right, i);
             let y = self.orientation.down(moved(up, j), shape[up]);
-            [
-                shown.left as f64 + zoom[0] * x,
-                shown.top as f64 + zoom[1] * y,
-            ]
+            [shown.left as f64 + zoom[0] * x, shown.top as f64 + zoom[1] * y]
         };
         // Lines about twelve pixels apart.
         let apart = |zoom: f64| raster::floor(12.0 / zoom + 0.5).max(1);
@@ -286,11 +273,7 @@ impl<const D: usize> Panel<'_, D> {
         let [right, up] = self.orientation.axes();
         let finest = grid.spacing()[right].min(grid.spacing()[up]);
         let voxels = width.max(height) / finest;
-        let zoom = if voxels > TILE {
-            TILE / voxels
-        } else {
-            (TILE / voxels).round()
-        };
+        let zoom = if voxels > TILE { TILE / voxels } else { (TILE / voxels).round() };
         // Captions need room too.
         [width, height].map(|length| raster::floor(length / finest * zoom + 0.5).max(200))
     }
@@ -319,11 +302,7 @@ impl<const D: usize> Panel<'_, D> {
             };
             values.extend((0..columns).map(|i| f64::from(image.data()[self.offset(grid, i, j)])));
         }
-        Plane {
-            columns,
-            rows,
-            values,
-        }
+        Plane { columns, rows, values }
     }
 }
 
@@ -356,9 +335,7 @@ fn range<const D: usize>(image: &Image<f32, D>) -> [f64; 2] {
         .data()
         .iter()
         .map(|&x| f64::from(x))
-        .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], x| {
-            [low.min(x), high.max(x)]
-        })
+        .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], x| [low.min(x), high.max(x)])
 }
 
 /// Three digits that count.

@@ -99,11 +99,7 @@ impl Scale {
     /// The colour of a value; the middle one where the range is empty.
     pub(crate) fn colour(&self, value: f64) -> Colour {
         let width = self.high - self.low;
-        let t = if width > 0.0 {
-            (value - self.low) / width
-        } else {
-            0.5
-        };
+        let t = if width > 0.0 { (value - self.low) / width } else { 0.5 };
         self.palette.colour(t)
     }
 }
@@ -117,11 +113,7 @@ pub(crate) struct Canvas {
 
 impl Canvas {
     pub(crate) fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            pixels: vec![WHITE; width * height],
-        }
+        Self { width, height, pixels: vec![WHITE; width * height] }
     }
 
     /// Mixes `colour` into a pixel; nothing happens outside the canvas.
@@ -177,12 +169,8 @@ impl Canvas {
         for (at, _) in plane.values.iter().enumerate().filter(|(_, x)| marked(**x)) {
             let [x0, x1] = covered(at % plane.columns, plane.columns, area.width);
             let [y0, y1] = covered(at / plane.columns, plane.rows, area.height);
-            let spot = Area {
-                left: area.left + x0,
-                top: area.top + y0,
-                width: x1 - x0,
-                height: y1 - y0,
-            };
+            let spot =
+                Area { left: area.left + x0, top: area.top + y0, width: x1 - x0, height: y1 - y0 };
             self.fill(spot, colour);
         }
     }
@@ -238,11 +226,7 @@ impl Canvas {
     pub(crate) fn bar(&mut self, area: Area, scale: &Scale) {
         for x in 0..area.width {
             let t = x as f64 / (area.width.max(2) - 1) as f64;
-            let column = Area {
-                left: area.left + x,
-                width: 1,
-                ..area
-            };
+            let column = Area { left: area.left + x, width: 1, ..area };
             self.fill(column, scale.palette.colour(t));
         }
         self.frame(area, BLACK);

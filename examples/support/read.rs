@@ -45,10 +45,7 @@ pub(crate) fn image(path: impl AsRef<Path>) -> Fallible<AnyImage> {
             )
             .into());
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "images are kept in single precision"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "images are kept in single precision")]
         let array = array.mapv(|x| x as f32);
         if array.ndim() == 2 {
             let grid = plane_of(&header, shape_of(&array)?)?;
@@ -116,8 +113,7 @@ fn label(x: f64) -> Fallible<u32> {
 }
 
 fn is_png(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
 }
 
 fn shape_of<T, const D: usize>(array: &ArrayD<T>) -> Fallible<[usize; D]> {
@@ -195,10 +191,7 @@ fn volume_of(header: &NiftiHeader, shape: [usize; 3]) -> Fallible<Grid<3>> {
     };
     let lengths: [f64; 3] = std::array::from_fn(|a| matrix.column(a).norm());
     let direction = SMatrix::<f64, 3, 3>::from_fn(|r, c| matrix[(r, c)] / lengths[c]);
-    Grid::new(shape, lengths)?
-        .with_origin(origin)?
-        .with_direction(direction)
-        .map_err(sheared)
+    Grid::new(shape, lengths)?.with_origin(origin)?.with_direction(direction).map_err(sheared)
 }
 
 /// A slice lies in the plane of its two axes. Where that is not the world's x-y plane, the slice's
@@ -241,25 +234,19 @@ fn png_samples(path: &Path, transformations: Transformations) -> Fallible<Sample
     let mut decoder = png::Decoder::new(BufReader::new(File::open(path)?));
     decoder.set_transformations(transformations);
     let mut reader = decoder.read_info()?;
-    let size = reader
-        .output_buffer_size()
-        .ok_or("the image is too large for this machine")?;
+    let size = reader.output_buffer_size().ok_or("the image is too large for this machine")?;
     let mut buffer = vec![0; size];
     let frame = reader.next_frame(&mut buffer)?;
     buffer.truncate(frame.buffer_size());
     let values = match frame.bit_depth {
         BitDepth::Eight => buffer.iter().map(|&x| u16::from(x)).collect(),
-        BitDepth::Sixteen => buffer
-            .chunks_exact(2)
-            .map(|x| u16::from_be_bytes([x[0], x[1]]))
-            .collect(),
+        BitDepth::Sixteen => {
+            buffer.chunks_exact(2).map(|x| u16::from_be_bytes([x[0], x[1]])).collect()
+        }
         other => return Err(format!("expected 8 or 16 bits a sample, found {other:?}").into()),
     };
     Ok(Samples {
-        shape: [
-            usize::try_from(frame.height)?,
-            usize::try_from(frame.width)?,
-        ],
+        shape: [usize::try_from(frame.height)?, usize::try_from(frame.width)?],
         channels: frame.color_type.samples(),
         colour: frame.color_type,
         depth: frame.bit_depth,
@@ -269,11 +256,7 @@ fn png_samples(path: &Path, transformations: Transformations) -> Fallible<Sample
 
 fn png_grey(path: &Path) -> Fallible<([usize; 2], Vec<f32>)> {
     let samples = png_samples(path, Transformations::EXPAND)?;
-    let largest = if samples.depth == BitDepth::Sixteen {
-        65535.0
-    } else {
-        255.0
-    };
+    let largest = if samples.depth == BitDepth::Sixteen { 65535.0 } else { 255.0 };
     // Luma of ITU-R BT.601.
     let values = samples.values.chunks_exact(samples.channels).map(|x| {
         if samples.channels < 3 {
@@ -314,11 +297,7 @@ mod tests {
     #[test]
     fn the_affine_map_places_the_grid() {
         // i runs along −y, j along x.
-        let turned = header([
-            [0.0, 3.0, 0.0, 7.0],
-            [-2.0, 0.0, 0.0, 8.0],
-            [0.0, 0.0, 4.0, 9.0],
-        ]);
+        let turned = header([[0.0, 3.0, 0.0, 7.0], [-2.0, 0.0, 0.0, 8.0], [0.0, 0.0, 4.0, 9.0]]);
         let grid = volume_of(&turned, [5, 6, 7]).unwrap();
         for (a, b) in grid.to_world([1.0, 1.0, 1.0]).iter().zip([10.0, 6.0, 13.0]) {
             assert!((a - b).abs() < 1e-12);
@@ -332,11 +311,7 @@ mod tests {
     #[test]
     fn a_slice_across_the_world_keeps_its_own_axes() {
         // A sagittal slice: i along y, j along z.
-        let sagittal = header([
-            [0.0, 0.0, 4.0, 7.0],
-            [2.0, 0.0, 0.0, 8.0],
-            [0.0, 3.0, 0.0, 9.0],
-        ]);
+        let sagittal = header([[0.0, 0.0, 4.0, 7.0], [2.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 9.0]]);
         let grid = plane_of(&sagittal, [5, 6]).unwrap();
         for (a, b) in grid.to_world([1.0, 1.0]).iter().zip([10.0, 12.0]) {
             assert!((a - b).abs() < 1e-12);
@@ -349,11 +324,7 @@ mod tests {
         for (a, b) in grid.spacing().iter().zip([2.0, 3.0, 4.0]) {
             assert!((a - b).abs() < 1e-12);
         }
-        let sheared = header([
-            [1.0, 0.1, 0.0, 0.0],
-            [0.0, 1.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0],
-        ]);
+        let sheared = header([[1.0, 0.1, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
         let error = volume_of(&sheared, [5, 6, 7]).unwrap_err();
         assert!(error.to_string().contains("shear"), "{error}");
         let error = plane_of(&sheared, [5, 6]).unwrap_err();

@@ -70,8 +70,7 @@ fn reach(places: usize, repeats: usize) -> usize {
 fn binomial_split(left: usize, free: usize) -> usize {
     let repeats = (1..).find(|&r| reach(free + 1, r) >= left).unwrap_or(left);
     let ahead = reach(free, repeats);
-    left.saturating_sub(ahead)
-        .clamp(1, left.saturating_sub(1).max(1))
+    left.saturating_sub(ahead).clamp(1, left.saturating_sub(1).max(1))
 }
 
 #[cfg(test)]

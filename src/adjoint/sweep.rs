@@ -152,8 +152,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         start: &E::State,
         mut watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
-        self.pool
-            .extend(self.stored.drain(..).map(|(_, state)| state));
+        self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.taus.clear();
         self.current.copy_from(start);
         watch(0.0, start);
@@ -192,16 +191,12 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// One step of the forward sweep.
     fn advance(&mut self, i: usize) -> Result<()> {
-        self.stepper
-            .step(&self.current, self.taus[i], &mut self.next, &mut self.ws);
+        self.stepper.step(&self.current, self.taus[i], &mut self.next, &mut self.ws);
         std::mem::swap(&mut self.current, &mut self.next);
         if self.current.is_finite() {
             Ok(())
         } else {
-            Err(Error::Diverged {
-                step: i + 1,
-                steps: self.taus.len(),
-            })
+            Err(Error::Diverged { step: i + 1, steps: self.taus.len() })
         }
     }
 
@@ -216,29 +211,17 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         let (mut time, mut tau, mut tried) = (0.0, 0.1, 0);
         while time < 1.0 {
             // A last step that ends at one exactly, and no sliver after it.
-            tau = if time + 1.01 * tau >= 1.0 {
-                1.0 - time
-            } else {
-                tau
-            };
+            tau = if time + 1.01 * tau >= 1.0 { 1.0 - time } else { tau };
             if tried == at_most {
-                return Err(Error::StepLimit {
-                    tolerance: relative,
-                    steps: tried,
-                    time,
-                });
+                return Err(Error::StepLimit { tolerance: relative, steps: tried, time });
             }
             tried += 1;
-            self.stepper
-                .step(&self.current, tau, &mut self.next, &mut self.ws);
+            self.stepper.step(&self.current, tau, &mut self.next, &mut self.ws);
             let error = self.stepper.error(tau, &mut self.ws).unwrap_or(0.0) / relative;
             let finite = error.is_finite() && self.next.is_finite();
             // Hairer, Nørsett, Wanner, II.4: safety factor and bounds of a change.
-            let factor = if finite {
-                (0.9 * error.max(1e-10).powf(-exponent)).clamp(0.2, 5.0)
-            } else {
-                0.2
-            };
+            let factor =
+                if finite { (0.9 * error.max(1e-10).powf(-exponent)).clamp(0.2, 5.0) } else { 0.2 };
             if finite && error <= 1.0 {
                 std::mem::swap(&mut self.current, &mut self.next);
                 self.taus.push(tau);
@@ -272,11 +255,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     fn next_checkpoint(&self, from: usize, end: usize, held: usize) -> Option<usize> {
         let policy = self.settings.checkpoints;
         let free = policy.places().saturating_sub(held);
-        if free == 0 {
-            None
-        } else {
-            policy.next(from, end, free)
-        }
+        if free == 0 { None } else { policy.next(from, end, free) }
     }
 
     fn checkpoint_after(&self, from: usize, end: usize) -> Option<usize> {
@@ -301,8 +280,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         while at < i {
             let target = self.checkpoint_after(at, i + 1);
             for k in at..target.unwrap_or(i) {
-                self.stepper
-                    .step(&self.current, self.taus[k], &mut self.next, &mut self.ws);
+                self.stepper.step(&self.current, self.taus[k], &mut self.next, &mut self.ws);
                 std::mem::swap(&mut self.current, &mut self.next);
             }
             at = target.unwrap_or(i);
@@ -322,11 +300,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     pub fn backward(&mut self, bar: &mut E::State) -> Result<()> {
         let n = self.taus.len();
         if self.stored.first().is_none_or(|(at, _)| *at != 0) || n == 0 {
-            return Err(Error::setting(
-                "backward sweep",
-                "a forward sweep before it",
-                "none",
-            ));
+            return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
         }
         let mut later = match self.settings.gradient {
             GradientKind::Discrete => None,
@@ -350,11 +324,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 self.pool.push(state);
             }
         }
-        if bar.is_finite() {
-            Ok(())
-        } else {
-            Err(Error::Diverged { step: 0, steps: n })
-        }
+        if bar.is_finite() { Ok(()) } else { Err(Error::Diverged { step: 0, steps: n }) }
     }
 }
 
@@ -363,8 +333,6 @@ impl<E: crate::dynamics::Evolution<T, D>, T: Real, const D: usize> Stepper<E, T,
     pub fn speed(&self, state: &E::State, spacing: [f64; D], ws: &mut Workspace<T, D, E>) -> f64 {
         let (evolution, rates) = ws.parts();
         self.evolution().rate(state, rates, evolution);
-        self.evolution()
-            .velocity(state, evolution)
-            .max_length(spacing)
+        self.evolution().velocity(state, evolution).max_length(spacing)
     }
 }

@@ -47,11 +47,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     /// The geodesics of `metric`, with differences of the given order.
     #[must_use]
     pub fn new(grid: &Grid<D>, metric: M, order: Order) -> Self {
-        Self {
-            metric,
-            difference: Difference::new(grid, order),
-            grid: grid.clone(),
-        }
+        Self { metric, difference: Difference::new(grid, order), grid: grid.clone() }
     }
 
     /// The metric.
@@ -73,8 +69,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     pub fn hamiltonian(&self, body: &Geodesic<T, D, M::Weights>) -> Result<f64> {
         let mut velocity = Velocity::zeros(&self.grid)?;
         let mut ws = self.metric.workspace();
-        self.metric
-            .velocity(&body.momentum, &body.weights, &mut velocity, &mut ws);
+        self.metric.velocity(&body.momentum, &body.weights, &mut velocity, &mut ws);
         Ok(0.5 * body.momentum.integral_with(&velocity)?)
     }
 }
@@ -94,19 +89,12 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, 
     fn workspace(&self) -> Self::Workspace {
         let velocity = Velocity::blank(&self.grid);
         let velocity_bar = velocity.clone();
-        Workspace {
-            metric: self.metric.workspace(),
-            velocity,
-            velocity_bar,
-        }
+        Workspace { metric: self.metric.workspace(), velocity, velocity_bar }
     }
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
         let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let Geodesic {
-            momentum: m,
-            weights: w,
-        } = &state.body;
+        let Geodesic { momentum: m, weights: w } = &state.body;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
         par::components(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
@@ -141,10 +129,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         ws: &mut Self::Workspace,
     ) {
         let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let Geodesic {
-            momentum: m,
-            weights: w,
-        } = &state.body;
+        let Geodesic { momentum: m, weights: w } = &state.body;
         let m_bar = &rate_bar.body.momentum;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;

@@ -21,9 +21,7 @@ impl<T: Real, const D: usize> Stationary<T, D> {
     /// Transport on `grid` with differences of the given order.
     #[must_use]
     pub fn new(grid: &Grid<D>, order: Order) -> Self {
-        Self {
-            difference: Difference::new(grid, order),
-        }
+        Self { difference: Difference::new(grid, order) }
     }
 }
 

@@ -41,20 +41,13 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
     /// `evolution` on `grid` with its forward map.
     #[must_use]
     pub fn new(grid: &Grid<D>, evolution: E) -> Self {
-        Self {
-            evolution,
-            composition: Composition::new(grid),
-            grid: grid.clone(),
-        }
+        Self { evolution, composition: Composition::new(grid), grid: grid.clone() }
     }
 
     /// The start: the identity.
     #[must_use]
     pub fn start(&self, flow: E::State) -> TrackedState<T, D, E::State> {
-        TrackedState {
-            flow,
-            forward: Displacement::blank(&self.grid),
-        }
+        TrackedState { flow, forward: Displacement::blank(&self.grid) }
     }
 }
 
@@ -71,18 +64,13 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
 
     fn workspace(&self) -> Self::Workspace {
         let coefficients = vec![T::zero(); D * self.grid.len()];
-        Workspace {
-            evolution: self.evolution.workspace(),
-            coefficients,
-        }
+        Workspace { evolution: self.evolution.workspace(), coefficients }
     }
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
-        self.evolution
-            .rate(&state.flow, &mut rate.flow, &mut ws.evolution);
+        self.evolution.rate(&state.flow, &mut rate.flow, &mut ws.evolution);
         let v = self.evolution.velocity(&state.flow, &ws.evolution);
-        self.composition
-            .coefficients(v.data(), &mut ws.coefficients);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
         let (at, out) = (state.forward.data(), rate.forward.data_mut());
         self.composition.sample(&ws.coefficients, at, out);
     }

@@ -40,26 +40,12 @@ pub(super) fn rate_vjp<T: Real, const D: usize>(
             *v_bar -= bar;
         }
         for a in 0..D {
-            d.add_scaled(
-                j,
-                -T::one(),
-                rate_bar.component(a),
-                u.component(a),
-                lo,
-                chunk,
-            );
+            d.add_scaled(j, -T::one(), rate_bar.component(a), u.component(a), lo, chunk);
         }
     });
     par::components(u_bar.data_mut(), n, |a, lo, chunk| {
         for j in 0..D {
-            d.add_transposed(
-                j,
-                -T::one(),
-                v.component(j),
-                rate_bar.component(a),
-                lo,
-                chunk,
-            );
+            d.add_transposed(j, -T::one(), v.component(j), rate_bar.component(a), lo, chunk);
         }
     });
 }

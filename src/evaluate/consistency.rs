@@ -152,15 +152,9 @@ mod tests {
     fn bad_maps_are_refused() {
         let a = Displacement::<f64, 2>::zeros(&Grid::new([9, 8], [1.0; 2]).unwrap()).unwrap();
         let b = Displacement::zeros(&Grid::new([9, 9], [1.0; 2]).unwrap()).unwrap();
-        assert!(matches!(
-            inverse_consistency(&a, &b),
-            Err(Error::GridMismatch { .. })
-        ));
+        assert!(matches!(inverse_consistency(&a, &b), Err(Error::GridMismatch { .. })));
         let mut broken = a.clone();
         broken.data_mut()[1] = f64::NAN;
-        assert!(matches!(
-            inverse_consistency(&a, &broken),
-            Err(Error::NonFinite { .. })
-        ));
+        assert!(matches!(inverse_consistency(&a, &broken), Err(Error::NonFinite { .. })));
     }
 }

@@ -44,12 +44,7 @@ pub struct Region {
 }
 
 impl Region {
-    const EMPTY: Self = Self {
-        voxels: 0,
-        folded: 0,
-        negative: 0.0,
-        min: f64::INFINITY,
-    };
+    const EMPTY: Self = Self { voxels: 0, folded: 0, negative: 0.0, min: f64::INFINITY };
 
     fn add(&mut self, det: f64) {
         self.voxels += 1;
@@ -76,11 +71,7 @@ impl Folds {
         let determinant = jacobian_determinant(map)?;
         let (mut interior, mut border) = (Region::EMPTY, Region::EMPTY);
         for (i, det) in determinant.data().iter().enumerate() {
-            let region = if is_interior(map.grid(), i) {
-                &mut interior
-            } else {
-                &mut border
-            };
+            let region = if is_interior(map.grid(), i) { &mut interior } else { &mut border };
             region.add(det.f64());
         }
         Ok(Self { interior, border })
@@ -134,19 +125,13 @@ mod tests {
         assert_eq!((folds.interior.voxels, folds.border.voxels), (0, 16));
         assert!(folds.interior.min.is_infinite() && folds.interior.fraction().abs() < 1e-15);
         // Zero determinants count as folds and add nothing to the sum; mirrored ends keep ½.
-        assert_eq!(
-            (folds.border.folded, folds.border.negative.abs() < 1e-15),
-            (8, true)
-        );
+        assert_eq!((folds.border.folded, folds.border.negative.abs() < 1e-15), (8, true));
 
         let periodic = grid.with_boundary(Boundary::Periodic);
         let identity = Displacement::<f32, 2>::zeros(&periodic).unwrap();
         assert_eq!(Folds::of(&identity).unwrap().interior.voxels, 16);
         let mut broken = identity;
         broken.data_mut()[3] = f32::NAN;
-        assert!(matches!(
-            Folds::of(&broken),
-            Err(Error::NonFinite { index: 3, .. })
-        ));
+        assert!(matches!(Folds::of(&broken), Err(Error::NonFinite { index: 3, .. })));
     }
 }

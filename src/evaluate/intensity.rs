@@ -91,26 +91,12 @@ mod tests {
         let a = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0]).unwrap();
         let flat = Image::from_vec(&grid, vec![0.1; 16]).unwrap();
         let other = Image::zeros(&Grid::new([4, 5], [1.0; 2]).unwrap()).unwrap();
-        assert!(matches!(
-            mse(&a, &other, None),
-            Err(Error::GridMismatch { .. })
-        ));
-        assert!(matches!(
-            mse(&a, &a, Some(&other)),
-            Err(Error::GridMismatch { .. })
-        ));
+        assert!(matches!(mse(&a, &other, None), Err(Error::GridMismatch { .. })));
+        assert!(matches!(mse(&a, &a, Some(&other)), Err(Error::GridMismatch { .. })));
         assert!(matches!(mse(&a, &a, Some(&a)), Err(Error::Setting { .. })));
-        assert!(matches!(
-            ncc(&a, &flat, None),
-            Err(Error::NoContrast {
-                what: "second image"
-            })
-        ));
+        assert!(matches!(ncc(&a, &flat, None), Err(Error::NoContrast { what: "second image" })));
         let mut broken = a.clone();
         broken.data_mut()[2] = f64::INFINITY;
-        assert!(matches!(
-            mse(&broken, &a, None),
-            Err(Error::NonFinite { index: 2, .. })
-        ));
+        assert!(matches!(mse(&broken, &a, None), Err(Error::NonFinite { index: 2, .. })));
     }
 }

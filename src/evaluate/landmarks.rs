@@ -32,11 +32,7 @@ pub fn carried<T: Real, const D: usize>(
         let index = grid.to_index(x);
         if !is_inside(grid, index) {
             let found = format!("{x:?} (point {i}, array index {index:?})");
-            return Err(Error::setting(
-                "point",
-                "world coordinates inside the grid",
-                found,
-            ));
+            return Err(Error::setting("point", "world coordinates inside the grid", found));
         }
         let u: [T; D] = warp.at_index(&coefficients, index);
         let u = grid.direction() * SVector::from(u.map(T::f64));
@@ -82,11 +78,7 @@ pub fn target_registration_error<T: Real, const D: usize>(
     }
     let coordinates = moving_points.as_flattened();
     if let Some(index) = coordinates.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NonFinite {
-            what: "moving points",
-            index,
-            found: coordinates[index],
-        });
+        return Err(Error::NonFinite { what: "moving points", index, found: coordinates[index] });
     }
     let carried = carried(map, fixed_points)?;
     let distance = |(x, y): (&[f64; D], &[f64; D])| (SVector::from(*x) - SVector::from(*y)).norm();
@@ -144,23 +136,12 @@ mod tests {
         assert!(tre(&[], &[]).unwrap().is_empty());
         // The corner of the outermost voxel belongs to the grid.
         assert!(tre(&[[5.5, -4.0]], &[[0.0; 2]]).is_ok());
-        assert!(matches!(
-            tre(&[[5.6, -3.0]], &[[0.0; 2]]),
-            Err(Error::Setting { .. })
-        ));
-        assert!(matches!(
-            tre(&[[f64::NAN; 2]], &[[0.0; 2]]),
-            Err(Error::Setting { .. })
-        ));
-        assert!(matches!(
-            tre(&[[5.0, -3.0]], &[]),
-            Err(Error::Length { .. })
-        ));
+        assert!(matches!(tre(&[[5.6, -3.0]], &[[0.0; 2]]), Err(Error::Setting { .. })));
+        assert!(matches!(tre(&[[f64::NAN; 2]], &[[0.0; 2]]), Err(Error::Setting { .. })));
+        assert!(matches!(tre(&[[5.0, -3.0]], &[]), Err(Error::Length { .. })));
         let infinite = tre(&[[5.0, -3.0]], &[[0.0, f64::INFINITY]]);
         assert!(matches!(infinite, Err(Error::NonFinite { index: 1, .. })));
-        let periodic = map
-            .on_grid(&turned().with_boundary(Boundary::Periodic))
-            .unwrap();
+        let periodic = map.on_grid(&turned().with_boundary(Boundary::Periodic)).unwrap();
         assert_eq!(carried(&periodic, &[[90.0, 70.0]]).unwrap(), [[90.0, 70.0]]);
     }
 }

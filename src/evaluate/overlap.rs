@@ -34,10 +34,7 @@ pub fn dice<const D: usize>(a: &Labels<D>, b: &Labels<D>) -> Result<BTreeMap<u32
             counts.entry(b).or_default().sizes += 1;
         }
     }
-    Ok(counts
-        .into_iter()
-        .map(|(label, count)| (label, count.dice()))
-        .collect())
+    Ok(counts.into_iter().map(|(label, count)| (label, count.dice())).collect())
 }
 
 /// Dice overlap of the foregrounds: all labels but the background taken as one.
@@ -92,15 +89,9 @@ mod tests {
 
         let empty = labels([[0; 4]; 4]);
         assert!(dice(&empty, &empty).unwrap().is_empty());
-        assert!(matches!(
-            dice_whole(&empty, &empty),
-            Err(Error::NoContrast { .. })
-        ));
+        assert!(matches!(dice_whole(&empty, &empty), Err(Error::NoContrast { .. })));
         let other = Labels::from_vec(&Grid::new([4, 4], [1.0; 2]).unwrap(), vec![0; 16]).unwrap();
         assert!(matches!(dice(&a, &other), Err(Error::GridMismatch { .. })));
-        assert!(matches!(
-            dice_whole(&a, &other),
-            Err(Error::GridMismatch { .. })
-        ));
+        assert!(matches!(dice_whole(&a, &other), Err(Error::GridMismatch { .. })));
     }
 }

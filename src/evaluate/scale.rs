@@ -73,14 +73,8 @@ mod tests {
         let mut weights = Weights::<f32, 2>::zeros_with(&grid, 2).unwrap();
         let of = |w: &Weights<f32, 2>, s: &[f64]| local_standard_deviation(w, s).err();
         assert!(matches!(of(&weights, &[1.0]), Some(Error::Length { .. })));
-        assert!(matches!(
-            of(&weights, &[1.0, f64::NAN]),
-            Some(Error::Setting { .. })
-        ));
+        assert!(matches!(of(&weights, &[1.0, f64::NAN]), Some(Error::Setting { .. })));
         weights.data_mut()[0] = f32::NAN;
-        assert!(matches!(
-            of(&weights, &[1.0, 2.0]),
-            Some(Error::NonFinite { .. })
-        ));
+        assert!(matches!(of(&weights, &[1.0, 2.0]), Some(Error::NonFinite { .. })));
     }
 }

@@ -72,17 +72,10 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
             let transform =
                 Transform::new(planner, grid.shape()[a], grid.boundary(), padding(voxels));
             let omega = transform.frequencies();
-            let gain = omega
-                .iter()
-                .map(|&w| T::of(multiplier(voxels, w)))
-                .collect();
+            let gain = omega.iter().map(|&w| T::of(multiplier(voxels, w))).collect();
             (Arc::new(transform), gain)
         });
-        Self {
-            sigma,
-            grid: grid.clone(),
-            axes,
-        }
+        Self { sigma, grid: grid.clone(), axes }
     }
 
     /// Standard deviation in physical units.
@@ -126,12 +119,7 @@ fn expect_sigma<const D: usize>(grid: &Grid<D>, index: usize, sigma: f64) -> Res
     if sigma >= min * (1.0 - 1e-9) && sigma <= max * (1.0 + 1e-9) {
         Ok(())
     } else {
-        Err(Error::Sigma {
-            index,
-            found: sigma,
-            min,
-            max,
-        })
+        Err(Error::Sigma { index, found: sigma, min, max })
     }
 }
 
@@ -150,32 +138,18 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent.
     pub fn new(grid: &Grid<D>, sigmas: &[f64]) -> Result<Self> {
         if sigmas.is_empty() {
-            return Err(Error::Length {
-                what: "σ of a bank",
-                expected: 1,
-                found: 0,
-            });
+            return Err(Error::Length { what: "σ of a bank", expected: 1, found: 0 });
         }
         for (index, &sigma) in sigmas.iter().enumerate() {
             expect_sigma(grid, index, sigma)?;
             if index > 0 && sigma <= sigmas[index - 1] {
                 let previous = sigmas[index - 1];
-                return Err(Error::SigmaOrder {
-                    index,
-                    found: sigma,
-                    previous,
-                });
+                return Err(Error::SigmaOrder { index, found: sigma, previous });
             }
         }
         let mut planner = FftPlanner::new();
-        let scales = sigmas
-            .iter()
-            .map(|&s| Gaussian::planned(grid, s, &mut planner))
-            .collect();
-        Ok(Self {
-            grid: grid.clone(),
-            scales,
-        })
+        let scales = sigmas.iter().map(|&s| Gaussian::planned(grid, s, &mut planner)).collect();
+        Ok(Self { grid: grid.clone(), scales })
     }
 
     /// The grid.
@@ -242,30 +216,15 @@ pub(crate) const SHARES: f64 = 1e-3;
 pub(crate) fn expect_shares(shares: &[f64], gaussians: usize) -> Result<()> {
     if shares.len() != gaussians {
         let (expected, found) = (gaussians, shares.len());
-        return Err(Error::Length {
-            what: "shares of the Gaussians",
-            expected,
-            found,
-        });
+        return Err(Error::Length { what: "shares of the Gaussians", expected, found });
     }
-    if let Some(share) = shares
-        .iter()
-        .find(|&&share| !(share >= 0.0 && share.is_finite()))
-    {
-        return Err(Error::setting(
-            "share of a Gaussian",
-            "a finite number ≥ 0",
-            share,
-        ));
+    if let Some(share) = shares.iter().find(|&&share| !(share >= 0.0 && share.is_finite())) {
+        return Err(Error::setting("share of a Gaussian", "a finite number ≥ 0", share));
     }
     let found: f64 = shares.iter().sum();
     if (found - 1.0).abs() > SHARES {
         let what = "shares of the Gaussians";
-        return Err(Error::Shares {
-            what,
-            tolerance: SHARES,
-            found,
-        });
+        return Err(Error::Shares { what, tolerance: SHARES, found });
     }
     Ok(())
 }
@@ -279,9 +238,7 @@ mod tests {
     #[test]
     fn banks_are_symmetric_and_positive_at_every_boundary() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([5, 4, 7], [1.0, 1.5, 0.7])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([5, 4, 7], [1.0, 1.5, 0.7]).unwrap().with_boundary(boundary);
             let bank = GaussianBank::<f64, 3>::new(&grid, &[0.8, 1.6, 4.0]).unwrap();
             for g in bank.scales() {
                 check_symmetric(g, grid.len(), 1e-14);
@@ -317,10 +274,7 @@ mod tests {
                 .map(|i| {
                     (0..n)
                         .map(|j| {
-                            (-12..=12)
-                                .flat_map(|k| folds(j, k))
-                                .map(|j| g(i - j))
-                                .sum::<f64>()
+                            (-12..=12).flat_map(|k| folds(j, k)).map(|j| g(i - j)).sum::<f64>()
                                 / mass
                         })
                         .collect::<Vec<_>>()
@@ -330,13 +284,7 @@ mod tests {
         let (x, y) = (axis(0), axis(1));
         let [n, m] = grid.shape();
         let at = |i: usize, j: usize| -> f64 {
-            (0..n)
-                .map(|k| {
-                    (0..m)
-                        .map(|l| x[i][k] * y[j][l] * input[k * m + l])
-                        .sum::<f64>()
-                })
-                .sum()
+            (0..n).map(|k| (0..m).map(|l| x[i][k] * y[j][l] * input[k * m + l]).sum::<f64>()).sum()
         };
         (0..n * m).map(|f| at(f / m, f % m)).collect()
     }
@@ -344,16 +292,12 @@ mod tests {
     #[test]
     fn smoothing_equals_the_direct_sum_without_wrap_around() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([9, 12], [1.0, 0.5])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([9, 12], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let input: Vec<f64> = crate::testing::random(108, 3);
             for sigma in [0.6, 1.3, 3.0] {
                 let mut out = vec![f64::NAN; 108];
                 let mut ws = Workspace::new();
-                Gaussian::new(&grid, sigma)
-                    .unwrap()
-                    .apply(&input, &mut out, &mut ws);
+                Gaussian::new(&grid, sigma).unwrap().apply(&input, &mut out, &mut ws);
                 let expected = oracle(&grid, sigma, &input);
                 for (a, b) in out.iter().zip(&expected) {
                     // Free grids cut the kernel at 7σ, where it is 2e-11 of its peak.
@@ -361,14 +305,9 @@ mod tests {
                 }
                 let bank = GaussianBank::new(&grid, &[sigma]).unwrap();
                 let mut one = vec![f64::NAN; 108];
-                bank.combined(&[1.0])
-                    .unwrap()
-                    .apply(&input, &mut one, &mut ws);
+                bank.combined(&[1.0]).unwrap().apply(&input, &mut one, &mut ws);
                 for (a, b) in out.iter().zip(&one) {
-                    assert!(
-                        (a - b).abs() < 1e-13,
-                        "separable and joint paths agree to rounding"
-                    );
+                    assert!((a - b).abs() < 1e-13, "separable and joint paths agree to rounding");
                 }
             }
         }
@@ -380,24 +319,12 @@ mod tests {
         let bank = |sigmas: &[f64]| GaussianBank::<f32, 2>::new(&grid, sigmas);
         assert!(matches!(bank(&[]), Err(Error::Length { .. })));
         assert!(matches!(bank(&[0.9]), Err(Error::Sigma { index: 0, .. })));
-        assert!(matches!(
-            bank(&[2.0, 17.0]),
-            Err(Error::Sigma { index: 1, .. })
-        ));
+        assert!(matches!(bank(&[2.0, 17.0]), Err(Error::Sigma { index: 1, .. })));
         assert!(matches!(bank(&[f64::NAN]), Err(Error::Sigma { .. })));
-        assert!(matches!(
-            bank(&[2.0, 2.0]),
-            Err(Error::SigmaOrder { index: 1, .. })
-        ));
+        assert!(matches!(bank(&[2.0, 2.0]), Err(Error::SigmaOrder { index: 1, .. })));
         let good = bank(&[1.0, 2.0]).unwrap();
         assert!(matches!(good.combined(&[1.0]), Err(Error::Length { .. })));
-        assert!(matches!(
-            good.combined(&[0.7, 0.7]),
-            Err(Error::Shares { .. })
-        ));
-        assert!(matches!(
-            good.combined(&[1.5, -0.5]),
-            Err(Error::Setting { .. })
-        ));
+        assert!(matches!(good.combined(&[0.7, 0.7]), Err(Error::Shares { .. })));
+        assert!(matches!(good.combined(&[1.5, -0.5]), Err(Error::Setting { .. })));
     }
 }

@@ -39,11 +39,7 @@ impl<T: Real, const D: usize> Spectral<T, D> {
             omega
         };
         let table = (0..len).map(|flat| T::of(f(omega(flat)))).collect();
-        Self {
-            n: grid.len(),
-            transforms,
-            table,
-        }
+        Self { n: grid.len(), transforms, table }
     }
 }
 
@@ -71,11 +67,7 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
             });
             for (axis, transform) in self.transforms.iter().enumerate() {
                 let next = len / transform.len() * self.input_len(axis);
-                let to = if axis + 1 == D {
-                    &mut *out
-                } else {
-                    &mut a[..next]
-                };
+                let to = if axis + 1 == D { &mut *out } else { &mut a[..next] };
                 transform.inverse(&b[..len], to, slots);
                 len = next;
                 std::mem::swap(&mut a, &mut b);

@@ -34,10 +34,7 @@ pub(crate) struct Slot<T> {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self {
-            lanes: Vec::new(),
-            fft: Vec::new(),
-        }
+        Self { lanes: Vec::new(), fft: Vec::new() }
     }
 }
 
@@ -127,32 +124,18 @@ impl<T: Real> Transform<T> {
 
     /// `out ← T input`.
     pub(crate) fn forward(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
-        self.pass(
-            input,
-            self.n,
-            out,
-            self.len,
-            slots,
-            |lanes, fft| match self.basis {
-                Basis::Hartley => self.hartley(lanes, fft),
-                Basis::Cosine => self.cosine(lanes, fft),
-            },
-        );
+        self.pass(input, self.n, out, self.len, slots, |lanes, fft| match self.basis {
+            Basis::Hartley => self.hartley(lanes, fft),
+            Basis::Cosine => self.cosine(lanes, fft),
+        });
     }
 
     /// `out ← Tᵀ input`, the inverse on the range of T.
     pub(crate) fn inverse(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
-        self.pass(
-            input,
-            self.len,
-            out,
-            self.n,
-            slots,
-            |lanes, fft| match self.basis {
-                Basis::Hartley => self.hartley(lanes, fft),
-                Basis::Cosine => self.inverse_cosine(lanes, fft),
-            },
-        );
+        self.pass(input, self.len, out, self.n, slots, |lanes, fft| match self.basis {
+            Basis::Hartley => self.hartley(lanes, fft),
+            Basis::Cosine => self.inverse_cosine(lanes, fft),
+        });
     }
 
     /// `out ← Tᵀ diag(gain) T input`.
@@ -271,10 +254,7 @@ impl<T: Real> Transform<T> {
             lane.copy_from_slice(order);
         }
         self.fft.process_with_scratch(lanes, fft);
-        let (first, half) = (
-            T::of((1.0 / n as f64).sqrt()),
-            T::of((0.5 / n as f64).sqrt()),
-        );
+        let (first, half) = (T::of((1.0 / n as f64).sqrt()), T::of((0.5 / n as f64).sqrt()));
         for lane in lanes.chunks_mut(n) {
             lane[0] = lane[0].scale(first);
             for k in 1..=n / 2 {
@@ -295,10 +275,7 @@ impl<T: Real> Transform<T> {
     /// Transpose and inverse of [`Transform::cosine`].
     fn inverse_cosine(&self, lanes: &mut [Complex<T>], fft: &mut [Complex<T>]) {
         let n = self.n;
-        let (first, half) = (
-            T::of((1.0 / n as f64).sqrt()),
-            T::of((0.5 / n as f64).sqrt()),
-        );
+        let (first, half) = (T::of((1.0 / n as f64).sqrt()), T::of((0.5 / n as f64).sqrt()));
         for lane in lanes.chunks_mut(n) {
             lane[0] = lane[0].scale(first);
             for k in 1..=n / 2 {
@@ -367,10 +344,7 @@ mod tests {
                     for k in 0..t.len {
                         let expected: f64 = (0..n).map(|j| matrix[k][j] * x[j * lanes + l]).sum();
                         let found = y[l * t.len + k];
-                        assert!(
-                            (found - expected).abs() < 1e-13,
-                            "{t:?} {k}: {found} {expected}"
-                        );
+                        assert!((found - expected).abs() < 1e-13, "{t:?} {k}: {found} {expected}");
                     }
                 }
                 let coefficients: Vec<f64> = random(t.len * lanes, 2);
@@ -381,13 +355,11 @@ mod tests {
                 t.filter(&gain, &x, &mut smooth, &mut slots);
                 for l in 0..lanes {
                     for j in 0..n {
-                        let expected: f64 = (0..t.len)
-                            .map(|k| matrix[k][j] * coefficients[k * lanes + l])
-                            .sum();
+                        let expected: f64 =
+                            (0..t.len).map(|k| matrix[k][j] * coefficients[k * lanes + l]).sum();
                         assert!((back[l * n + j] - expected).abs() < 1e-13, "{t:?}");
-                        let expected: f64 = (0..t.len)
-                            .map(|k| matrix[k][j] * gain[k] * y[l * t.len + k])
-                            .sum();
+                        let expected: f64 =
+                            (0..t.len).map(|k| matrix[k][j] * gain[k] * y[l * t.len + k]).sum();
                         assert!((smooth[l * n + j] - expected).abs() < 1e-13, "{t:?}");
                     }
                 }

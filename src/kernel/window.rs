@@ -21,11 +21,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> Windowed<K, T, D> {
     /// # Errors
     /// [`Error::Setting`] unless the window lies in \[0, 1\].
     pub fn new(kernel: K, window: Image<T, D>) -> Result<Self> {
-        match window
-            .data()
-            .iter()
-            .find(|&&b| !(b >= T::zero() && b <= T::one()))
-        {
+        match window.data().iter().find(|&&b| !(b >= T::zero() && b <= T::one())) {
             None => Ok(Self { kernel, window }),
             Some(b) => Err(Error::setting("window", "values from 0 to 1", b)),
         }
@@ -42,9 +38,7 @@ pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Res
     let last: [f64; D] = std::array::from_fn(|a| (grid.shape()[a] - 1) as f64 * grid.spacing()[a]);
     Image::from_fn(grid, 1, |x, _| {
         let rise = |d: f64| 0.5 - 0.5 * (std::f64::consts::PI * (d / width).min(1.0)).cos();
-        (0..D)
-            .map(|a| rise(x[a].min(last[a] - x[a]).max(0.0)))
-            .product()
+        (0..D).map(|a| rise(x[a].min(last[a] - x[a]).max(0.0))).product()
     })
 }
 
@@ -76,19 +70,14 @@ mod tests {
     #[test]
     fn a_windowed_kernel_is_symmetric_positive_and_vanishes_on_the_border() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([8, 9], [1.0, 0.5])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([8, 9], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let window = border_window::<f64, 2>(&grid, 2.0).unwrap();
             let kernel = Windowed::new(Gaussian::new(&grid, 1.5).unwrap(), window).unwrap();
             check_symmetric(&kernel, grid.len(), 1e-14);
             check_positive(&kernel, grid.len(), 1e-14);
             let mut out = vec![f64::NAN; 72];
             kernel.apply(&[1.0; 72], &mut out, &mut Workspace::new());
-            assert!(
-                out[..9].iter().all(|x| x.abs() < 1e-15),
-                "b = 0 on the border"
-            );
+            assert!(out[..9].iter().all(|x| x.abs() < 1e-15), "b = 0 on the border");
             assert!(out[4 * 9 + 4] > 0.1);
         }
     }

@@ -32,10 +32,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
     type Workspace = Workspace<T>;
 
     fn workspace(&self) -> Workspace<T> {
-        Workspace {
-            kernel: kernel::Workspace::new(),
-            smooth: Vec::new(),
-        }
+        Workspace { kernel: kernel::Workspace::new(), smooth: Vec::new() }
     }
 
     fn velocity(
@@ -45,8 +42,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
         velocity: &mut Velocity<T, D>,
         ws: &mut Workspace<T>,
     ) {
-        self.kernel
-            .apply(momentum.data(), velocity.data_mut(), &mut ws.kernel);
+        self.kernel.apply(momentum.data(), velocity.data_mut(), &mut ws.kernel);
     }
 
     fn carry(
@@ -70,8 +66,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
         ws: &mut Workspace<T>,
     ) {
         ws.smooth.resize(velocity_bar.data().len(), T::zero());
-        self.kernel
-            .apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
+        self.kernel.apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
         for (m_bar, &s) in momentum_bar.data_mut().iter_mut().zip(&ws.smooth) {
             *m_bar += s;
         }

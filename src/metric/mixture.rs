@@ -38,18 +38,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// [`Error::Length`] without a kernel.
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
-            return Err(Error::Length {
-                what: "kernels of a mixture",
-                expected: 1,
-                found: 0,
-            });
+            return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
         }
-        Ok(Self {
-            kernels,
-            smoothing,
-            difference: Difference::new(grid, order),
-            n: grid.len(),
-        })
+        Ok(Self { kernels, smoothing, difference: Difference::new(grid, order), n: grid.len() })
     }
 
     /// Number of kernels N.
@@ -61,8 +52,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// w ← G ⋆ h.
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
-        self.smoothing
-            .apply(carried.data(), weights.data_mut(), &mut ws);
+        self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
     }
 
     /// ν_i of the last velocity.
@@ -125,13 +115,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace {
-            kernel,
-            weights: w,
-            nu,
-            vector,
-            ..
-        } = ws;
+        let Workspace { kernel, weights: w, nu, vector, .. } = ws;
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
             let w = &w[i * n..(i + 1) * n];
@@ -165,14 +149,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         // ∂t m_a += Σ_i q_i ∂_a h_i
         par::components(momentum_rate.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
-                d.add_scaled(
-                    a,
-                    T::one(),
-                    &q[i * n..(i + 1) * n],
-                    weights.component(i),
-                    lo,
-                    chunk,
-                );
+                d.add_scaled(a, T::one(), &q[i * n..(i + 1) * n], weights.component(i), lo, chunk);
             }
         });
         // ∂t h_i = −Σ_j v_j ∂_j h_i
@@ -196,14 +173,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         ws: &mut Workspace<T>,
     ) {
         let (n, d, one) = (self.n, &self.difference, T::one());
-        let Workspace {
-            kernel,
-            weights: w,
-            nu,
-            vector,
-            smooth,
-            scalars: [s, q],
-        } = ws;
+        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, q] } = ws;
         let (w, nu) = (&*w, &*nu);
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
 
@@ -221,14 +191,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         par::components(q, n, |i, lo, chunk| {
             chunk.fill(T::zero());
             for a in 0..D {
-                d.add_scaled(
-                    a,
-                    one,
-                    m_rate_bar.component(a),
-                    weights.component(i),
-                    lo,
-                    chunk,
-                );
+                d.add_scaled(a, one, m_rate_bar.component(a), weights.component(i), lo, chunk);
             }
         });
         self.smoothing.apply(q, s, kernel);

@@ -63,15 +63,7 @@ where
         let ws = evolution.metric().workspace();
         let (weights, weights_bar) = (control.blank(), control.blank());
         let evolution = Arc::new(evolution);
-        Self {
-            evolution,
-            control,
-            spread,
-            velocity,
-            weights,
-            weights_bar,
-            ws,
-        }
+        Self { evolution, control, spread, velocity, weights, weights_bar, ws }
     }
 }
 
@@ -94,24 +86,17 @@ where
 
     fn rest(&self) -> Controls<T, D, C::Control> {
         let momentum = Momentum::blank(self.grid());
-        Controls {
-            momentum,
-            weights: self.control.neutral(),
-        }
+        Controls { momentum, weights: self.control.neutral() }
     }
 
     fn blank_state(&self) -> State<T, D, Self> {
         let (momentum, weights) = (Momentum::blank(self.grid()), self.control.blank());
-        Flow {
-            body: Geodesic { momentum, weights },
-            map: Displacement::blank(self.grid()),
-        }
+        Flow { body: Geodesic { momentum, weights }, map: Displacement::blank(self.grid()) }
     }
 
     fn start(&mut self, controls: &Controls<T, D, C::Control>, state: &mut State<T, D, Self>) {
         state.body.momentum.copy_from(&controls.momentum);
-        self.control
-            .weights(&controls.weights, &mut state.body.weights);
+        self.control.weights(&controls.weights, &mut state.body.weights);
         state.map.set_zero();
     }
 
@@ -121,12 +106,9 @@ where
         state_bar: &State<T, D, Self>,
         controls_bar: &mut Controls<T, D, C::Control>,
     ) {
-        controls_bar
-            .momentum
-            .axpy(T::one(), &state_bar.body.momentum);
+        controls_bar.momentum.axpy(T::one(), &state_bar.body.momentum);
         let bar = &state_bar.body.weights;
-        self.control
-            .weights_vjp(&controls.weights, bar, &mut controls_bar.weights);
+        self.control.weights_vjp(&controls.weights, bar, &mut controls_bar.weights);
     }
 
     fn add_energy(
@@ -136,10 +118,7 @@ where
         gradient: &mut Controls<T, D, C::Control>,
     ) -> f64 {
         let metric = self.evolution.metric();
-        let (m, scale) = (
-            &controls.momentum,
-            scale * self.evolution.grid().cell_volume(),
-        );
+        let (m, scale) = (&controls.momentum, scale * self.evolution.grid().cell_volume());
         self.control.weights(&controls.weights, &mut self.weights);
         metric.velocity(m, &self.weights, &mut self.velocity, &mut self.ws);
         let energy = 0.5 * scale * crate::field::dot(m.data(), self.velocity.data());
@@ -152,35 +131,28 @@ where
         self.weights_bar.set_zero();
         metric.add_energy_slope(m, T::of(scale), &mut self.weights_bar, &mut self.ws);
         let bar = &self.weights_bar;
-        self.control
-            .weights_vjp(&controls.weights, bar, &mut gradient.weights);
+        self.control.weights_vjp(&controls.weights, bar, &mut gradient.weights);
         energy
     }
 
-    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64> {
-        self.evolution.hamiltonian(&state.body)
+    fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
+        let Geodesic { momentum, weights } = &state.body;
+        let metric = self.evolution.metric();
+        metric.velocity(momentum, weights, &mut self.velocity, &mut self.ws);
+        Ok(0.5 * momentum.integral_with(&self.velocity)?)
     }
 
     fn prolong(&self, controls: &Controls<T, D, C::Control>) -> Result<Controls<T, D, C::Control>> {
         let momentum = resampled(&controls.momentum, self.grid())?;
-        Ok(Controls {
-            momentum,
-            weights: self.control.prolong(&controls.weights)?,
-        })
+        Ok(Controls { momentum, weights: self.control.prolong(&controls.weights)? })
     }
 
     fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
-        self.spread
-            .bank
-            .regularised_inverse(&self.spread.mean_shares, epsilon)
+        self.spread.bank.regularised_inverse(&self.spread.mean_shares, epsilon)
     }
 
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
-        let Spread {
-            bank,
-            mean_shares,
-            smoothing,
-        } = &self.spread;
+        let Spread { bank, mean_shares, smoothing } = &self.spread;
         let mut sigma = Image::zeros(self.grid())?;
         match state.body.weights.shown() {
             None => {
@@ -229,20 +201,11 @@ impl<T: Real, const D: usize> Model<T, D> for Lddmm {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        let MultiGaussian {
-            shares,
-            order,
-            border,
-            ..
-        } = &self.metric;
+        let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
         let kernel = windowed(bank.combined(shares)?, grid, *border)?;
         let evolution = Epdiff::new(grid, Fixed::new(kernel), *order);
-        let spread = Spread {
-            bank,
-            mean_shares: shares.clone(),
-            smoothing: Box::new(Identity),
-        };
+        let spread = Spread { bank, mean_shares: shares.clone(), smoothing: Box::new(Identity) };
         Ok(GeodesicShooting::new(evolution, Uniform, spread))
     }
 }
@@ -278,11 +241,7 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
     pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
         let (expected, found) = (sigmas.len(), shares.components());
         if expected != found {
-            return Err(Error::Length {
-                what: "share fields of RDMM",
-                expected,
-                found,
-            });
+            return Err(Error::Length { what: "share fields of RDMM", expected, found });
         }
         let n = shares.grid().len();
         for at in 0..n {
@@ -293,11 +252,7 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
             let found: f64 = (0..found).map(of).sum();
             if (found - 1.0).abs() > SHARES {
                 let what = "shares of RDMM at a voxel";
-                return Err(Error::Shares {
-                    what,
-                    tolerance: SHARES,
-                    found,
-                });
+                return Err(Error::Shares { what, tolerance: SHARES, found });
             }
         }
         Ok(Self {
@@ -337,11 +292,8 @@ fn region_evolution<T: Real, const D: usize>(
     order: crate::ops::difference::Order,
     border: Option<f64>,
 ) -> Result<Epdiff<RegionMetric<T, D>, T, D>> {
-    let kernels: Result<Vec<_>> = bank
-        .scales()
-        .iter()
-        .map(|g| windowed(g.clone(), grid, border))
-        .collect();
+    let kernels: Result<Vec<_>> =
+        bank.scales().iter().map(|g| windowed(g.clone(), grid, border)).collect();
     let metric = Mixture::new(grid, kernels?, always, order)?;
     Ok(Epdiff::new(grid, metric, order))
 }
@@ -367,18 +319,10 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
         let mean_shares = means.collect();
         let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
         let mut start = h.clone();
-        once.apply(
-            h.data(),
-            start.data_mut(),
-            &mut crate::kernel::Workspace::new(),
-        );
+        once.apply(h.data(), start.data_mut(), &mut crate::kernel::Workspace::new());
         let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
         let evolution = region_evolution(grid, &bank, always, self.order, self.border)?;
-        let spread = Spread {
-            bank,
-            mean_shares,
-            smoothing: shown,
-        };
+        let spread = Spread { bank, mean_shares, smoothing: shown };
         Ok(GeodesicShooting::new(evolution, Given(start), spread))
     }
 }
@@ -410,25 +354,12 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        let MultiGaussian {
-            shares,
-            order,
-            border,
-            ..
-        } = &self.metric;
+        let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank(grid)?;
         let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
         let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
-        let spread = Spread {
-            bank,
-            mean_shares: shares.clone(),
-            smoothing: shown,
-        };
-        Ok(GeodesicShooting::new(
-            evolution,
-            Softmax::new(grid, shares, once),
-            spread,
-        ))
+        let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
+        Ok(GeodesicShooting::new(evolution, Softmax::new(grid, shares, once), spread))
     }
 }

@@ -46,12 +46,7 @@ impl<T: Real, const D: usize> Model<T, D> for Vsvf {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        let MultiGaussian {
-            shares,
-            order,
-            border,
-            ..
-        } = &self.metric;
+        let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
         let kernel = windowed(bank.combined(shares)?, grid, *border)?;
         Ok(VsvfShooting {
@@ -79,17 +74,11 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
     }
 
     fn rest(&self) -> Controls<T, D, ()> {
-        Controls {
-            momentum: Momentum::blank(&self.grid),
-            weights: (),
-        }
+        Controls { momentum: Momentum::blank(&self.grid), weights: () }
     }
 
     fn blank_state(&self) -> State<T, D, Self> {
-        Flow {
-            body: Velocity::blank(&self.grid),
-            map: Displacement::blank(&self.grid),
-        }
+        Flow { body: Velocity::blank(&self.grid), map: Displacement::blank(&self.grid) }
     }
 
     fn start(&mut self, controls: &Controls<T, D, ()>, state: &mut State<T, D, Self>) {
@@ -104,8 +93,7 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
         state_bar: &State<T, D, Self>,
         controls_bar: &mut Controls<T, D, ()>,
     ) {
-        self.kernel
-            .apply(state_bar.body.data(), self.buffer.data_mut(), &mut self.ws);
+        self.kernel.apply(state_bar.body.data(), self.buffer.data_mut(), &mut self.ws);
         self.add_buffer(T::one(), &mut controls_bar.momentum);
     }
 
@@ -122,15 +110,12 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
     }
 
     /// ½ ∫ |v|²: what a stationary field keeps. Its momentum is not part of the state.
-    fn hamiltonian(&self, state: &State<T, D, Self>) -> Result<f64> {
+    fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
         Ok(0.5 * state.body.integral_with(&state.body)?)
     }
 
     fn prolong(&self, controls: &Controls<T, D, ()>) -> Result<Controls<T, D, ()>> {
-        Ok(Controls {
-            momentum: resampled(&controls.momentum, &self.grid)?,
-            weights: (),
-        })
+        Ok(Controls { momentum: resampled(&controls.momentum, &self.grid)?, weights: () })
     }
 
     fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {

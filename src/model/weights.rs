@@ -87,18 +87,9 @@ impl<T: Real, const D: usize> Softmax<T, D> {
     #[must_use]
     pub fn new(grid: &Grid<D>, shares: &[f64], smoothing: BoxedKernel<T>) -> Self {
         // h_i ∝ p_i, so p_i ∝ √share.
-        let neutral = shares
-            .iter()
-            .map(|s| 0.5 * s.max(SMALLEST_SHARE).ln())
-            .collect();
+        let neutral = shares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
         let ws = Workspace::new();
-        Self {
-            grid: grid.clone(),
-            neutral,
-            smoothing,
-            ws,
-            buffer: Vec::new(),
-        }
+        Self { grid: grid.clone(), neutral, smoothing, ws, buffer: Vec::new() }
     }
 
     fn scales(&self) -> usize {
@@ -146,8 +137,7 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
                 self.buffer[i * n + at] = h[i];
             }
         }
-        self.smoothing
-            .apply(&self.buffer, weights.data_mut(), &mut self.ws);
+        self.smoothing.apply(&self.buffer, weights.data_mut(), &mut self.ws);
     }
 
     fn weights_vjp(
@@ -158,8 +148,7 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
     ) {
         let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
         self.buffer.resize(n * scales, T::zero());
-        self.smoothing
-            .apply(bar.data(), &mut self.buffer, &mut self.ws);
+        self.smoothing.apply(bar.data(), &mut self.buffer, &mut self.ws);
         let mut h = vec![T::zero(); scales];
         for at in 0..n {
             normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
@@ -192,20 +181,15 @@ mod tests {
     #[test]
     fn logits_give_unit_norms_and_an_exact_transpose() {
         let grid = Grid::new([6, 5], [1.0, 1.0]).unwrap();
-        let smooth: [BoxedKernel<f64>; 2] = [
-            Box::new(Identity),
-            Box::new(Gaussian::new(&grid, 1.2).unwrap()),
-        ];
+        let smooth: [BoxedKernel<f64>; 2] =
+            [Box::new(Identity), Box::new(Gaussian::new(&grid, 1.2).unwrap())];
         for (k, smoothing) in smooth.into_iter().enumerate() {
             let mut softmax = Softmax::new(&grid, &[0.2, 0.0, 0.8], smoothing);
             let theta = Weights::from_vec(&grid, random(90, 1)).unwrap();
             let mut w = softmax.blank();
             if k == 0 {
                 softmax.weights(&softmax.neutral(), &mut w);
-                assert!(
-                    (w.component(0)[3].powi(2) - 0.2).abs() < 1e-3,
-                    "starts from the shares"
-                );
+                assert!((w.component(0)[3].powi(2) - 0.2).abs() < 1e-3, "starts from the shares");
                 softmax.weights(&theta, &mut w);
                 for at in 0..30 {
                     let sum: f64 = (0..3).map(|i| w.component(i)[at].powi(2)).sum();

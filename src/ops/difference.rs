@@ -76,9 +76,7 @@ impl<T: Real> Axis<T> {
         let matrix: Vec<Vec<(usize, f64)>> = (0..n).map(row).collect();
         let transposed = |j: usize| -> Row<T> {
             let entries = matrix.iter().enumerate().flat_map(|(i, row)| {
-                row.iter()
-                    .filter(move |entry| entry.0 == j)
-                    .map(move |entry| (i, T::of(entry.1)))
+                row.iter().filter(move |entry| entry.0 == j).map(move |entry| (i, T::of(entry.1)))
             });
             entries.collect()
         };
@@ -109,21 +107,9 @@ impl<T: Real> Axis<T> {
             let (rows, end) = if (BORDER..n - BORDER).contains(&row) {
                 (n - BORDER, None)
             } else {
-                (
-                    row + 1,
-                    Some(if row < BORDER {
-                        row
-                    } else {
-                        row + 2 * BORDER - n
-                    }),
-                )
+                (row + 1, Some(if row < BORDER { row } else { row + 2 * BORDER - n }))
             };
-            let piece = Piece {
-                from,
-                to: hi.min(lane + rows * inner),
-                row,
-                end,
-            };
+            let piece = Piece { from, to: hi.min(lane + rows * inner), row, end };
             from = piece.to;
             Some(piece)
         })
@@ -258,9 +244,7 @@ mod tests {
         for boundary in Boundary::ALL {
             for order in [Order::Second, Order::Fourth] {
                 for shape in [[4, 5, 6], [7, 4, 9], [12, 8, 5]] {
-                    let grid = Grid::new(shape, [0.5, 1.0, 2.0])
-                        .unwrap()
-                        .with_boundary(boundary);
+                    let grid = Grid::new(shape, [0.5, 1.0, 2.0]).unwrap().with_boundary(boundary);
                     let d = Difference::<f64, 3>::new(&grid, order);
                     let n = grid.len();
                     let (a, f, g) = (random(n, 1), random(n, 2), random(n, 3));
@@ -286,14 +270,10 @@ mod tests {
         for (order, expected) in [(Order::Second, 2.0), (Order::Fourth, 4.0)] {
             let error = |n: usize| {
                 let h = 1.0 / n as f64;
-                let grid = Grid::new([n, 4], [h, 1.0])
-                    .unwrap()
-                    .with_boundary(Boundary::Periodic);
+                let grid = Grid::new([n, 4], [h, 1.0]).unwrap().with_boundary(Boundary::Periodic);
                 let d = Difference::<f64, 2>::new(&grid, order);
                 let tau = std::f64::consts::TAU;
-                let f: Vec<f64> = (0..4 * n)
-                    .map(|i| (tau * (i / 4) as f64 * h).sin())
-                    .collect();
+                let f: Vec<f64> = (0..4 * n).map(|i| (tau * (i / 4) as f64 * h).sin()).collect();
                 let mut out = vec![0.0; 4 * n];
                 d.add(0, 1.0, &f, 0, &mut out);
                 (0..4 * n)

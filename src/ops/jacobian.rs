@@ -87,9 +87,6 @@ mod tests {
         });
         let expected = determinant::<3>(shifted);
         let centre = det.view()[[4, 3, 3]];
-        assert!(
-            (centre - expected).abs() < 1e-13,
-            "central differences are exact on a linear map"
-        );
+        assert!((centre - expected).abs() < 1e-13, "central differences are exact on a linear map");
     }
 }

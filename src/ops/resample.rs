@@ -86,19 +86,11 @@ impl<T: Real, const D: usize> Resample<T, D> {
                 }
                 row
             };
-            Taps {
-                rows: (0..m).map(row).collect(),
-            }
+            Taps { rows: (0..m).map(row).collect() }
         });
         let transposed = std::array::from_fn(|a| taps[a].transposed(from.shape()[a]));
         let (from, to) = (from.clone(), to.clone());
-        Self {
-            prefilter: Prefilter::new(&from),
-            from,
-            to,
-            taps,
-            transposed,
-        }
+        Self { prefilter: Prefilter::new(&from), from, to, taps, transposed }
     }
 
     /// The grid of the input.
@@ -160,26 +152,18 @@ mod tests {
     #[test]
     fn resampling_and_its_transpose_match() {
         for boundary in Boundary::ALL {
-            let from = Grid::new([5, 4, 6], [1.0, 2.0, 0.5])
-                .unwrap()
-                .with_boundary(boundary);
+            let from = Grid::new([5, 4, 6], [1.0, 2.0, 0.5]).unwrap().with_boundary(boundary);
             for shape in [[9, 8, 12], [5, 4, 6], [4, 4, 4]] {
                 let to = from.resampled(shape).unwrap();
                 let r = Resample::<f64, 3>::new(&from, &to);
-                let (x, y) = (
-                    random::<f64>(2 * from.len(), 1),
-                    random::<f64>(2 * to.len(), 2),
-                );
+                let (x, y) = (random::<f64>(2 * from.len(), 1), random::<f64>(2 * to.len(), 2));
                 let (mut rx, mut rty) = (vec![0.0; y.len()], vec![0.0; x.len()]);
                 let mut ws = Workspace::default();
                 r.apply(&x, &mut rx, &mut ws);
                 r.transpose(&y, &mut rty, &mut ws);
                 let left: f64 = rx.iter().zip(&y).map(|(a, b)| a * b).sum();
                 let right: f64 = rty.iter().zip(&x).map(|(a, b)| a * b).sum();
-                assert!(
-                    (left - right).abs() < 1e-12 * left.abs().max(1.0),
-                    "{boundary:?}"
-                );
+                assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{boundary:?}");
                 if shape == from.shape() {
                     assert!(rx.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-13));
                 }

@@ -41,10 +41,7 @@ impl<T: Real> Axis<T> {
             let weight = off / (1.0 + off * (z[0] + z[n - 1]));
             (z.into_iter().map(T::of).collect(), T::of(weight))
         });
-        let factor = factor
-            .into_iter()
-            .map(|(l, p)| (T::of(l), T::of(p)))
-            .collect();
+        let factor = factor.into_iter().map(|(l, p)| (T::of(l), T::of(p))).collect();
         Self { factor, cyclic }
     }
 
@@ -152,9 +149,7 @@ mod tests {
     fn sample(c: &[f64], boundary: Boundary) -> Vec<f64> {
         let n = c.len();
         let at = |i: isize| c[crate::ops::difference::fold_index(i, n, boundary)];
-        (0..n.cast_signed())
-            .map(|i| (at(i - 1) + 4.0 * at(i) + at(i + 1)) / 6.0)
-            .collect()
+        (0..n.cast_signed()).map(|i| (at(i - 1) + 4.0 * at(i) + at(i + 1)) / 6.0).collect()
     }
 
     #[test]
@@ -165,10 +160,7 @@ mod tests {
                 let mut c = samples.clone();
                 Axis::new(n, boundary).solve(1, &mut c);
                 for (a, b) in sample(&c, boundary).iter().zip(&samples) {
-                    assert!(
-                        (a - b).abs() < 1e-13,
-                        "{boundary:?}: an exact solve, to rounding"
-                    );
+                    assert!((a - b).abs() < 1e-13, "{boundary:?}: an exact solve, to rounding");
                 }
             }
         }
@@ -177,9 +169,7 @@ mod tests {
     #[test]
     fn the_prefilter_is_symmetric() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([5, 4, 6], [1.0; 3])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([5, 4, 6], [1.0; 3]).unwrap().with_boundary(boundary);
             let p = Prefilter::<f64, 3>::new(&grid);
             let (x, y) = (random::<f64>(120, 1), random::<f64>(120, 2));
             let (mut px, mut py) = (x.clone(), y.clone());

@@ -79,10 +79,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     }
 
     fn cell(&self, position: [T; D]) -> Cell<T, D> {
-        let mut cell = Cell {
-            offsets: [[0; 4]; D],
-            fractions: [T::zero(); D],
-        };
+        let mut cell = Cell { offsets: [[0; 4]; D], fractions: [T::zero(); D] };
         for a in 0..D {
             let floor = position[a].floor();
             let (n, stride) = (self.source_shape[a], self.source_strides[a]);
@@ -142,8 +139,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// that is not finite gives NaN.
     #[must_use]
     pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
-        self.cell(index.map(T::of))
-            .values(&parts::<T, C>(coefficients))
+        self.cell(index.map(T::of)).values(&parts::<T, C>(coefficients))
     }
 
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
@@ -230,11 +226,7 @@ fn rows<T: Real, const D: usize>(f: impl Fn(usize, usize) -> f64) -> [[T; D]; D]
 /// Rounds to an integer what differs from it by rounding only, so that equal lattices give the
 /// identity to the bit.
 fn snap(x: f64) -> f64 {
-    if (x - x.round()).abs() < 1e-9 {
-        x.round()
-    } else {
-        x
-    }
+    if (x - x.round()).abs() < 1e-9 { x.round() } else { x }
 }
 
 impl<T: Real, const D: usize> Cell<T, D> {
@@ -285,11 +277,7 @@ impl<T: Real, const D: usize> Cell<T, D> {
             gradient[D - 1] += weight * slope;
             for a in 0..D - 1 {
                 let weight = (0..D - 1).fold(T::one(), |p, b| {
-                    p * if a == b {
-                        d[b][digits[b]]
-                    } else {
-                        w[b][digits[b]]
-                    }
+                    p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
                 });
                 gradient[a] += weight * value;
             }
@@ -321,10 +309,7 @@ impl<T: Real, const D: usize> Composition<T, D> {
     /// Composition over `grid`.
     #[must_use]
     pub fn new(grid: &Grid<D>) -> Self {
-        Self {
-            prefilter: Prefilter::new(grid),
-            warp: Warp::new(grid, grid),
-        }
+        Self { prefilter: Prefilter::new(grid), warp: Warp::new(grid, grid) }
     }
 
     /// Spline coefficients of `u`, into `coefficients`.
@@ -383,9 +368,7 @@ mod tests {
     #[test]
     fn sampling_and_its_transpose_match() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([6, 5, 7], [0.5, 1.0, 2.0])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([6, 5, 7], [0.5, 1.0, 2.0]).unwrap().with_boundary(boundary);
             let n = grid.len();
             let composition = Composition::<f64, 3>::new(&grid);
             // Displacements of up to three voxels, beyond the border too.
@@ -399,10 +382,7 @@ mod tests {
             let mut scratch = vec![f64::NAN; 3 * n];
             composition.sample_vjp(&c, &d, &bar, &mut d_bar, &mut v_bar, &mut scratch);
             let (left, right) = (pair(&out, &bar), pair(&v_bar, &v));
-            assert!(
-                (left - right).abs() < 1e-12 * left.abs().max(1.0),
-                "{boundary:?}"
-            );
+            assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{boundary:?}");
 
             let direction: Vec<f64> = random(3 * n, 4);
             let at = |e: f64| {
@@ -414,10 +394,7 @@ mod tests {
             // Central differences: e² truncation and 1e-16/e rounding meet at about 1e-9.
             let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
             let exact = pair(&d_bar, &direction);
-            assert!(
-                (numeric - exact).abs() < 1e-7 * exact.abs().max(1.0),
-                "{boundary:?}"
-            );
+            assert!((numeric - exact).abs() < 1e-7 * exact.abs().max(1.0), "{boundary:?}");
         }
     }
 

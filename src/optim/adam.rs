@@ -404,11 +404,7 @@ impl Adam {
         let unbias1 = T::of(1.0 / (1.0 - self.beta1.powf(t)));
         let unbias2 = T::of(1.0 / (1.0 - self.beta2.powf(t)));
         let epsilon = T::of(self.epsilon);
-        let (m, v, g) = (
-            &mut state.first_moment,
-            &mut state.second_moment,
-            &state.gradient,
-        );
+        let (m, v, g) = (&mut state.first_moment, &mut state.second_moment, &state.gradient);
         m.combine(g, |m, g| b1 * m + c1 * g);
         v.combine(g, |v, g| b2 * v + c2 * g * g);
         direction.copy_from(m);
@@ -431,17 +427,8 @@ mod tests {
     fn the_steps_are_those_of_the_scalar_recurrence() {
         let h = [1.0, 30.0, 0.02];
         let (beta1, beta2, rate, epsilon) = (0.8, 0.95, 0.05, 1e-6);
-        let adam = Adam {
-            learning_rate: rate,
-            beta1,
-            beta2,
-            epsilon,
-            ..Adam::default()
-        };
-        let mut problem = Quadratic {
-            h: h.to_vec(),
-            offset: 0.0,
-        };
+        let adam = Adam { learning_rate: rate, beta1, beta2, epsilon, ..Adam::default() };
+        let mut problem = Quadratic { h: h.to_vec(), offset: 0.0 };
         let mut x = [1.0, -2.0, 3.0];
         let (mut m, mut v) = ([0.0; 3], [0.0; 3]);
         let mut state = adam.start(&mut problem, x.to_vec()).unwrap();
@@ -455,10 +442,7 @@ mod tests {
                 let v_hat: f64 = v[i] / (1.0 - beta2.powi(t));
                 x[i] -= rate * m_hat / (v_hat.sqrt() + epsilon);
                 // The same operations but for the order of products: some units of rounding a step.
-                assert!(
-                    (state.control()[i] - x[i]).abs() <= 1e-13,
-                    "step {t}, coordinate {i}"
-                );
+                assert!((state.control()[i] - x[i]).abs() <= 1e-13, "step {t}, coordinate {i}");
             }
         }
     }
@@ -480,11 +464,7 @@ mod tests {
 
     #[test]
     fn the_best_point_is_kept() {
-        let adam = Adam {
-            learning_rate: 0.3,
-            max_iterations: 60,
-            ..Adam::default()
-        };
+        let adam = Adam { learning_rate: 0.3, max_iterations: 60, ..Adam::default() };
         let mut problem = Rosenbrock::default();
         let mut increased = false;
         let mut before = f64::INFINITY;
@@ -516,11 +496,7 @@ mod tests {
     #[test]
     fn a_step_into_an_error_is_halved() {
         // The first step has the length η: from 5 to −3, behind the wall.
-        let adam = Adam {
-            learning_rate: 8.0,
-            max_iterations: 1,
-            ..Adam::default()
-        };
+        let adam = Adam { learning_rate: 8.0, max_iterations: 1, ..Adam::default() };
         let mut problem = Barrier::default();
         let outcome = adam.minimize(&mut problem, vec![5.0], go).unwrap();
         assert_eq!(problem.errors, 1);
@@ -528,9 +504,7 @@ mod tests {
         // Half the step; ε over the gradient, 10⁻⁸ / 0.8, is what differs.
         assert!((outcome.state.control()[0] - 1.0).abs() < 1e-7);
 
-        let outcome = Adam::default()
-            .minimize(&mut Island, vec![0.0], go)
-            .unwrap();
+        let outcome = Adam::default().minimize(&mut Island, vec![0.0], go).unwrap();
         assert_eq!(outcome.stop, Stop::LineSearch);
         assert_eq!(outcome.state.best(), &vec![0.0]);
     }
@@ -541,10 +515,7 @@ mod tests {
         let mut problem = Rosenbrock::default();
         let start = vec![-1.2_f64, 1.0, 0.3];
         let through = adam.minimize(&mut problem, start.clone(), go).unwrap();
-        let first = Adam {
-            max_iterations: 17,
-            ..adam.clone()
-        };
+        let first = Adam { max_iterations: 17, ..adam.clone() };
         let part = first.minimize(&mut problem, start, go).unwrap();
         assert_eq!(part.stop, Stop::MaxIterations);
         #[cfg(feature = "serde")]
@@ -576,10 +547,7 @@ mod tests {
         // More voxels than one chunk of a parallel loop.
         let grid = Grid::new([120, 150], [1.0, 1.0]).unwrap();
         let start = Image::<f32, 2>::from_fn(&grid, 1, |x, _| 0.01 * (x[0] - x[1])).unwrap();
-        let adam = Adam {
-            learning_rate: 0.1,
-            ..Adam::default()
-        };
+        let adam = Adam { learning_rate: 0.1, ..Adam::default() };
         let outcome = adam.minimize(&mut Distance, start, go).unwrap();
         let largest = outcome.state.best().data().iter().map(|x| (x - 2.0).abs());
         // A tenth of η: the coordinates move in step once the momentum has damped out.
@@ -589,32 +557,14 @@ mod tests {
     #[test]
     fn settings_and_the_start_are_checked() {
         let wrong = [
-            Adam {
-                learning_rate: 0.0,
-                ..Adam::default()
-            },
-            Adam {
-                beta1: 1.0,
-                ..Adam::default()
-            },
-            Adam {
-                beta2: -0.1,
-                ..Adam::default()
-            },
-            Adam {
-                epsilon: f64::NAN,
-                ..Adam::default()
-            },
-            Adam {
-                value_window: 0,
-                ..Adam::default()
-            },
+            Adam { learning_rate: 0.0, ..Adam::default() },
+            Adam { beta1: 1.0, ..Adam::default() },
+            Adam { beta2: -0.1, ..Adam::default() },
+            Adam { epsilon: f64::NAN, ..Adam::default() },
+            Adam { value_window: 0, ..Adam::default() },
         ];
         for adam in wrong {
-            assert!(
-                matches!(adam.validate(), Err(Error::Setting { .. })),
-                "{adam:?}"
-            );
+            assert!(matches!(adam.validate(), Err(Error::Setting { .. })), "{adam:?}");
         }
         let start = Adam::default().minimize(&mut Barrier::default(), vec![-1.0], go);
         assert_eq!(start.err(), Some(diverged()));

@@ -139,11 +139,8 @@ impl<C> Clone for Work<C> {
 
 impl<C: Clone> Buffers<C> {
     fn new(control: &C) -> Self {
-        let point = || Point {
-            control: control.clone(),
-            gradient: control.clone(),
-            value: f64::INFINITY,
-        };
+        let point =
+            || Point { control: control.clone(), gradient: control.clone(), value: f64::INFINITY };
         Self {
             direction: control.clone(),
             scratch: control.clone(),
@@ -472,21 +469,8 @@ impl Lbfgs {
         state: &mut LbfgsState<O::Control>,
         work: &mut Buffers<O::Control>,
     ) -> Search {
-        let LbfgsState {
-            control,
-            gradient,
-            value,
-            values,
-            pairs,
-            evaluations,
-            ..
-        } = state;
-        let Buffers {
-            direction,
-            trial,
-            lowest,
-            ..
-        } = work;
+        let LbfgsState { control, gradient, value, values, pairs, evaluations, .. } = state;
+        let Buffers { direction, trial, lowest, .. } = work;
         let slope = gradient.dot(direction);
         if !(slope.is_finite() && slope < 0.0) {
             return Search::None;
@@ -497,11 +481,7 @@ impl Lbfgs {
                 (Some(before), Some(now)) if before > now => before - now,
                 _ => self.first_decrease * value.abs(),
             };
-            if decrease > 0.0 {
-                decrease / slope.abs()
-            } else {
-                1.0
-            }
+            if decrease > 0.0 { decrease / slope.abs() } else { 1.0 }
         } else {
             1.0
         };
@@ -511,36 +491,30 @@ impl Lbfgs {
             ..self.line_search
         };
         let mut last_is_lowest = false;
-        let step = settings.search(
-            *value,
-            slope,
-            first,
-            ROUNDING * T::epsilon().f64(),
-            |step| {
-                let alpha = T::of(step);
-                if !alpha.is_finite() {
-                    return Ok(None);
-                }
-                // x + α d
-                trial.control.copy_from(control);
-                trial.control.axpy(alpha, direction);
-                *evaluations += 1;
-                last_is_lowest = false;
-                let Some(value) = evaluate(objective, &trial.control, &mut trial.gradient)? else {
-                    return Ok(None);
-                };
-                let slope = trial.gradient.dot(direction);
-                if !slope.is_finite() {
-                    return Ok(None);
-                }
-                trial.value = value;
-                if value < lowest.value {
-                    std::mem::swap(trial, lowest);
-                    last_is_lowest = true;
-                }
-                Ok(Some((value, slope)))
-            },
-        );
+        let step = settings.search(*value, slope, first, ROUNDING * T::epsilon().f64(), |step| {
+            let alpha = T::of(step);
+            if !alpha.is_finite() {
+                return Ok(None);
+            }
+            // x + α d
+            trial.control.copy_from(control);
+            trial.control.axpy(alpha, direction);
+            *evaluations += 1;
+            last_is_lowest = false;
+            let Some(value) = evaluate(objective, &trial.control, &mut trial.gradient)? else {
+                return Ok(None);
+            };
+            let slope = trial.gradient.dot(direction);
+            if !slope.is_finite() {
+                return Ok(None);
+            }
+            trial.value = value;
+            if value < lowest.value {
+                std::mem::swap(trial, lowest);
+                last_is_lowest = true;
+            }
+            Ok(Some((value, slope)))
+        });
         match step {
             Ok(Step::Wolfe(_)) if !last_is_lowest => Search::Last,
             Ok(Step::Wolfe(_) | Step::Decrease(_)) => Search::Lowest,
@@ -626,12 +600,7 @@ fn descend<T: Real, C: StateSpace<T>, H: InitialInverseHessian<T, C>>(
     state: &LbfgsState<C>,
     work: &mut Buffers<C>,
 ) {
-    let Buffers {
-        direction: r,
-        scratch: q,
-        coefficients,
-        ..
-    } = work;
+    let Buffers { direction: r, scratch: q, coefficients, .. } = work;
     let Some(last) = state.pairs.back() else {
         // −H̃₀ g
         r.copy_from(&state.raised);
@@ -678,11 +647,7 @@ mod tests {
 
     /// Stops by the gradient alone.
     fn accurate() -> Lbfgs {
-        Lbfgs {
-            gradient_tolerance: 1e-10,
-            value_tolerance: 0.0,
-            ..Lbfgs::default()
-        }
+        Lbfgs { gradient_tolerance: 1e-10, value_tolerance: 0.0, ..Lbfgs::default() }
     }
 
     #[test]
@@ -692,24 +657,12 @@ mod tests {
         for start in [vec![-1.2, 1.0], vec![0.0; 20]] {
             let n = start.len();
             let mut problem = Rosenbrock::default();
-            let outcome = accurate()
-                .minimize(&mut problem, &mut Euclidean, start, go)
-                .unwrap();
+            let outcome = accurate().minimize(&mut problem, &mut Euclidean, start, go).unwrap();
             assert_eq!(outcome.stop, Stop::Gradient);
-            assert!(
-                outcome
-                    .state
-                    .best()
-                    .iter()
-                    .all(|x: &f64| (x - 1.0).abs() < 2.5e-7)
-            );
+            assert!(outcome.state.best().iter().all(|x: &f64| (x - 1.0).abs() < 2.5e-7));
             assert_eq!(outcome.state.evaluations(), problem.evaluations);
             // A guard against a worse line search: 50 and 159 when this was written.
-            assert!(
-                problem.evaluations < 60 + 6 * n,
-                "{n}: {}",
-                problem.evaluations
-            );
+            assert!(problem.evaluations < 60 + 6 * n, "{n}: {}", problem.evaluations);
         }
     }
 
@@ -717,15 +670,8 @@ mod tests {
     fn the_inverse_hessian_as_the_start_needs_a_few_iterations() {
         let condition = 1e6;
         let mut problem = Quadratic::graded(100, condition);
-        let mut h0 = Inverse {
-            h: problem.h.clone(),
-            factor: 1e-3,
-        };
-        let settings = Lbfgs {
-            max_iterations: 5000,
-            max_evaluations: 10_000,
-            ..accurate()
-        };
+        let mut h0 = Inverse { h: problem.h.clone(), factor: 1e-3 };
+        let settings = Lbfgs { max_iterations: 5000, max_evaluations: 10_000, ..accurate() };
         // Both stop at the same value, 10⁻¹⁰ of the first.
         let low = |state: &LbfgsState<Vec<f64>>| {
             if state.value() < 1e-10 * state.first_value() {
@@ -735,16 +681,9 @@ mod tests {
             }
         };
         let start = vec![1.0; 100];
-        let metric = settings
-            .minimize(&mut problem, &mut h0, start.clone(), low)
-            .unwrap();
-        let plain = settings
-            .minimize(&mut problem, &mut Euclidean, start, low)
-            .unwrap();
-        assert_eq!(
-            (&metric.stop, &plain.stop),
-            (&Stop::Observer, &Stop::Observer)
-        );
+        let metric = settings.minimize(&mut problem, &mut h0, start.clone(), low).unwrap();
+        let plain = settings.minimize(&mut problem, &mut Euclidean, start, low).unwrap();
+        assert_eq!((&metric.stop, &plain.stop), (&Stop::Observer, &Stop::Observer));
         let (metric, plain) = (metric.state.iteration(), plain.state.iteration());
         // With H̃₀ ∝ h⁻¹ the problem is isotropic: one step finds γ, the second is Newton's. Without,
         // ten pairs cannot hold a spectrum of 100 eigenvalues over six decades; conjugate gradients
@@ -769,14 +708,9 @@ mod tests {
             }
         }
         let run = |f: f64, x: f64, factor: f64| {
-            let mut h0 = Inverse {
-                h: vec![1.0; 3],
-                factor,
-            };
+            let mut h0 = Inverse { h: vec![1.0; 3], factor };
             let start = vec![-1.2 / x, 1.0 / x, 0.5 / x];
-            let outcome = accurate()
-                .minimize(&mut Scaled(f, x), &mut h0, start, go)
-                .unwrap();
+            let outcome = accurate().minimize(&mut Scaled(f, x), &mut h0, start, go).unwrap();
             let best: Vec<f64> = outcome.state.best().iter().map(|b| b * x).collect();
             (outcome.state.evaluations(), best)
         };
@@ -790,15 +724,10 @@ mod tests {
     #[test]
     fn recoverable_errors_are_backed_off_from() {
         // A first step of 40 times the value leads far behind the wall.
-        let settings = Lbfgs {
-            first_decrease: 40.0,
-            ..accurate()
-        };
+        let settings = Lbfgs { first_decrease: 40.0, ..accurate() };
         let mut problem = Barrier::default();
         let start = vec![5.0, 3.0, 0.2];
-        let outcome = settings
-            .minimize(&mut problem, &mut Euclidean, start, go)
-            .unwrap();
+        let outcome = settings.minimize(&mut problem, &mut Euclidean, start, go).unwrap();
         assert_eq!(outcome.stop, Stop::Gradient);
         assert!(problem.errors > 0);
         // f″ = 1 at the minimum, so |x − 1| ≈ |g| ≤ 10⁻¹⁰ · ‖g₀‖, ‖g₀‖ = 4.2.
@@ -812,21 +741,11 @@ mod tests {
         impl Objective<f64> for Walled {
             type Control = Vec<f64>;
             fn evaluate(&mut self, x: &Vec<f64>, g: &mut Vec<f64>) -> Result<f64> {
-                g[0] = if x[0] < -1.0 {
-                    f64::NAN
-                } else {
-                    2.0 * (x[0] - 1.0)
-                };
-                if x[0] >= 0.9 {
-                    Err(diverged())
-                } else {
-                    Ok((x[0] - 1.0).powi(2))
-                }
+                g[0] = if x[0] < -1.0 { f64::NAN } else { 2.0 * (x[0] - 1.0) };
+                if x[0] >= 0.9 { Err(diverged()) } else { Ok((x[0] - 1.0).powi(2)) }
             }
         }
-        let outcome = accurate()
-            .minimize(&mut Walled, &mut Euclidean, vec![-1.0], go)
-            .unwrap();
+        let outcome = accurate().minimize(&mut Walled, &mut Euclidean, vec![-1.0], go).unwrap();
         let best = outcome.state.best()[0];
         assert!((0.89..0.9).contains(&best), "{best} {:?}", outcome.stop);
     }
@@ -835,10 +754,7 @@ mod tests {
     fn other_errors_keep_the_best_point() {
         let start = vec![-1.2, 1.0, 0.3];
         let run = |fails_at| {
-            let mut problem = Rosenbrock {
-                fails_at: Some(fails_at),
-                ..Rosenbrock::default()
-            };
+            let mut problem = Rosenbrock { fails_at: Some(fails_at), ..Rosenbrock::default() };
             let outcome = accurate().minimize(&mut problem, &mut Euclidean, start.clone(), go);
             (outcome, problem)
         };
@@ -862,22 +778,13 @@ mod tests {
     fn a_stored_state_continues_with_the_same_bits() {
         let settings = accurate();
         let start: Vec<f64> = (0..20).map(|i| 0.1 * f64::from(i % 7) - 0.3).collect();
-        let mut h0 = Inverse {
-            h: (0..20).map(|i| 1.0 + 0.1 * f64::from(i)).collect(),
-            factor: 1.0,
-        };
+        let mut h0 =
+            Inverse { h: (0..20).map(|i| 1.0 + 0.1 * f64::from(i)).collect(), factor: 1.0 };
         let mut problem = Rosenbrock::default();
-        let through = settings
-            .minimize(&mut problem, &mut h0, start.clone(), go)
-            .unwrap();
+        let through = settings.minimize(&mut problem, &mut h0, start.clone(), go).unwrap();
         for at in [0, 1, 4, 15, 30] {
-            let first = Lbfgs {
-                max_iterations: at,
-                ..settings.clone()
-            };
-            let part = first
-                .minimize(&mut problem, &mut h0, start.clone(), go)
-                .unwrap();
+            let first = Lbfgs { max_iterations: at, ..settings.clone() };
+            let part = first.minimize(&mut problem, &mut h0, start.clone(), go).unwrap();
             assert_eq!(part.stop, Stop::MaxIterations);
             assert_eq!(part.state.iteration(), at);
             #[cfg(feature = "serde")]
@@ -888,10 +795,7 @@ mod tests {
             let joined = settings.resume(&mut problem, &mut h0, stored, go);
             assert_eq!(joined.stop, through.stop);
             assert_eq!(joined.state.evaluations(), through.state.evaluations());
-            assert_eq!(
-                joined.state.value().to_bits(),
-                through.state.value().to_bits()
-            );
+            assert_eq!(joined.state.value().to_bits(), through.state.value().to_bits());
             for (a, b) in joined.state.control().iter().zip(through.state.control()) {
                 assert_eq!(a.to_bits(), b.to_bits());
             }
@@ -919,15 +823,10 @@ mod tests {
         assert_eq!(Some(outcome.state.best_value()), problem.lowest);
 
         for max_evaluations in 1..30 {
-            let few = Lbfgs {
-                max_evaluations,
-                ..accurate()
-            };
+            let few = Lbfgs { max_evaluations, ..accurate() };
             let mut problem = Rosenbrock::default();
             let start = vec![-1.2_f64, 1.0];
-            let outcome = few
-                .minimize(&mut problem, &mut Euclidean, start, go)
-                .unwrap();
+            let outcome = few.minimize(&mut problem, &mut Euclidean, start, go).unwrap();
             assert_eq!(outcome.stop, Stop::MaxEvaluations);
             assert_eq!(problem.evaluations, max_evaluations);
             assert_eq!(Some(outcome.state.best_value()), problem.lowest);
@@ -936,26 +835,18 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_recycled() {
-        let settings = Lbfgs {
-            memory: 3,
-            ..accurate()
-        };
+        let settings = Lbfgs { memory: 3, ..accurate() };
         let mut addresses = Vec::new();
         let outcome = settings
-            .minimize(
-                &mut Rosenbrock::default(),
-                &mut Euclidean,
-                vec![-1.2_f64, 1.0],
-                |state| {
-                    assert!(state.pairs().len() <= 3);
-                    if state.iteration() >= 3 {
-                        let mut now: Vec<_> = state.pairs().map(|(s, _)| s.as_ptr()).collect();
-                        now.sort_unstable();
-                        addresses.push(now);
-                    }
-                    ControlFlow::Continue(())
-                },
-            )
+            .minimize(&mut Rosenbrock::default(), &mut Euclidean, vec![-1.2_f64, 1.0], |state| {
+                assert!(state.pairs().len() <= 3);
+                if state.iteration() >= 3 {
+                    let mut now: Vec<_> = state.pairs().map(|(s, _)| s.as_ptr()).collect();
+                    now.sort_unstable();
+                    addresses.push(now);
+                }
+                ControlFlow::Continue(())
+            })
             .unwrap();
         assert_eq!(outcome.stop, Stop::Gradient);
         assert!(addresses.windows(2).all(|pair| pair[0] == pair[1]));
@@ -974,9 +865,7 @@ mod tests {
     impl Clone for Tracked {
         fn clone(&self) -> Self {
             CLONES.set(CLONES.get() + 1);
-            Self {
-                values: self.values.clone(),
-            }
+            Self { values: self.values.clone() }
         }
     }
 
@@ -989,13 +878,8 @@ mod tests {
 
     #[test]
     fn vectors_are_made_for_the_first_pairs_only() {
-        let control = Tracked {
-            values: vec![-1.2, 1.0, 0.4],
-        };
-        let settings = Lbfgs {
-            memory: 4,
-            ..accurate()
-        };
+        let control = Tracked { values: vec![-1.2, 1.0, 0.4] };
+        let settings = Lbfgs { memory: 4, ..accurate() };
         CLONES.set(0);
         settings
             .minimize(&mut control.clone(), &mut Euclidean, control, |state| {
@@ -1010,24 +894,12 @@ mod tests {
     fn rounding_ends_the_search_early() {
         // f = 10⁶ + ½ Σ h x²: differences below 10⁶ · 2⁻⁵³ ≈ 10⁻¹⁰ are lost, so x is known to
         // √(2 · 10⁻¹⁰) ≈ 1.5·10⁻⁵ by values alone; ten times that for values 64 roundings apart.
-        let mut problem = Quadratic {
-            h: vec![1.0, 3.0, 20.0],
-            offset: 1e6,
-        };
-        let settings = Lbfgs {
-            gradient_tolerance: 1e-14,
-            value_tolerance: 0.0,
-            ..Lbfgs::default()
-        };
-        let outcome = settings
-            .minimize(&mut problem, &mut Euclidean, vec![1.0; 3], go)
-            .unwrap();
+        let mut problem = Quadratic { h: vec![1.0, 3.0, 20.0], offset: 1e6 };
+        let settings =
+            Lbfgs { gradient_tolerance: 1e-14, value_tolerance: 0.0, ..Lbfgs::default() };
+        let outcome = settings.minimize(&mut problem, &mut Euclidean, vec![1.0; 3], go).unwrap();
         assert!(outcome.state.best().iter().all(|x| x.abs() < 1.5e-4));
-        assert!(
-            outcome.state.evaluations() < 60,
-            "{}",
-            outcome.state.evaluations()
-        );
+        assert!(outcome.state.evaluations() < 60, "{}", outcome.state.evaluations());
     }
 
     #[test]
@@ -1041,23 +913,17 @@ mod tests {
                 Ok(0.5 * x[0] * x[0])
             }
         }
-        let outcome = accurate()
-            .minimize(&mut Wrong, &mut Euclidean, vec![1.0], go)
-            .unwrap();
+        let outcome = accurate().minimize(&mut Wrong, &mut Euclidean, vec![1.0], go).unwrap();
         assert_eq!(outcome.stop, Stop::LineSearch);
         assert_eq!(outcome.state.best(), &vec![1.0]);
     }
 
     #[test]
     fn single_precision_works() {
-        let settings = Lbfgs {
-            gradient_tolerance: 1e-5,
-            ..accurate()
-        };
+        let settings = Lbfgs { gradient_tolerance: 1e-5, ..accurate() };
         let start = vec![-1.2_f32, 1.0];
-        let outcome = settings
-            .minimize(&mut Rosenbrock::default(), &mut Euclidean, start, go)
-            .unwrap();
+        let outcome =
+            settings.minimize(&mut Rosenbrock::default(), &mut Euclidean, start, go).unwrap();
         // A gradient of 10⁻⁵ · 233 over the smallest eigenvalue 0.4 is 6·10⁻³.
         assert!(outcome.state.best().iter().all(|x| (x - 1.0).abs() < 6e-3));
         assert!(outcome.stop.is_converged(), "{:?}", outcome.stop);
@@ -1066,56 +932,27 @@ mod tests {
     #[test]
     fn settings_the_start_and_the_operator_are_checked() {
         let wrong = [
-            Lbfgs {
-                memory: 0,
-                ..Lbfgs::default()
-            },
-            Lbfgs {
-                max_evaluations: 0,
-                ..Lbfgs::default()
-            },
-            Lbfgs {
-                gradient_tolerance: -1.0,
-                ..Lbfgs::default()
-            },
-            Lbfgs {
-                value_tolerance: f64::NAN,
-                ..Lbfgs::default()
-            },
-            Lbfgs {
-                first_decrease: 0.0,
-                ..Lbfgs::default()
-            },
-            Lbfgs {
-                value_window: 0,
-                ..Lbfgs::default()
-            },
+            Lbfgs { memory: 0, ..Lbfgs::default() },
+            Lbfgs { max_evaluations: 0, ..Lbfgs::default() },
+            Lbfgs { gradient_tolerance: -1.0, ..Lbfgs::default() },
+            Lbfgs { value_tolerance: f64::NAN, ..Lbfgs::default() },
+            Lbfgs { first_decrease: 0.0, ..Lbfgs::default() },
+            Lbfgs { value_window: 0, ..Lbfgs::default() },
         ];
         let mut problem = Rosenbrock::default();
         for settings in wrong {
             let found = settings.minimize(&mut problem, &mut Euclidean, vec![0.0_f64; 2], go);
-            assert!(
-                matches!(found.err(), Some(Error::Setting { .. })),
-                "{settings:?}"
-            );
+            assert!(matches!(found.err(), Some(Error::Setting { .. })), "{settings:?}");
         }
         let lbfgs = Lbfgs::default();
         let found = lbfgs.minimize(&mut problem, &mut Euclidean, vec![f64::NAN; 2], go);
         assert!(matches!(found.err(), Some(Error::Start { .. })));
-        let mut negative = Inverse {
-            h: vec![-1.0; 2],
-            factor: 1.0,
-        };
+        let mut negative = Inverse { h: vec![-1.0; 2], factor: 1.0 };
         let found = lbfgs.minimize(&mut problem, &mut negative, vec![0.0; 2], go);
         assert!(matches!(found.err(), Some(Error::Setting { .. })));
         // At a stationary point there is nothing to do.
-        let outcome = lbfgs
-            .minimize(&mut problem, &mut Euclidean, vec![1.0_f64; 2], go)
-            .unwrap();
-        assert_eq!(
-            (outcome.stop, outcome.state.evaluations()),
-            (Stop::Gradient, 1)
-        );
+        let outcome = lbfgs.minimize(&mut problem, &mut Euclidean, vec![1.0_f64; 2], go).unwrap();
+        assert_eq!((outcome.stop, outcome.state.evaluations()), (Stop::Gradient, 1));
     }
 
     struct Counted(Rc<Cell<usize>>);
@@ -1143,14 +980,8 @@ mod tests {
     fn argmin_finds_the_same_minimum_at_a_like_cost() {
         let start: Vec<f64> = vec![0.0; 20];
         let ours = accurate();
-        let outcome = ours
-            .minimize(
-                &mut Rosenbrock::default(),
-                &mut Euclidean,
-                start.clone(),
-                go,
-            )
-            .unwrap();
+        let outcome =
+            ours.minimize(&mut Rosenbrock::default(), &mut Euclidean, start.clone(), go).unwrap();
         let norm = ours.gradient_tolerance * outcome.state.first_gradient_norm();
 
         let costs = Rc::new(Cell::new(0));

@@ -50,11 +50,7 @@ pub struct LineSearch {
 impl Default for LineSearch {
     /// c₁ = 10⁻⁴ and c₂ = 0.9, usual for quasi-Newton directions, and 20 evaluations.
     fn default() -> Self {
-        Self {
-            c1: 1e-4,
-            c2: 0.9,
-            max_evaluations: 20,
-        }
+        Self { c1: 1e-4, c2: 0.9, max_evaluations: 20 }
     }
 }
 
@@ -107,11 +103,7 @@ impl LineSearch {
         fraction("line search c1", self.c1)?;
         fraction("line search c2", self.c2)?;
         if self.c1 >= self.c2 {
-            return Err(Error::setting(
-                "line search c1",
-                "a number less than c2",
-                self.c1,
-            ));
+            return Err(Error::setting("line search c1", "a number less than c2", self.c1));
         }
         count("line search max_evaluations", self.max_evaluations)
     }
@@ -140,11 +132,7 @@ impl LineSearch {
     ) -> Result<Step> {
         let noise = rounding * value.abs();
         let ceiling = |step: f64| value + self.c1 * step * slope;
-        let start = Trial {
-            step: 0.0,
-            value,
-            slope,
-        };
+        let start = Trial { step: 0.0, value, slope };
         let (mut near, mut far) = (start, Far::Open);
         let mut lowest = start;
         // Consecutive infinite trials; widths of the interval after the last two trials.
@@ -157,11 +145,7 @@ impl LineSearch {
             }
             let before = near;
             if let Some((value_here, slope_here)) = phi(step)? {
-                let trial = Trial {
-                    step,
-                    value: value_here,
-                    slope: slope_here,
-                };
+                let trial = Trial { step, value: value_here, slope: slope_here };
                 walls = 0;
                 if trial.value < lowest.value {
                     lowest = trial;
@@ -242,11 +226,7 @@ fn extrapolate(a: Trial, b: Trial) -> f64 {
     let (least, most) = (GROWTH.0 * b.step, GROWTH.1 * b.step);
     let step = cubic(a, b);
     // A minimiser that is not ahead says that the cubic still falls at b.
-    if step > b.step {
-        step.clamp(least, most)
-    } else {
-        most
-    }
+    if step > b.step { step.clamp(least, most) } else { most }
 }
 
 /// A step between `near` and `end`, off both.
@@ -271,10 +251,7 @@ mod tests {
         }),
         ("quintic", |a| {
             let b = a + 0.004;
-            (
-                b.powi(5) - 2.0 * b.powi(4),
-                5.0 * b.powi(4) - 8.0 * b.powi(3),
-            )
+            (b.powi(5) - 2.0 * b.powi(4), 5.0 * b.powi(4) - 8.0 * b.powi(3))
         }),
         ("oscillating", |a| {
             // φ₀ is 1 − a, then a parabola of half width β around 1, then a − 1.
@@ -284,28 +261,16 @@ mod tests {
             } else if a >= 1.0 + beta {
                 (a - 1.0, 1.0)
             } else {
-                (
-                    (a - 1.0).powi(2) / (2.0 * beta) + beta / 2.0,
-                    (a - 1.0) / beta,
-                )
+                ((a - 1.0).powi(2) / (2.0 * beta) + beta / 2.0, (a - 1.0) / beta)
             };
             let w = l * std::f64::consts::FRAC_PI_2;
             let share = 2.0 * (1.0 - beta) / (l * std::f64::consts::PI);
             (v + share * (w * a).sin(), s + share * w * (w * a).cos())
         }),
         ("parabola", |a| ((a - 3.0).powi(2), 2.0 * (a - 3.0))),
-        ("quartic", |a| {
-            ((a - 1.0).powi(4) - a, 4.0 * (a - 1.0).powi(3) - 1.0)
-        }),
-        ("flat tail", |a| {
-            (1.0 / (1.0 + a) + 1e-3 * a, 1e-3 - (1.0 + a).powi(-2))
-        }),
-        ("steep", |a| {
-            (
-                (20.0 * (a - 0.5)).cosh().ln(),
-                20.0 * (20.0 * (a - 0.5)).tanh(),
-            )
-        }),
+        ("quartic", |a| ((a - 1.0).powi(4) - a, 4.0 * (a - 1.0).powi(3) - 1.0)),
+        ("flat tail", |a| (1.0 / (1.0 + a) + 1e-3 * a, 1e-3 - (1.0 + a).powi(-2))),
+        ("steep", |a| ((20.0 * (a - 0.5)).cosh().ln(), 20.0 * (20.0 * (a - 0.5)).tanh())),
     ];
 
     #[test]
@@ -313,10 +278,7 @@ mod tests {
         for (name, phi) in FUNCTIONS {
             for c2 in [0.1, 0.5, 0.9] {
                 for first in [1e-3, 1e-1, 1.0, 10.0, 1e3] {
-                    let settings = LineSearch {
-                        c2,
-                        ..LineSearch::default()
-                    };
+                    let settings = LineSearch { c2, ..LineSearch::default() };
                     let (value, slope) = phi(0.0);
                     let mut evaluations = 0;
                     let step = settings
@@ -342,10 +304,7 @@ mod tests {
     #[test]
     fn a_parabola_is_met_at_once() {
         // The cubic through a parabola is that parabola, so the second trial is its minimiser.
-        let settings = LineSearch {
-            c2: 1e-9,
-            ..LineSearch::default()
-        };
+        let settings = LineSearch { c2: 1e-9, ..LineSearch::default() };
         let mut trials = Vec::new();
         let phi = |a: f64| {
             trials.push(a);
@@ -361,14 +320,10 @@ mod tests {
         let mut evaluations = 0;
         let phi = |a: f64| {
             evaluations += 1;
-            Ok((a < 1.0).then_some((
-                -a.ln_1p() - (1.0 - a).ln() * 0.9,
-                0.9 / (1.0 - a) - 1.0 / (1.0 + a),
-            )))
+            Ok((a < 1.0)
+                .then_some((-a.ln_1p() - (1.0 - a).ln() * 0.9, 0.9 / (1.0 - a) - 1.0 / (1.0 + a))))
         };
-        let step = LineSearch::default()
-            .search(0.0, -0.1, 1e6, 1e-14, phi)
-            .unwrap();
+        let step = LineSearch::default().search(0.0, -0.1, 1e6, 1e-14, phi).unwrap();
         assert!(matches!(step, Step::Wolfe(a) if a < 1.0), "{step:?}");
         // 2⁻²¹ = ∏ 2⁻ᵏ, k = 1 … 6, takes 10⁶ below 1: seven trials, and a few to finish.
         assert!(evaluations <= 10, "{evaluations}");
@@ -377,14 +332,9 @@ mod tests {
     #[test]
     fn a_point_close_to_a_wall_is_taken() {
         let phi = |a: f64| Ok((a < 1.0).then_some((-a, -1.0)));
-        let step = LineSearch::default()
-            .search(0.0, -1.0, 0.1, 1e-14, phi)
-            .unwrap();
+        let step = LineSearch::default().search(0.0, -1.0, 0.1, 1e-14, phi).unwrap();
         // Within the tenth that the search promises.
-        assert!(
-            matches!(step, Step::Decrease(a) if (0.9..1.0).contains(&a)),
-            "{step:?}"
-        );
+        assert!(matches!(step, Step::Decrease(a) if (0.9..1.0).contains(&a)), "{step:?}");
     }
 
     #[test]
@@ -395,14 +345,10 @@ mod tests {
             evaluations += 1;
             Ok(Some((a, 1.0)))
         };
-        let step = LineSearch::default()
-            .search(0.0, -1.0, 1.0, 1e-14, phi)
-            .unwrap();
+        let step = LineSearch::default().search(0.0, -1.0, 1.0, 1e-14, phi).unwrap();
         assert_eq!(step, Step::None);
         assert!(evaluations <= 20);
-        let step = LineSearch::default()
-            .search(0.0, -1.0, 1.0, 1e-14, |_| Ok(None))
-            .unwrap();
+        let step = LineSearch::default().search(0.0, -1.0, 1.0, 1e-14, |_| Ok(None)).unwrap();
         assert_eq!(step, Step::None);
     }
 
@@ -410,9 +356,7 @@ mod tests {
     fn level_values_are_judged_by_the_slope() {
         // ½ (a − 1)² is lost against 10¹⁶, where the spacing of numbers is 2.
         let phi = |a: f64| Ok(Some((1e16, a - 1.0)));
-        let step = LineSearch::default()
-            .search(1e16, -1.0, 0.5, 1e-14, phi)
-            .unwrap();
+        let step = LineSearch::default().search(1e16, -1.0, 0.5, 1e-14, phi).unwrap();
         assert!(matches!(step, Step::Wolfe(_)), "{step:?}");
     }
 
@@ -424,11 +368,7 @@ mod tests {
         for (c1, c2, max_evaluations) in
             [(0.5, 0.4, 9), (0.0, 0.9, 9), (0.1, 1.0, 9), (0.1, 0.9, 0)]
         {
-            let settings = LineSearch {
-                c1,
-                c2,
-                max_evaluations,
-            };
+            let settings = LineSearch { c1, c2, max_evaluations };
             assert!(matches!(settings.validate(), Err(Error::Setting { .. })));
         }
     }

@@ -41,11 +41,7 @@ impl<T: Real> Objective<T> for Rosenbrock {
 
 /// An error that no smaller step avoids.
 pub(super) fn fatal() -> Error {
-    Error::Length {
-        what: "test",
-        expected: 1,
-        found: 2,
-    }
+    Error::Length { what: "test", expected: 1, found: 2 }
 }
 
 /// An error that a smaller step avoids.
@@ -63,10 +59,7 @@ impl Quadratic {
     /// Eigenvalues from 1 to `condition`, in equal ratios.
     pub(super) fn graded(n: usize, condition: f64) -> Self {
         let h = (0..n).map(|i| condition.powf(i as f64 / (n - 1) as f64));
-        Self {
-            h: h.collect(),
-            offset: 0.0,
-        }
+        Self { h: h.collect(), offset: 0.0 }
     }
 }
 

@@ -163,8 +163,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
 
         let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
         self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
-        let similarity =
-            self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
+        let similarity = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
 
         // λ ∂Sim/∂u = λ ∂Sim/∂(I₀∘Φ⁻¹) · ∇I₀∘Φ⁻¹, then back through the prolongation and the flow.
         let (bar, weight) = (self.warped_bar.data(), T::of(self.weight));

@@ -18,9 +18,7 @@ const ANTI_ALIAS: f64 = 0.5;
 pub(crate) fn anti_alias_sigma<const D: usize>(fine: &Grid<D>, coarse: &Grid<D>) -> Option<f64> {
     let (h, h2) = (fine.coarsest_spacing(), coarse.coarsest_spacing());
     let square = (ANTI_ALIAS * h2).powi(2) - (ANTI_ALIAS * h).powi(2);
-    (square > 0.0)
-        .then(|| square.sqrt())
-        .filter(|&sigma| sigma >= 0.5 * h)
+    (square > 0.0).then(|| square.sqrt()).filter(|&sigma| sigma >= 0.5 * h)
 }
 
 /// `image` at the resolution of `grid`: smoothed, then sampled by cubic splines at the world positions

@@ -122,7 +122,7 @@ pub struct Registered<T, const D: usize, W> {
 /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
 /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
-/// assert_eq!(result.report.folds.count, 0);
+/// assert_eq!(result.report.folds.total().folded, 0);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -252,12 +252,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let moving_grid = moving.grid().coarsened(level.factor)?;
         let moving_here = pyramid::coarser(moving, &moving_grid)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
-        let map = map_grid(
-            &grid,
-            fixed.grid(),
-            self.settings.map_factor,
-            self.model.smallest_sigma(),
-        )?;
+        let map =
+            map_grid(&grid, fixed.grid(), self.settings.map_factor, self.model.smallest_sigma())?;
         let shooting = self.model.on(&map)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
@@ -370,8 +366,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             integration.steps = crate::step::Steps::Fixed(report.last.steps.max(1));
         }
         let (mut drift, mut failure) = (0.0_f64, None);
-        let mut sweep =
-            Sweep::new(&map_grid, shooting.evolution(), &start, integration.clone())?;
+        let mut sweep = Sweep::new(&map_grid, shooting.evolution(), &start, integration.clone())?;
         let end = sweep
             .forward_with(&start, |_, state| match shooting.hamiltonian(state) {
                 Ok(now) if energy > 0.0 => drift = drift.max((now / energy - 1.0).abs()),

@@ -110,6 +110,10 @@ impl<T: Real, const D: usize> Measure<T, D> for Lncc {
     fn name(&self) -> &'static str {
         "LNCC"
     }
+
+    fn default_weight(&self) -> f64 {
+        5.0
+    }
 }
 
 fn centred<T: Real>(image: &[T], mean: f64) -> Vec<T> {
@@ -134,8 +138,7 @@ impl<T: Real, const D: usize> Prepared<T, D> {
                 cross[k] = fixed[lo + k] * j;
             }
         });
-        self.window
-            .apply(&self.products, &mut self.windowed, &mut self.ws);
+        self.window.apply(&self.products, &mut self.windowed, &mut self.ws);
     }
 
     /// The mean of J and ε, with the windows of J in `windowed`.
@@ -184,8 +187,7 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
             }
         });
         self.products = products;
-        self.window
-            .apply(&self.products, &mut self.windowed, &mut self.ws);
+        self.window.apply(&self.products, &mut self.windowed, &mut self.ws);
         // ∂loss/∂J = I G⋆A + 2 J G⋆B − G⋆(A G⋆I + 2 B G⋆J) + ∂loss/∂ε ∂ε/∂J
         par::chunks(gradient, |lo, out| {
             for (i, out) in (lo..).zip(out) {
@@ -220,27 +222,19 @@ mod tests {
         let g = |d: isize| (-0.5 * (d as f64 * h / sigma).powi(2)).exp();
         let mass: f64 = (-200..=200).map(g).sum();
         let images = |j: isize, k: isize| {
-            if periodic {
-                vec![j + k * n]
-            } else {
-                vec![j + 2 * k * n, 2 * k * n - 1 - j]
-            }
+            if periodic { vec![j + k * n] } else { vec![j + 2 * k * n, 2 * k * n - 1 - j] }
         };
         let weight = |i: isize, j: isize| -> f64 {
             let all = (-12..=12).flat_map(|k| images(j, k));
             all.map(|j| g(i - j)).sum::<f64>() / mass
         };
-        (0..n)
-            .map(|i| (0..n).map(|j| weight(i, j)).collect())
-            .collect()
+        (0..n).map(|i| (0..n).map(|j| weight(i, j)).collect()).collect()
     }
 
     #[test]
     fn the_value_equals_direct_sums() {
         for boundary in Boundary::ALL {
-            let grid = Grid::new([6, 7], [1.0, 0.5])
-                .unwrap()
-                .with_boundary(boundary);
+            let grid = Grid::new([6, 7], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let periodic = boundary == Boundary::Periodic;
             let (wx, wy) = (axis(6, 1.0, 0.9, periodic), axis(7, 0.5, 0.9, periodic));
             let (i, j) = (random::<f64>(42, 1), random::<f64>(42, 2));
@@ -248,11 +242,7 @@ mod tests {
             let total: f64 = mask.iter().sum();
             let moments = |x: &[f64]| {
                 let mean = x.iter().zip(&mask).map(|(x, m)| m * x).sum::<f64>() / total;
-                x.iter()
-                    .zip(&mask)
-                    .map(|(x, m)| m * (x - mean).powi(2))
-                    .sum::<f64>()
-                    / total
+                x.iter().zip(&mask).map(|(x, m)| m * (x - mean).powi(2)).sum::<f64>() / total
             };
             let epsilon = 1e-5 * moments(&i) * moments(&j);
             let mut lncc = 0.0;
@@ -262,9 +252,7 @@ mod tests {
                 let (mi, mj) = (mean(&i), mean(&j));
                 // Centred sums, unlike the code's differences of means.
                 let covariance = |x: &[f64], mx: f64, y: &[f64], my: f64| {
-                    (0..42)
-                        .map(|k| weight(k) * (x[k] - mx) * (y[k] - my))
-                        .sum::<f64>()
+                    (0..42).map(|k| weight(k) * (x[k] - mx) * (y[k] - my)).sum::<f64>()
                 };
                 let product = covariance(&i, mi, &i, mi) * covariance(&j, mj, &j, mj);
                 let cross = covariance(&i, mi, &j, mj);
@@ -275,10 +263,7 @@ mod tests {
             let mut loss = Lncc { sigma: 0.9 }.against(&fixed, Some(&mask)).unwrap();
             let value = loss.value(&j);
             // Rounding, and the floor of 1e-12 of the variance.
-            assert!(
-                (value - (1.0 - lncc)).abs() < 1e-11,
-                "{boundary:?}: {value} {lncc}"
-            );
+            assert!((value - (1.0 - lncc)).abs() < 1e-11, "{boundary:?}: {value} {lncc}");
         }
     }
 }

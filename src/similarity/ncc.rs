@@ -53,30 +53,24 @@ impl<T: Real, const D: usize> Measure<T, D> for Ncc {
         fixed.expect_finite("fixed image")?;
         let shares = Shares::new(fixed.grid(), mask)?;
         let (mean, variance) = shares.contrast(fixed.data(), "fixed image")?;
-        Ok(Box::new(Prepared {
-            fixed: fixed.data().to_vec(),
-            shares,
-            mean,
-            variance,
-        }))
+        Ok(Box::new(Prepared { fixed: fixed.data().to_vec(), shares, mean, variance }))
     }
 
     fn name(&self) -> &'static str {
         "NCC"
+    }
+
+    fn default_weight(&self) -> f64 {
+        20.0
     }
 }
 
 impl<T: Real> Prepared<T> {
     fn moments(&self, warped: &[T]) -> Moments {
         let (mean, variance) = self.shares.moments(warped);
-        let covariance = self
-            .shares
-            .mean(|i| (self.fixed[i].f64() - self.mean) * (warped[i].f64() - mean));
-        Moments {
-            mean,
-            covariance,
-            variance: variance + NO_CONTRAST * self.variance,
-        }
+        let covariance =
+            self.shares.mean(|i| (self.fixed[i].f64() - self.mean) * (warped[i].f64() - mean));
+        Moments { mean, covariance, variance: variance + NO_CONTRAST * self.variance }
     }
 
     fn correlation(&self, of: &Moments) -> f64 {

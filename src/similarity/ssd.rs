@@ -43,6 +43,10 @@ impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     fn name(&self) -> &'static str {
         "SSD"
     }
+
+    fn default_weight(&self) -> f64 {
+        100.0
+    }
 }
 
 impl<T: Real> Prepared<T> {

@@ -33,10 +33,7 @@ pub enum Steps {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self::Courant {
-            number: 2.0,
-            at_least: 5,
-        }
+        Self::Courant { number: 2.0, at_least: 5 }
     }
 }
 
@@ -80,10 +77,7 @@ impl Steps {
             Self::Courant { number, at_least } => {
                 let needed = (speed / number).ceil();
                 if !needed.is_finite() || needed > MAX_STEPS as f64 {
-                    return Err(Error::Diverged {
-                        step: 0,
-                        steps: MAX_STEPS,
-                    });
+                    return Err(Error::Diverged { step: 0, steps: MAX_STEPS });
                 }
                 #[expect(clippy::cast_possible_truncation, reason = "checked against MAX_STEPS")]
                 #[expect(clippy::cast_sign_loss, reason = "a norm is not negative")]

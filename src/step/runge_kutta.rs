@@ -54,12 +54,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Steps of `evolution` on `grid`.
     #[must_use]
     pub fn new(grid: &Grid<D>, evolution: E, tableau: Tableau, transport: MapTransport) -> Self {
-        Self {
-            evolution,
-            tableau,
-            transport,
-            composition: Composition::new(grid),
-        }
+        Self { evolution, tableau, transport, composition: Composition::new(grid) }
     }
 
     /// What is integrated.
@@ -105,8 +100,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
                     stage.axpy(T::of(tau * a), rate);
                 }
             }
-            self.evolution
-                .rate(stage, &mut ws.rates[i], &mut ws.evolution);
+            self.evolution.rate(stage, &mut ws.rates[i], &mut ws.evolution);
         }
     }
 
@@ -127,11 +121,9 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             }
         }
         if self.transport == MapTransport::SemiLagrangian {
-            self.composition
-                .coefficients(state.map().data(), &mut ws.coefficients);
+            self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             ws.local.copy_from_slice(next.map().data());
-            self.composition
-                .compose(&ws.coefficients, &ws.local, next.map_mut().data_mut());
+            self.composition.compose(&ws.coefficients, &ws.local, next.map_mut().data_mut());
         }
     }
 
@@ -167,8 +159,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         let mut map_bar = std::mem::take(&mut ws.local);
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
-            self.composition
-                .coefficients(state.map().data(), &mut ws.coefficients);
+            self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             let d = &mut ws.bar;
             d.map_mut().set_zero();
             for (&b, rate) in self.tableau.b().iter().zip(&ws.rates) {
@@ -209,8 +200,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             ws.rates[i].set_zero();
             if any {
                 let (stage, stage_bar) = (&ws.stages[i], &mut ws.rates[i]);
-                self.evolution
-                    .rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+                self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
             }
         }
         for stage_bar in &ws.rates {

@@ -116,13 +116,7 @@ impl Tableau {
                 return Err(TableauError::Order);
             }
         }
-        Ok(Self {
-            name,
-            order,
-            a,
-            b,
-            error,
-        })
+        Ok(Self { name, order, a, b, error })
     }
 
     /// The method's name.
@@ -186,13 +180,8 @@ macro_rules! checked {
 pub const EULER: Tableau = checked!(Tableau::new("Euler", 1, &[&[]], &[1.0], None));
 
 /// The explicit midpoint rule, order 2.
-pub const MIDPOINT: Tableau = checked!(Tableau::new(
-    "midpoint",
-    2,
-    &[&[], &[0.5]],
-    &[0.0, 1.0],
-    None
-));
+pub const MIDPOINT: Tableau =
+    checked!(Tableau::new("midpoint", 2, &[&[], &[0.5]], &[0.0, 1.0], None));
 
 /// Heun's method, order 2.
 pub const HEUN: Tableau = checked!(Tableau::new("Heun", 2, &[&[], &[1.0]], &[0.5, 0.5], None));
@@ -215,37 +204,11 @@ pub const DOPRI5: Tableau = checked!(Tableau::new(
         &[1.0 / 5.0],
         &[3.0 / 40.0, 9.0 / 40.0],
         &[44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0],
-        &[
-            19372.0 / 6561.0,
-            -25360.0 / 2187.0,
-            64448.0 / 6561.0,
-            -212.0 / 729.0
-        ],
-        &[
-            9017.0 / 3168.0,
-            -355.0 / 33.0,
-            46732.0 / 5247.0,
-            49.0 / 176.0,
-            -5103.0 / 18656.0
-        ],
-        &[
-            35.0 / 384.0,
-            0.0,
-            500.0 / 1113.0,
-            125.0 / 192.0,
-            -2187.0 / 6784.0,
-            11.0 / 84.0
-        ],
+        &[19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0],
+        &[9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
+        &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
     ],
-    &[
-        35.0 / 384.0,
-        0.0,
-        500.0 / 1113.0,
-        125.0 / 192.0,
-        -2187.0 / 6784.0,
-        11.0 / 84.0,
-        0.0
-    ],
+    &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0, 0.0],
     Some(&[
         71.0 / 57600.0,
         0.0,
@@ -271,10 +234,7 @@ mod tests {
             Tableau::new("shape", 1, &[&[], &[]], &[0.5, 0.5], None),
             Err(TableauError::Shape)
         );
-        assert_eq!(
-            Tableau::new("six", 6, &[&[]], &[1.0], None),
-            Err(TableauError::Unknown)
-        );
+        assert_eq!(Tableau::new("six", 6, &[&[]], &[1.0], None), Err(TableauError::Unknown));
         let claims_more = Tableau::new("Heun as third", 3, HEUN.a(), HEUN.b(), None);
         assert_eq!(claims_more, Err(TableauError::Order));
     }
@@ -303,11 +263,7 @@ mod tests {
             };
             let observed = (error(40) / error(80)).log2();
             let expected = f64::from(tableau.order());
-            assert!(
-                (observed - expected).abs() < 0.2,
-                "{}: {observed}",
-                tableau.name()
-            );
+            assert!((observed - expected).abs() < 0.2, "{}: {observed}", tableau.name());
         }
     }
 }

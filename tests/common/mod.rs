@@ -76,11 +76,7 @@ pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T
 }
 
 pub fn rdmm_optimised(carried: Carried) -> RdmmOptimised {
-    RdmmOptimised {
-        metric: metric(),
-        smoothing: 0.12,
-        carried,
-    }
+    RdmmOptimised { metric: metric(), smoothing: 0.12, carried }
 }
 
 /// A grid of anisotropic spacing and extent about one.
@@ -118,10 +114,7 @@ pub fn shoot<T: Real, const D: usize, S: Shooting<T, D>>(
 }
 
 pub fn fixed_steps(n: usize) -> Integration {
-    Integration {
-        steps: Steps::Fixed(n),
-        ..Integration::default()
-    }
+    Integration { steps: Steps::Fixed(n), ..Integration::default() }
 }
 
 /// Fills any state or control with reproducible random values through its axpy and scale only.
