@@ -82,20 +82,6 @@ pub(crate) fn with_slots<T: Send, S: Send>(
     }
 }
 
-/// Runs `f` for every item of `items`, in parallel where there is more than `work` to do.
-pub(crate) fn each<S: Send>(items: &mut [S], work: usize, f: impl Fn(usize, &mut S) + Sync) {
-    #[cfg(feature = "rayon")]
-    if work > SERIAL {
-        use rayon::prelude::*;
-        items.par_iter_mut().enumerate().for_each(|(i, item)| f(i, item));
-        return;
-    }
-    let _ = work;
-    for (i, item) in items.iter_mut().enumerate() {
-        f(i, item);
-    }
-}
-
 /// Reduces `0..len` by chunks, in a tree whose shape depends on `len` only.
 fn tree<A: Send>(
     range: Range<usize>,

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::objective::{Diagnostics, PairObjective};
-use super::settings::{Level, Search, Settings, map_grid};
+use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
 use super::{InverseMetric, pyramid};
 use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
@@ -214,7 +214,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 progress.seconds = begin.elapsed().as_secs_f64();
                 observer(&progress)
             };
-            let next = self.level(&fixed_grey, &moving_grey, level, before, &mut watch)?;
+            let last = index + 1 == levels.len();
+            let next = self.level((&fixed_grey, &moving_grey), level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -240,9 +241,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// One level of the pyramid, from the controls of the level before.
     fn level(
         &self,
-        fixed: &Image<T, D>,
-        moving: &Image<T, D>,
+        (fixed, moving): (&Image<T, D>, &Image<T, D>),
         level: &Level,
+        last: bool,
         before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
         watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Reached<M::Shooting, T, D>> {
@@ -252,8 +253,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let moving_grid = moving.grid().coarsened(level.factor)?;
         let moving_here = pyramid::coarser(moving, &moving_grid)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
-        let map =
-            map_grid(&grid, fixed.grid(), self.settings.map_factor, self.model.smallest_sigma())?;
+        let sigma = self.model.smallest_sigma();
+        let map = map_grid(
+            &grid,
+            fixed.grid(),
+            self.settings.map_factor,
+            sigma,
+            VOXELS_A_SIGMA[usize::from(!last)],
+        )?;
         let shooting = self.model.on(&map)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,

@@ -71,6 +71,11 @@ impl Default for Settings {
     }
 }
 
+/// Voxels of the map grid a smallest σ, on the last level and on those before: with fewer than two, maps
+/// that are steep between voxels fold when they are interpolated, and a level that only prepares the next
+/// may do with less.
+pub(super) const VOXELS_A_SIGMA: [f64; 2] = [2.0, 1.0];
+
 /// A coarse level has at least this many voxels an axis.
 const COARSEST: usize = 12;
 
@@ -115,19 +120,19 @@ impl Settings {
     }
 }
 
-/// The grid of momentum and map for images on `images`: `factor` times coarser, but with at least two
-/// voxels a smallest σ, and never finer than `finest`.
+/// The grid of momentum and map for images on `images`: `factor` times coarser, but with at least
+/// `voxels_a_sigma` voxels a smallest σ, and never finer than `finest`.
 pub(super) fn map_grid<const D: usize>(
     images: &Grid<D>,
     finest: &Grid<D>,
     factor: f64,
     smallest_sigma: f64,
+    voxels_a_sigma: f64,
 ) -> Result<Grid<D>> {
     let wanted = images.coarsened(factor)?.shape();
     let extent = finest.extent();
     finest.resampled(std::array::from_fn(|a| {
-        // σ ≥ h: half of what a bank refuses, so that maps on coarse grids stay smooth.
-        let resolving = (extent[a] / smallest_sigma).ceil();
+        let resolving = (voxels_a_sigma * extent[a] / smallest_sigma).ceil();
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the finest grid below")]
         #[expect(clippy::cast_sign_loss, reason = "a ratio of lengths")]
         let resolving = resolving.min(finest.shape()[a] as f64) as usize;

@@ -45,7 +45,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     }
 
     fn default_weight(&self) -> f64 {
-        100.0
+        0.3
     }
 }
 
