@@ -18,6 +18,7 @@ use crate::par;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::space::StateSpace;
+use crate::step::Steps;
 
 /// The parts of the energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,6 +69,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
     resample: Workspace<T>,
+    steps: Steps,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -90,6 +92,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         crate::error::positive("weight of the similarity", weight)?;
         let grid = shooting.grid().clone();
         let start = shooting.blank_state();
+        let steps = integration.steps;
         let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
         let mut coefficients = moving.clone();
         Prefilter::new(moving.grid()).apply(coefficients.data_mut());
@@ -108,6 +111,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
             resample: Workspace::default(),
+            steps,
             seen: Vec::new(),
             shooting,
         })
@@ -131,12 +135,15 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.energy_scale
     }
 
-    /// What the evaluation with this value found; forgets the others.
+    /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
         let found = found.or(self.seen.last()).copied().unwrap_or_default();
         self.seen.clear();
         self.seen.push(found);
+        if let Steps::Courant { .. } = self.steps {
+            self.sweep.keep_steps(found.steps);
+        }
         found
     }
 }
