@@ -83,13 +83,7 @@ impl Plan {
             } else {
                 kind
             };
-            let name = match kind {
-                Kind::Vsvf => "vsvf",
-                Kind::Lddmm => "lddmm",
-                Kind::Rdmm => "rdmm",
-                Kind::RdmmOptimised => "rdmm-optimised",
-            };
-            let panel = self.out.join(name).with_extension("png");
+            let panel = self.out.join(kind.stem()).with_extension("png");
             outcomes.push(case.register(kind, self.similarity, self.weight, &panel)?);
         }
         let rows: Vec<_> = outcomes.iter().map(Outcome::cells).collect();

@@ -40,6 +40,18 @@ pub(crate) enum Kind {
     RdmmOptimised,
 }
 
+impl Kind {
+    /// The name of its files.
+    pub(crate) fn stem(self) -> &'static str {
+        match self {
+            Self::Vsvf => "vsvf",
+            Self::Lddmm => "lddmm",
+            Self::Rdmm => "rdmm",
+            Self::RdmmOptimised => "rdmm-optimised",
+        }
+    }
+}
+
 /// Which similarity measure is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Similarity {
@@ -164,7 +176,6 @@ impl<const D: usize> Case<'_, D> {
             report: result.report,
         };
 
-        let varies = |sigma: &Image<f32, D>| sigma.data().iter().any(|s| *s != sigma.data()[0]);
         Panel {
             title: &format!("{name}: {}", outcome.summary()),
             source: &moving,
@@ -172,8 +183,8 @@ impl<const D: usize> Case<'_, D> {
             warped: &after,
             map: &result.map,
             det: &jacobian_determinant(&result.map)?,
-            sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
-            sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
+            sigma0: Some(&result.sigma_start).filter(varies),
+            sigma1: Some(&result.sigma_end).filter(varies),
             orientation: self.orientation,
         }
         .draw(panel)
@@ -198,6 +209,15 @@ fn overlap<const D: usize>(
         whole: dice_whole(&moved, fixed)?,
         ncc: ncc(warped, target, Some(&union))?,
     })
+}
+
+/// Whether an image varies beyond rounding.
+fn varies<const D: usize>(image: &&Image<f32, D>) -> bool {
+    let (low, high) = image
+        .data()
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    high - low > 1e-4 * high.abs()
 }
 
 /// `image` read at x + u(x).
