@@ -13,8 +13,7 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
-use crate::ops::spline::Prefilter;
-use crate::ops::warp::Warp;
+use crate::ops::warp::warped;
 use crate::optim::{Euclidean, Stop};
 use crate::scalar::Real;
 use crate::similarity::Measure;
@@ -390,7 +389,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
 
         let map = resampled(end.map(), fixed.grid())?;
         let forward = resampled(&forward, fixed.grid())?;
-        let warped = warped_by(moving, &map)?;
+        let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
             sigma_end: resampled(&sigma_end, fixed.grid())?,
@@ -435,22 +434,6 @@ where
         std::mem::swap(&mut state, &mut next);
     }
     state.forward
-}
-
-/// `image` read at x + u(x) by cubic splines, on the grid of the map.
-///
-/// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-pub(crate) fn warped_by<T: Real, const D: usize>(
-    image: &Image<T, D>,
-    map: &Displacement<T, D>,
-) -> Result<Image<T, D>> {
-    let mut coefficients = image.clone();
-    Prefilter::new(image.grid()).apply(coefficients.data_mut());
-    let mut out = Image::zeros(map.grid())?;
-    let warp = Warp::new(image.grid(), map.grid());
-    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
-    Ok(out)
 }
 
 /// An objective that an optimiser and its observer both reach.
