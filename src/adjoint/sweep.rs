@@ -2,7 +2,7 @@
 
 use super::checkpoint::Checkpoints;
 use super::continuous;
-use crate::dynamics::EvolutionVjp;
+use crate::dynamics::{EvolutionVjp, MapState};
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::scalar::Real;
@@ -90,7 +90,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// Sweeps of `evolution` on `grid` for states like `state`.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`].
+    /// Those of [`Integration::validate`]; [`Error::GridMismatch`] for a state whose map is not over
+    /// `grid`.
     pub fn new(
         grid: &Grid<D>,
         evolution: E,
@@ -98,6 +99,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         settings: Integration,
     ) -> Result<Self> {
         settings.validate()?;
+        grid.expect_same(state.map().grid(), "map of the state")?;
         let transport = settings.transport.clone();
         let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
         let ws = stepper.workspace(state);
@@ -137,7 +139,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     ///
     /// # Errors
     /// [`Error::Diverged`] where the state leaves the finite numbers, [`Error::StepLimit`] where adaptive
-    /// steps run out. Both are recoverable: a smaller momentum may succeed.
+    /// steps run out. Both are recoverable: a smaller momentum may succeed. [`Error::GridMismatch`] or
+    /// [`Error::Length`] for a state unlike the one that the sweep was made for.
     pub fn forward(&mut self, start: &E::State) -> Result<&E::State> {
         self.forward_with(start, |_, _| {})
     }
@@ -150,8 +153,18 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     pub fn forward_with(
         &mut self,
         start: &E::State,
-        mut watch: impl FnMut(f64, &E::State),
+        watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
+        let done = self.integrate(start, watch);
+        if done.is_err() {
+            // There is nothing to pull a gradient back through.
+            self.taus.clear();
+        }
+        done.map(|()| &self.current)
+    }
+
+    fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+        self.next.expect_like(start)?;
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.taus.clear();
         self.current.copy_from(start);
@@ -173,7 +186,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             }
             watch(time.min(1.0), &self.current);
         }
-        Ok(&self.current)
+        Ok(())
     }
 
     /// Chooses equal steps; leaves the list empty for adaptive ones.
@@ -202,9 +215,9 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// Adaptive steps. Every accepted state is a candidate for storing; which are kept follows from the
     /// policy once the number of steps is known, so all are stored and surplus ones released.
-    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<&E::State> {
+    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
         let Steps::Tolerance { relative, at_most } = self.settings.steps else {
-            return Ok(&self.current);
+            return Ok(());
         };
         // The estimate belongs to the lower order of the pair.
         let exponent = 1.0 / f64::from(self.settings.tableau.order());
@@ -232,7 +245,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             tau *= factor;
         }
         self.thin();
-        Ok(&self.current)
+        Ok(())
     }
 
     /// Releases what the policy would not have stored.
@@ -295,13 +308,15 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// The stored states are used up: a second call needs another [`Sweep::forward`].
     ///
     /// # Errors
-    /// [`Error::Setting`] without a forward sweep; [`Error::Diverged`] where the gradient leaves the
-    /// finite numbers.
+    /// [`Error::Setting`] without a forward sweep that succeeded; [`Error::GridMismatch`] or
+    /// [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
+    /// the finite numbers.
     pub fn backward(&mut self, bar: &mut E::State) -> Result<()> {
         let n = self.taus.len();
         if self.stored.first().is_none_or(|(at, _)| *at != 0) || n == 0 {
             return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
         }
+        self.next.expect_like(bar)?;
         let mut later = match self.settings.gradient {
             GradientKind::Discrete => None,
             GradientKind::Continuous => Some(self.current.clone()),
