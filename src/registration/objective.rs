@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State};
@@ -62,6 +62,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warp: Warp<T, D>,
     upsample: Resample<T, D>,
     start: State<T, D, S>,
+    /// The shape of controls.
+    rest: Controls<T, D, S::Weights>,
     bar: State<T, D, S>,
     displacement: Displacement<T, D>,
     warped: Image<T, D>,
@@ -78,7 +80,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     ///
     /// # Errors
     /// Those of [`Integration::validate`]; [`Error::Setting`](crate::Error::Setting) unless `weight` is
-    /// finite and positive; [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// finite and positive; [`Error::GridMismatch`](crate::Error::GridMismatch) where `fixed` covers another
+    /// box; [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    ///
+    /// Evaluations refuse controls of another shape than those of [`Shooting::rest`].
     pub fn new(
         shooting: S,
         moving: &Image<T, D>,
@@ -88,7 +94,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         integration: Integration,
     ) -> Result<Self> {
         crate::error::positive("weight of the similarity", weight)?;
+        moving.expect_finite("moving image")?;
         let grid = shooting.grid().clone();
+        if !fixed.same_box(&grid) {
+            let (expected, found) = (format!("over the box of {fixed}"), grid.to_string());
+            return Err(Error::GridMismatch { what: "grid of the model", expected, found });
+        }
         let start = shooting.blank_state();
         let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
         let mut coefficients = moving.clone();
@@ -103,6 +114,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             upsample: Resample::new(&grid, fixed),
             bar: start.clone(),
             start,
+            rest: shooting.rest(),
             displacement: Displacement::zeros(fixed)?,
             warped: Image::zeros(fixed)?,
             warped_bar: Image::zeros(fixed)?,
@@ -150,6 +162,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
     type Control = Controls<T, D, S::Weights>;
 
     fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
+        self.rest.expect_like(controls)?;
+        self.rest.expect_like(gradient)?;
         gradient.set_zero();
         let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
 
