@@ -143,12 +143,15 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.energy_scale
     }
 
-    /// What the evaluation with this value found; forgets the others.
+    /// What the evaluation with this value found; forgets the others but the lowest.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
         let found = found.or(self.seen.last()).copied().unwrap_or_default();
+        let lowest = |a: &Diagnostics, b: &Diagnostics| a.terms.total.total_cmp(&b.terms.total);
+        let finite = self.seen.iter().copied().filter(|d| d.terms.total.is_finite());
+        let lowest = finite.min_by(lowest).unwrap_or(found);
         self.seen.clear();
-        self.seen.push(found);
+        self.seen.extend([lowest, found]);
         found
     }
 }

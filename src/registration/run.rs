@@ -14,7 +14,7 @@ use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::warp::warped;
-use crate::optim::{Euclidean, Stop};
+use crate::optim::{Euclidean, Outcome, Stop};
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;
@@ -321,11 +321,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         macro_rules! by_lbfgs {
             ($lbfgs:expr, $h0:expr) => {{
                 let lbfgs = crate::optim::Lbfgs { max_iterations: iterations, ..$lbfgs.clone() };
-                let outcome = lbfgs.minimize(&mut evaluate, $h0, controls, |s| {
+                let mut report = |s: &crate::optim::LbfgsState<_>| {
                     let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
                     report(s.iteration(), s.evaluations(), norm, first, s.value())
-                })?;
-                let (s, stop) = (outcome.state, outcome.stop);
+                };
+                let start = lbfgs.start(&mut evaluate, $h0, controls)?;
+                let Outcome { state: s, stop } = match report(&start) {
+                    ControlFlow::Continue(()) => lbfgs.resume(&mut evaluate, $h0, start, report),
+                    ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
+                };
                 let last = shared.borrow_mut().diagnostics(s.best_value());
                 (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
             }};
@@ -341,11 +345,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             Search::EuclideanLbfgs(lbfgs) => by_lbfgs!(lbfgs, &mut Euclidean),
             Search::Adam(adam) => {
                 let adam = crate::optim::Adam { max_iterations: iterations, ..adam.clone() };
-                let outcome = adam.minimize(&mut evaluate, controls, |s| {
+                let mut report = |s: &crate::optim::AdamState<_>| {
                     let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
                     report(s.iteration(), s.evaluations(), norm, first, s.value())
-                })?;
-                let (s, stop) = (outcome.state, outcome.stop);
+                };
+                let start = adam.start(&mut evaluate, controls)?;
+                let Outcome { state: s, stop } = match report(&start) {
+                    ControlFlow::Continue(()) => adam.resume(&mut evaluate, start, report),
+                    ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
+                };
                 let last = shared.borrow_mut().diagnostics(s.best_value());
                 (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
             }
