@@ -35,7 +35,9 @@ fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
 
     let difference = Difference::new(&grid, Order::Fourth);
     bench("difference, all axes", &mut || {
-        (0..D).for_each(|axis| difference.add(axis, T::one(), black_box(&f), 0, &mut scalar));
+        (0..D).for_each(|axis| {
+            difference.add_scaled(axis, T::one(), &a, black_box(&f), 0, &mut scalar)
+        });
     });
     bench("difference transposed, all axes", &mut || {
         (0..D).for_each(|axis| difference.add_transposed(axis, T::one(), &a, &f, 0, &mut scalar));

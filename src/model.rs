@@ -174,13 +174,13 @@ impl MultiGaussian {
         Ok(Self { sigmas, shares, order: Order::default(), border: None })
     }
 
-    /// The default metric for images on `grid`: four Gaussians of 2, 4, 8 and 16 % of the largest extent
+    /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
     /// with shares .1, .3, .3, .3.
     #[must_use]
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
         Self {
-            sigmas: [0.02, 0.04, 0.08, 0.16].map(|s| s * extent).to_vec(),
+            sigmas: [0.025, 0.05, 0.1, 0.2].map(|s| s * extent).to_vec(),
             shares: vec![0.1, 0.3, 0.3, 0.3],
             order: Order::default(),
             border: None,

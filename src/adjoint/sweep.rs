@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::space::StateSpace;
+use crate::step::control::MAX_STEPS;
 use crate::step::runge_kutta::{MapTransport, Stepper, Workspace};
 use crate::step::{RK4, Steps, Tableau};
 
@@ -82,8 +83,8 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     pool: Vec<E::State>,
     current: E::State,
     next: E::State,
-    /// Steps never get fewer, so that a line search compares like with like.
-    steps: usize,
+    /// Fewest steps, raised by [`Sweep::keep_steps`].
+    fewest: usize,
 }
 
 impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
@@ -113,7 +114,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             pool: Vec::new(),
             current: state.zeros_like(),
             next: state.zeros_like(),
-            steps: 0,
+            fewest: 0,
         })
     }
 
@@ -127,6 +128,13 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     #[must_use]
     pub fn step_sizes(&self) -> &[f64] {
         &self.taus
+    }
+
+    /// From now on at least as many equal steps as this. An optimiser calls it with the steps of each
+    /// point that it accepts, so that later points are compared like with like; trial points do not count.
+    /// More than 10 000 count as 10 000.
+    pub fn keep_steps(&mut self, steps: usize) {
+        self.fewest = self.fewest.max(steps.min(MAX_STEPS));
     }
 
     /// States held for the backward sweep at present.
@@ -196,8 +204,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             speed = self.stepper.speed(start, self.spacing, &mut self.ws);
         }
         if let Some(count) = self.settings.steps.count(speed)? {
-            self.steps = self.steps.max(count);
-            self.taus.resize(self.steps, 1.0 / self.steps as f64);
+            let count = count.max(self.fewest);
+            self.taus.resize(count, 1.0 / count as f64);
         }
         Ok(())
     }

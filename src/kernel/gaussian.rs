@@ -225,10 +225,16 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     fn spectral(&self, shares: &[f64], f: impl Fn(f64) -> f64) -> Spectral<T, D> {
         let spacing = self.grid.spacing();
         let largest = self.scales.last().map_or(0.0, Gaussian::sigma);
-        Spectral::new(&self.grid, largest, |omega| {
-            f(self.scales.iter().zip(shares).fold(0.0, |sum, (g, share)| {
-                let axis = |a: usize| multiplier(g.sigma / spacing[a], omega[a]);
-                sum + share * (0..D).map(axis).product::<f64>()
+        // A Gaussian is a product over the axes: its multipliers are computed along each axis only.
+        let along = |a: usize, omega: &[f64]| -> Vec<Vec<f64>> {
+            let of = |g: &Gaussian<T, D>| {
+                omega.iter().map(|&w| multiplier(g.sigma / spacing[a], w)).collect()
+            };
+            self.scales.iter().map(of).collect()
+        };
+        Spectral::new(&self.grid, largest, along, |gains, k| {
+            f(shares.iter().enumerate().fold(0.0, |sum, (i, share)| {
+                sum + share * (0..D).map(|a| gains[a][i][k[a]]).product::<f64>()
             }))
         })
     }

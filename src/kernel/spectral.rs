@@ -20,25 +20,31 @@ pub struct Spectral<T, const D: usize> {
 }
 
 impl<T: Real, const D: usize> Spectral<T, D> {
-    /// The operator with multiplier `f(ω)`, ω in radians a voxel along each axis, non-negative. A free
-    /// grid is padded for kernels up to a standard deviation of `sigma` (physical units).
-    pub(crate) fn new(grid: &Grid<D>, sigma: f64, f: impl Fn([f64; D]) -> f64) -> Self {
+    /// The operator with multiplier `f(k)` at the coefficient with index `k[a]` along each axis, where
+    /// `prepare(a, ω)` was called once with the frequencies ω of axis `a` in radians a voxel. A free grid
+    /// is padded for kernels up to a standard deviation of `sigma` (physical units).
+    pub(crate) fn new<P>(
+        grid: &Grid<D>,
+        sigma: f64,
+        prepare: impl Fn(usize, &[f64]) -> P,
+        f: impl Fn(&[P; D], [usize; D]) -> f64,
+    ) -> Self {
         let mut planner = FftPlanner::new();
         let transforms: [Transform<T>; D] = std::array::from_fn(|a| {
             let zeros = padding(sigma / grid.spacing()[a]);
             Transform::new(&mut planner, grid.shape()[a], grid.boundary(), zeros)
         });
-        let frequencies: [Vec<f64>; D] = std::array::from_fn(|a| transforms[a].frequencies());
+        let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &transforms[a].frequencies()));
         let len = transforms.iter().map(Transform::len).product();
-        let omega = |mut flat: usize| {
-            let mut omega = [0.0; D];
+        let index = |mut flat: usize| {
+            let mut index = [0; D];
             for a in (0..D).rev() {
-                omega[a] = frequencies[a][flat % frequencies[a].len()];
-                flat /= frequencies[a].len();
+                index[a] = flat % transforms[a].len();
+                flat /= transforms[a].len();
             }
-            omega
+            index
         };
-        let table = (0..len).map(|flat| T::of(f(omega(flat)))).collect();
+        let table = (0..len).map(|flat| T::of(f(&prepared, index(flat)))).collect();
         Self { n: grid.len(), transforms, table }
     }
 }

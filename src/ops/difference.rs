@@ -167,47 +167,36 @@ impl<T: Real, const D: usize> Difference<T, D> {
     /// `out += s · a ⊙ ∂f/∂x_axis` for the chunk of `out` that starts at flat index `lo`;
     /// `a` and `f` are whole components.
     pub fn add_scaled(&self, axis: usize, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
-        if or_nan(a.len() == f.len(), out) {
-            self.add_with(axis, f, lo, out, |i, d| s * a[i] * d);
-        }
-    }
-
-    /// `out += s · ∂f/∂x_axis` for the chunk of `out` that starts at `lo`.
-    pub fn add(&self, axis: usize, s: T, f: &[T], lo: usize, out: &mut [T]) {
-        self.add_with(axis, f, lo, out, |_, d| s * d);
-    }
-
-    #[inline]
-    fn add_with(
-        &self,
-        axis: usize,
-        f: &[T],
-        lo: usize,
-        out: &mut [T],
-        term: impl Fn(usize, T) -> T + Copy,
-    ) {
-        if !or_nan(self.fits(axis, f, f, lo, out), out) {
+        if !or_nan(self.fits(axis, a, f, lo, out), out) {
             return;
         }
         let axis = &self.axes[axis];
         let (inner, [c1, c2]) = (axis.inner, axis.interior);
+        let (c1, c2) = (s * c1, s * c2);
         for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
             let out = &mut out[from - lo..to - lo];
+            let len = out.len();
+            let a = &a[from..][..len];
             if let Some(end) = end {
-                for (k, out) in out.iter_mut().enumerate() {
-                    let base = from + k - row * inner;
-                    let d = axis.rows[end]
-                        .iter()
-                        .fold(T::zero(), |d, &(j, c)| d + c * f[base + j * inner]);
-                    *out += term(from + k, d);
+                let taps = &axis.rows[end];
+                let base = from - row * inner;
+                if len == 1 && inner == 1 {
+                    // The contiguous axis: one sum in a register.
+                    let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[base + j]);
+                    out[0] += s * a[0] * d;
+                    continue;
+                }
+                for &(j, c) in taps {
+                    let (c, f) = (s * c, &f[base + j * inner..][..len]);
+                    for k in 0..len {
+                        out[k] += c * a[k] * f[k];
+                    }
                 }
             } else {
-                let len = out.len();
                 let (p1, m1) = (&f[from + inner..][..len], &f[from - inner..][..len]);
                 let (p2, m2) = (&f[from + 2 * inner..][..len], &f[from - 2 * inner..][..len]);
                 for k in 0..len {
-                    let d = c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]);
-                    out[k] += term(from + k, d);
+                    out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
                 }
             }
         }
@@ -226,11 +215,19 @@ impl<T: Real, const D: usize> Difference<T, D> {
         for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
             let out = &mut out[from - lo..to - lo];
             if let Some(end) = end {
-                for (k, out) in out.iter_mut().enumerate() {
-                    let base = from + k - row * inner;
-                    for &(j, c) in &axis.transposed_rows[end] {
-                        let at = base + j * inner;
-                        *out += s * c * a[at] * b[at];
+                let len = out.len();
+                let taps = &axis.transposed_rows[end];
+                let base = from - row * inner;
+                if len == 1 && inner == 1 {
+                    let sum = |d, &(j, c): &(usize, T)| d + c * a[base + j] * b[base + j];
+                    out[0] += s * taps.iter().fold(T::zero(), sum);
+                    continue;
+                }
+                for &(j, c) in taps {
+                    let (c, at) = (s * c, base + j * inner);
+                    let (a, b) = (&a[at..][..len], &b[at..][..len]);
+                    for k in 0..len {
+                        out[k] += c * a[k] * b[k];
                     }
                 }
             } else {
@@ -290,7 +287,7 @@ mod tests {
                 let tau = std::f64::consts::TAU;
                 let f: Vec<f64> = (0..4 * n).map(|i| (tau * (i / 4) as f64 * h).sin()).collect();
                 let mut out = vec![0.0; 4 * n];
-                d.add(0, 1.0, &f, 0, &mut out);
+                d.add_scaled(0, 1.0, &vec![1.0; 4 * n], &f, 0, &mut out);
                 (0..4 * n)
                     .map(|i| (out[i] - tau * (tau * (i / 4) as f64 * h).cos()).abs())
                     .fold(0.0, f64::max)

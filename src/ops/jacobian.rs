@@ -47,6 +47,7 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
     let grid = map.grid();
     let difference = Difference::new(grid, Order::Second);
     let mut out = Image::zeros(grid)?;
+    let (one, ones) = (T::one(), vec![T::one(); grid.len()]);
     crate::par::chunks_of(out.data_mut(), 1024, |lo, chunk| {
         let len = chunk.len();
         let zeros = || vec![T::zero(); len];
@@ -54,7 +55,7 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
             std::array::from_fn(|_| std::array::from_fn(|_| zeros()));
         for a in 0..D {
             for b in 0..D {
-                difference.add(b, T::one(), map.component(a), lo, &mut slopes[a][b]);
+                difference.add_scaled(b, one, &ones, map.component(a), lo, &mut slopes[a][b]);
             }
         }
         for (k, out) in chunk.iter_mut().enumerate() {

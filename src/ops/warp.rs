@@ -84,13 +84,8 @@ impl<T: Real, const D: usize> Warp<T, D> {
     fn cell(&self, position: [T; D]) -> Cell<T, D> {
         let mut cell = Cell { offsets: [[0; 4]; D], fractions: [T::zero(); D] };
         for a in 0..D {
-            let floor = position[a].floor();
             let (n, stride) = (self.source_shape[a], self.source_strides[a]);
-            // A point that no index can name makes the value NaN, which the callers report.
-            let (first, fraction) = match floor.to_isize() {
-                Some(i) if i.unsigned_abs() < usize::MAX / 4 => (i - 1, position[a] - floor),
-                _ => (0, T::nan()),
-            };
+            let (first, fraction) = floor(position[a]);
             cell.fractions[a] = fraction;
             if first >= 0 && first.cast_unsigned() + 3 < n {
                 let first = first.cast_unsigned();
@@ -260,6 +255,20 @@ fn rows<T: Real, const D: usize>(f: impl Fn(usize, usize) -> f64) -> [[T; D]; D]
 /// identity to the bit.
 fn snap(x: f64) -> f64 {
     if (x - x.round()).abs() < 1e-9 { x.round() } else { x }
+}
+
+/// First tap and fraction of a position along an axis. A position that no index can name gives NaN, which
+/// the callers report. (`floor` itself is a call into the C library without the target feature.)
+#[inline]
+fn floor<T: Real>(position: T) -> (isize, T) {
+    match position.to_i32() {
+        Some(towards_zero) => {
+            let below =
+                towards_zero as isize - isize::from(T::of(f64::from(towards_zero)) > position);
+            (below - 1, position - T::of(below as f64))
+        }
+        None => (0, T::nan()),
+    }
 }
 
 impl<T: Real, const D: usize> Cell<T, D> {

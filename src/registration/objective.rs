@@ -18,6 +18,7 @@ use crate::par;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::space::StateSpace;
+use crate::step::Steps;
 
 /// The parts of the energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -70,6 +71,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
     resample: Workspace<T>,
+    steps: Steps,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -101,6 +103,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             return Err(Error::GridMismatch { what: "grid of the model", expected, found });
         }
         let start = shooting.blank_state();
+        let steps = integration.steps;
         let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
         let mut coefficients = moving.clone();
         Prefilter::new(moving.grid()).apply(coefficients.data_mut());
@@ -120,6 +123,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
             resample: Workspace::default(),
+            steps,
             seen: Vec::new(),
             shooting,
         })
@@ -143,7 +147,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.energy_scale
     }
 
-    /// What the evaluation with this value found; forgets the others but the lowest.
+    /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others
+    /// but the lowest.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
         let found = found.or(self.seen.last()).copied().unwrap_or_default();
@@ -152,6 +157,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         let lowest = finite.min_by(lowest).unwrap_or(found);
         self.seen.clear();
         self.seen.extend([lowest, found]);
+        if let Steps::Courant { .. } = self.steps {
+            self.sweep.keep_steps(found.steps);
+        }
         found
     }
 }

@@ -45,7 +45,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     }
 
     fn default_weight(&self) -> f64 {
-        0.3
+        0.6
     }
 }
 

@@ -10,7 +10,8 @@ pub enum Steps {
     /// This many equal steps.
     Fixed(usize),
     /// Equal steps, as many as keep the fastest voxel of the initial velocity from moving more than
-    /// `number` voxels a step, and no fewer than `at_least`.
+    /// `number` voxels a step, and no fewer than `at_least`. A velocity that needs more than `at_most` is
+    /// refused as [`Error::Diverged`]: a line search then takes a shorter step.
     ///
     /// RK4 with central differences is unstable above about 3.5 voxels a step, and below it the error
     /// in time is under the error in space.
@@ -19,6 +20,8 @@ pub enum Steps {
         number: f64,
         /// Fewest steps.
         at_least: usize,
+        /// Most steps.
+        at_most: usize,
     },
     /// Steps that keep the embedded error estimate of every block of the state below `relative` times
     /// its norm, each step; those that exceed it are rejected and repeated. It needs a tableau with an
@@ -33,12 +36,12 @@ pub enum Steps {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self::Courant { number: 2.0, at_least: 5 }
+        Self::Courant { number: 2.0, at_least: 5, at_most: 50 }
     }
 }
 
 /// Most steps that the step-count rule may ask for: beyond it the velocity is no registration's.
-const MAX_STEPS: usize = 10_000;
+pub(crate) const MAX_STEPS: usize = 10_000;
 
 impl Steps {
     /// `Ok` if the settings make sense.
@@ -49,9 +52,13 @@ impl Steps {
     pub fn validate(self) -> Result<Self> {
         let (name, count) = match self {
             Self::Fixed(steps) => ("number of steps", steps),
-            Self::Courant { number, at_least } => {
+            Self::Courant { number, at_least, at_most } => {
                 positive("Courant number", number)?;
-                ("fewest steps", at_least)
+                if at_least == 0 || at_least > at_most {
+                    let expected = "fewest steps from 1 to the most steps";
+                    return Err(Error::setting("fewest steps", expected, at_least));
+                }
+                ("most steps", at_most)
             }
             Self::Tolerance { relative, at_most } => {
                 positive("tolerance of the steps", relative)?;
@@ -69,17 +76,17 @@ impl Steps {
     /// `None` for adaptive steps.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where more than 10 000 steps would be needed, or `speed` is not finite.
+    /// [`Error::Diverged`] where more than the most steps would be needed, or `speed` is not finite.
     pub fn count(self, speed: f64) -> Result<Option<usize>> {
         match self {
             Self::Fixed(steps) => Ok(Some(steps)),
             Self::Tolerance { .. } => Ok(None),
-            Self::Courant { number, at_least } => {
+            Self::Courant { number, at_least, at_most } => {
                 let needed = (speed / number).ceil();
-                if !needed.is_finite() || needed > MAX_STEPS as f64 {
-                    return Err(Error::Diverged { step: 0, steps: MAX_STEPS });
+                if !needed.is_finite() || needed > at_most as f64 {
+                    return Err(Error::Diverged { step: 0, steps: at_most });
                 }
-                #[expect(clippy::cast_possible_truncation, reason = "checked against MAX_STEPS")]
+                #[expect(clippy::cast_possible_truncation, reason = "checked against at_most")]
                 #[expect(clippy::cast_sign_loss, reason = "a norm is not negative")]
                 let needed = needed as usize;
                 Ok(Some(needed.max(at_least)))
