@@ -32,7 +32,10 @@ pub enum Error {
         found: String,
     },
     /// A spacing is not a positive, finite length.
-    #[error("spacing of axis {axis} is {found}, expected a finite length > 0 in physical units")]
+    #[error(
+        "spacing of axis {axis} is {found}, expected a finite length > 0 in physical units, \
+         from 1e-50 to 1e50"
+    )]
     Spacing {
         /// Array axis.
         axis: usize,

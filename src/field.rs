@@ -95,11 +95,9 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         if components != expected {
             return Err(Error::Length { what: K::NAME, expected, found: components });
         }
-        let bytes = (components * grid.len()).saturating_mul(size_of::<T>());
-        let mut data = Vec::new();
-        data.try_reserve_exact(components * grid.len())
-            .map_err(|_| Error::OutOfMemory { bytes })?;
-        data.resize(components * grid.len(), T::zero());
+        let len = components.saturating_mul(grid.len());
+        let mut data = reserved(len)?;
+        data.resize(len, T::zero());
         Ok(Self { grid: grid.clone(), components, data, kind: PhantomData })
     }
 
@@ -137,7 +135,8 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// `NIfTI` readers give it) keeps its axes and is copied into C order.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another shape; [`Error::NonFinite`] for NaN or infinity.
+    /// [`Error::Shape`] for another shape; [`Error::NonFinite`] for NaN or infinity;
+    /// [`Error::OutOfMemory`].
     ///
     /// ```
     /// use ndarray::{Array, IxDyn, ShapeBuilder};
@@ -165,7 +164,9 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
             let found = format!("{:?}", array.shape());
             return Err(Error::Shape { what: K::NAME, expected, found });
         }
-        Self::from_vec(grid, array.iter().copied().collect())
+        let mut data = reserved(array.len())?;
+        data.extend(array.iter());
+        Self::from_vec(grid, data)
     }
 
     /// A field from a function of the voxel's local position (array index times spacing).
@@ -314,11 +315,34 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     }
 }
 
-/// Sum of products in double precision.
+/// An empty buffer with room for `len` values.
+fn reserved<T>(len: usize) -> Result<Vec<T>> {
+    let mut data = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    Ok(data)
+}
+
+/// Sum of products in double precision; NaN for buffers of different lengths.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    if a.len() != b.len() {
+        return f64::NAN;
+    }
     par::sum(a.len(), |range| {
         a[range.clone()].iter().zip(&b[range]).map(|(&a, &b)| a.f64() * b.f64()).sum()
     })
+}
+
+/// `out ← out + a·x`; NaN for buffers of different lengths.
+pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
+    if out.len() != x.len() {
+        return out.fill(T::nan());
+    }
+    par::chunks(out, |lo, chunk| {
+        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
+            *y += a * x;
+        }
+    });
 }
 
 impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
@@ -327,15 +351,15 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn copy_from(&mut self, other: &Self) {
-        self.data.copy_from_slice(&other.data);
+        if self.data.len() == other.data.len() && self.grid.shape() == other.grid.shape() {
+            self.data.copy_from_slice(&other.data);
+        } else {
+            self.clone_from(other);
+        }
     }
 
     fn axpy(&mut self, a: T, x: &Self) {
-        par::chunks(&mut self.data, |lo, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
-                *y += a * x;
-            }
-        });
+        axpy(&mut self.data, a, &x.data);
     }
 
     fn scale(&mut self, a: T) {
@@ -343,6 +367,9 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        if self.data.len() != x.data.len() {
+            return self.data.fill(T::nan());
+        }
         par::chunks(&mut self.data, |lo, chunk| {
             for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
                 *y = f(*y, x);
@@ -352,6 +379,16 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
 
     fn dot(&self, other: &Self) -> f64 {
         dot(&self.data, &other.data)
+    }
+
+    fn expect_like(&self, found: &Self) -> Result<()> {
+        self.grid.expect_same(&found.grid, K::NAME)?;
+        let (expected, found) = (self.components, found.components);
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Error::Length { what: K::NAME, expected, found })
+        }
     }
 
     fn max_abs(&self) -> f64 {

@@ -39,6 +39,9 @@ pub const MIN_VOXELS: usize = 4;
 /// Most voxels of a grid.
 pub const MAX_VOXELS: usize = 1 << 31;
 
+/// Spacings whose volumes and squares are neither zero nor infinite.
+const SPACINGS: std::ops::RangeInclusive<f64> = 1e-50..=1e50;
+
 /// Largest deviation of a direction matrix from orthonormality: headers in single precision keep it.
 const ORTHONORMAL: f64 = 1e-4;
 
@@ -59,6 +62,7 @@ const ORTHONORMAL: f64 = 1e-4;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "stored::Stored<D>"))]
 pub struct Grid<const D: usize> {
     #[cfg_attr(feature = "serde", serde(with = "crate::field::serde_array"))]
     shape: [usize; D],
@@ -74,7 +78,7 @@ impl<const D: usize> Grid<D> {
     ///
     /// # Errors
     /// [`Error::AxisTooShort`] under [`MIN_VOXELS`] voxels, [`Error::GridTooLarge`] over
-    /// [`MAX_VOXELS`], [`Error::Spacing`] unless each spacing is finite and positive.
+    /// [`MAX_VOXELS`], [`Error::Spacing`] unless each spacing lies between 1e-50 and 1e50.
     pub fn new(shape: [usize; D], spacing: [f64; D]) -> Result<Self> {
         if D == 0 {
             return Err(Error::Length { what: "axes of a grid", expected: 1, found: 0 });
@@ -89,7 +93,7 @@ impl<const D: usize> Grid<D> {
             return Err(Error::GridTooLarge { expected: MAX_VOXELS, found: format!("{shape:?}") });
         }
         for (axis, &found) in spacing.iter().enumerate() {
-            if !(found.is_finite() && found > 0.0) {
+            if !SPACINGS.contains(&found) {
                 return Err(Error::Spacing { axis, found });
             }
         }
@@ -208,6 +212,9 @@ impl<const D: usize> Grid<D> {
 
     /// How a buffer is walked along `axis`: `(outer, n, inner)`, element `i` of a lane lies at
     /// `(o·n + i)·inner + k`.
+    ///
+    /// # Panics
+    /// If `axis` is not less than `D`.
     #[must_use]
     pub fn lanes(&self, axis: usize) -> (usize, usize, usize) {
         let outer = self.shape[..axis].iter().product();
@@ -284,6 +291,13 @@ impl<const D: usize> Grid<D> {
     /// (1e-4 of a voxel). The boundary does not count.
     #[must_use]
     pub fn same_lattice(&self, other: &Self) -> bool {
+        if self.shape == other.shape
+            && self.spacing == other.spacing
+            && self.origin == other.origin
+            && self.direction == other.direction
+        {
+            return true;
+        }
         let last: [f64; D] = std::array::from_fn(|a| (self.shape[a] - 1) as f64);
         let corner = |index: [f64; D]| {
             let back = other.to_index(self.to_world(index));
@@ -293,6 +307,13 @@ impl<const D: usize> Grid<D> {
             && corner([0.0; D])
             && corner(last)
             && (0..D).all(|a| corner(std::array::from_fn(|b| if a == b { last[a] } else { 0.0 })))
+    }
+
+    /// Whether `other` covers the same box: outer faces and direction agree to 1e-4 of a voxel. Shape
+    /// and boundary do not count.
+    #[must_use]
+    pub fn same_box(&self, other: &Self) -> bool {
+        self.resampled(other.shape).is_ok_and(|grid| grid.same_lattice(other))
     }
 
     /// `Ok` if `found` is the same lattice.
@@ -312,6 +333,38 @@ impl<const D: usize> std::fmt::Display for Grid<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let origin: [f64; D] = self.origin.into();
         write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)
+    }
+}
+
+/// What is stored of a grid: checked when it is read.
+#[cfg(feature = "serde")]
+mod stored {
+    use nalgebra::{SMatrix, SVector};
+
+    use super::{Boundary, Grid};
+    use crate::error::{Error, Result};
+
+    #[derive(serde::Deserialize)]
+    #[serde(rename = "Grid")]
+    pub(super) struct Stored<const D: usize> {
+        #[serde(with = "crate::field::serde_array")]
+        shape: [usize; D],
+        #[serde(with = "crate::field::serde_array")]
+        spacing: [f64; D],
+        origin: SVector<f64, D>,
+        direction: SMatrix<f64, D, D>,
+        boundary: Boundary,
+    }
+
+    impl<const D: usize> TryFrom<Stored<D>> for Grid<D> {
+        type Error = Error;
+
+        fn try_from(stored: Stored<D>) -> Result<Self> {
+            Ok(Self::new(stored.shape, stored.spacing)?
+                .with_origin(stored.origin.into())?
+                .with_direction(stored.direction)?
+                .with_boundary(stored.boundary))
+        }
     }
 }
 

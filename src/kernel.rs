@@ -9,6 +9,10 @@ pub use gaussian::{Gaussian, GaussianBank};
 pub use spectral::Spectral;
 pub use window::Windowed;
 
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::field::kind::Kind;
+use crate::grid::Grid;
 use crate::scalar::Real;
 
 /// A linear operator K on scalar fields over a grid that is symmetric and positive semi-definite as a
@@ -19,8 +23,53 @@ use crate::scalar::Real;
 /// [`check_positive`](crate::testing::check_positive) test both.
 pub trait Kernel<T: Real>: Send + Sync {
     /// `out ← K input`, component by component; both hold whole components of the kernel's grid.
-    /// The result does not depend on what `ws` held before.
+    /// The result does not depend on what `ws` held before. Where the lengths do not fit, kernels of this
+    /// crate make `out` NaN; [`Kernel::smooth`] checks and says what was expected.
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>);
+
+    /// Voxels along each axis of the grid that the kernel was made for; `None` where it takes any.
+    fn shape(&self) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// K applied to every component of a field.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] for a field over a grid of another shape; [`Error::OutOfMemory`].
+    fn smooth<const D: usize, F: Kind>(&self, field: &Field<T, D, F>) -> Result<Field<T, D, F>>
+    where
+        Self: Sized,
+    {
+        expect_on(self, field.grid(), F::NAME)?;
+        let mut out = Field::zeros_with(field.grid(), field.components())?;
+        self.apply(field.data(), out.data_mut(), &mut Workspace::new());
+        Ok(out)
+    }
+}
+
+/// `Ok` if `kernel` was made for grids of this shape.
+pub(crate) fn expect_on<T: Real, const D: usize>(
+    kernel: &impl Kernel<T>,
+    grid: &Grid<D>,
+    what: &'static str,
+) -> Result<()> {
+    match kernel.shape() {
+        Some(shape) if shape != grid.shape() => {
+            let expected = format!("of the kernel, {shape:?} voxels");
+            Err(Error::GridMismatch { what, expected, found: grid.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether `input` and `out` hold the same number of whole components of `n` voxels; `out` is NaN
+/// otherwise.
+pub(crate) fn fits<T: Real>(n: usize, input: &[T], out: &mut [T]) -> bool {
+    let fits = input.len() == out.len() && input.len().is_multiple_of(n);
+    if !fits {
+        out.fill(T::nan());
+    }
+    fits
 }
 
 /// The identity: no smoothing.
@@ -29,7 +78,9 @@ pub struct Identity;
 
 impl<T: Real> Kernel<T> for Identity {
     fn apply(&self, input: &[T], out: &mut [T], _ws: &mut Workspace<T>) {
-        out.copy_from_slice(input);
+        if fits(1, input, out) {
+            out.copy_from_slice(input);
+        }
     }
 }
 

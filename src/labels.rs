@@ -61,8 +61,9 @@ impl<const D: usize> Labels<D> {
     /// interpolated indicator is largest, the smaller label on a tie.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
+    /// [`Error::NonFinite`] for NaN or infinity in the map; [`Error::OutOfMemory`].
     pub fn warped<T: Real>(&self, map: &Displacement<T, D>) -> Result<Self> {
+        map.expect_finite("map")?;
         let target = map.grid();
         let (warp, prefilter) = (Warp::new(&self.grid, target), Prefilter::new(&self.grid));
         let mut best = vec![0; target.len()];

@@ -23,7 +23,7 @@ use crate::kernel::gaussian::expect_shares;
 use crate::kernel::window::border_window;
 use crate::kernel::{GaussianBank, Kernel, Spectral, Windowed};
 use crate::ops::difference::Order;
-use crate::ops::resample::{Resample, Workspace};
+use crate::ops::resample::Resample;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -69,6 +69,10 @@ pub trait Model<T: Real, const D: usize> {
 /// Controls ⇄ initial state, and the energy of the controls, on one grid.
 ///
 /// Everything that is not dynamics lives here: softmax, normalisation, smoothing of the initial weights.
+///
+/// Controls and states of another grid, which [`Shooting::rest`] and [`Shooting::blank_state`] do not
+/// give, make results NaN where a method cannot fail; [`Sweep::forward`](crate::adjoint::Sweep::forward)
+/// and [`PairObjective`](crate::registration::PairObjective) refuse them.
 pub trait Shooting<T: Real, const D: usize>: Send {
     /// Controls of the weights.
     type Weights: StateSpace<T>;
@@ -109,12 +113,14 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// The Hamiltonian ½ ∫ m·v of a state.
     ///
     /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for a state of another grid;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64>;
 
     /// Controls of a coarser or finer grid over the same box, carried to this one.
     ///
     /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for another box;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn prolong(
         &self,
@@ -130,6 +136,8 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units.
     ///
     /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) for
+    /// a state of another grid or another number of weights;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>>;
 }
@@ -197,6 +205,10 @@ impl<T: Real> Kernel<T> for BoxedKernel<T> {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut crate::kernel::Workspace<T>) {
         (**self).apply(input, out, ws);
     }
+
+    fn shape(&self) -> Option<Vec<usize>> {
+        (**self).shape()
+    }
 }
 
 /// `kernel`, or the same between two multiplications by a border window.
@@ -212,12 +224,13 @@ fn windowed<T: Real, const D: usize>(
 }
 
 /// A field carried to another grid over the same box.
+///
+/// # Errors
+/// [`Error::GridMismatch`](crate::Error::GridMismatch) for another box;
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub(crate) fn resampled<T: Real, const D: usize, K: crate::field::kind::Kind>(
     field: &crate::field::Field<T, D, K>,
     grid: &Grid<D>,
 ) -> Result<crate::field::Field<T, D, K>> {
-    let mut out = crate::field::Field::zeros_with(grid, field.components())?;
-    let resample = Resample::new(field.grid(), grid);
-    resample.apply(field.data(), out.data_mut(), &mut Workspace::default());
-    Ok(out)
+    Resample::new(field.grid(), grid).field(field)
 }

@@ -1,6 +1,22 @@
 //! Operators on slices over a grid, each with its transpose beside it.
 //!
 //! Transposes are Euclidean: ⟨λ, A x⟩ = ⟨Aᵀ λ, x⟩ with plain sums.
+//!
+//! These are the inner loops that new operators are built from. They take slices, cannot fail and do not
+//! panic: where lengths do not fit the grids, what they write is NaN, which integrators and optimisers
+//! report. Functions of fields ([`warp::warped`], [`resample::Resample::field`],
+//! [`jacobian::jacobian_determinant`], [`Kernel::smooth`](crate::kernel::Kernel::smooth)) check and say
+//! what was expected.
+
+use crate::scalar::Real;
+
+/// `true` if `fits`; else everything in `out` becomes NaN.
+fn or_nan<T: Real>(fits: bool, out: &mut [T]) -> bool {
+    if !fits {
+        out.fill(T::nan());
+    }
+    fits
+}
 
 pub mod difference;
 pub mod jacobian;

@@ -161,7 +161,7 @@ fn evaluate_start<T: Real, O: Objective<T>>(
 /// Adds a value to the last `window + 1` of them.
 fn remember(values: &mut VecDeque<f64>, value: f64, window: usize) {
     values.push_back(value);
-    while values.len() > window + 1 {
+    while values.len() > window.saturating_add(1) {
         values.pop_front();
     }
 }

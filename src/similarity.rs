@@ -49,8 +49,8 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
 /// A loss against one fixed image: smaller is better, 0 is best.
 ///
 /// `warped` and `gradient` hold one value a voxel of the fixed image's grid, C order. Results do not
-/// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN gives
-/// a NaN loss.
+/// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN, or of
+/// another length, gives a NaN loss, and lengths that do not fit a NaN gradient.
 pub trait Similarity<T: Real>: Send {
     /// The loss, and its partial derivatives with respect to each voxel of `warped`, which overwrite
     /// `gradient`.
@@ -86,6 +86,15 @@ impl<T: Real> Shares<T> {
         shares.scale = 1.0 / sum;
         shares.mask = Some(mask.data().to_vec());
         Ok(shares)
+    }
+
+    /// Whether `warped` and `gradient` hold one value a voxel; `gradient` is NaN otherwise.
+    pub(crate) fn fit(&self, warped: &[T], gradient: &mut [T]) -> bool {
+        let fit = warped.len() == self.len && gradient.len() == self.len;
+        if !fit {
+            gradient.fill(T::nan());
+        }
+        fit
     }
 
     /// Share of voxel `i`.

@@ -1,5 +1,6 @@
 //! Vector spaces: what integrators, adjoints and optimisers need of a state.
 
+use crate::error::{Error, Result};
 use crate::scalar::Real;
 
 /// A finite-dimensional vector space with the Euclidean pairing.
@@ -10,11 +11,15 @@ use crate::scalar::Real;
 ///
 /// The pairing is the plain sum of products, without cell volumes: cotangents are partial
 /// derivatives. Physical inner products are methods of the fields.
+///
+/// Operations on operands of different shapes do not fail: their result is NaN, which integrators and
+/// optimisers report, and a copy takes the other's shape. [`StateSpace::expect_like`] finds the
+/// difference and names it.
 pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// Sets every coordinate to zero.
     fn set_zero(&mut self);
 
-    /// `self ← other`, without a new allocation.
+    /// `self ← other`, without a new allocation where the shapes agree.
     fn copy_from(&mut self, other: &Self);
 
     /// `self ← self + a·x`.
@@ -32,6 +37,12 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
 
     /// Largest absolute coordinate; NaN if there is one.
     fn max_abs(&self) -> f64;
+
+    /// `Ok` if `found` has the shape of `self`: the same grids, as many components.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] or [`Error::Length`] with both.
+    fn expect_like(&self, found: &Self) -> Result<()>;
 
     /// Relative size of `self`, an error estimate, against the states `before` and `after` the
     /// step: the largest, over the blocks of a product, of `‖self‖ / max(‖before‖, ‖after‖)`.
@@ -72,6 +83,9 @@ impl<T: Real> StateSpace<T> for () {
     fn max_abs(&self) -> f64 {
         0.0
     }
+    fn expect_like(&self, _found: &Self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Plain vectors, for small problems and tests.
@@ -83,6 +97,9 @@ impl<T: Real> StateSpace<T> for Vec<T> {
         self.clone_from(other);
     }
     fn axpy(&mut self, a: T, x: &Self) {
+        if self.len() != x.len() {
+            return self.fill(T::nan());
+        }
         for (y, &x) in self.iter_mut().zip(x) {
             *y += a * x;
         }
@@ -93,15 +110,29 @@ impl<T: Real> StateSpace<T> for Vec<T> {
         }
     }
     fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        if self.len() != x.len() {
+            return self.fill(T::nan());
+        }
         for (y, &x) in self.iter_mut().zip(x) {
             *y = f(*y, x);
         }
     }
     fn dot(&self, other: &Self) -> f64 {
+        if self.len() != other.len() {
+            return f64::NAN;
+        }
         self.iter().zip(other).map(|(&a, &b)| a.f64() * b.f64()).sum()
     }
     fn max_abs(&self) -> f64 {
         self.iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()))
+    }
+    fn expect_like(&self, found: &Self) -> Result<()> {
+        let (expected, found) = (self.len(), found.len());
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Error::Length { what: "vector", expected, found })
+        }
     }
 }
 
@@ -166,6 +197,10 @@ macro_rules! product_space {
                     largest = if next.is_nan() { f64::NAN } else if largest.is_nan() { largest } else { largest.max(next) };
                 )+
                 largest
+            }
+            fn expect_like(&self, found: &Self) -> $crate::error::Result<()> {
+                $($crate::space::StateSpace::<$scalar>::expect_like(&self.$field, &found.$field)?;)+
+                Ok(())
             }
             fn relative_error(&self, before: &Self, after: &Self) -> f64 {
                 let mut largest = 0.0_f64;

@@ -62,13 +62,14 @@ impl Checkpoints {
 /// Largest number of steps that `places` checkpoints reverse with at most `repeats` passes:
 /// (places + repeats)! / (places! repeats!).
 fn reach(places: usize, repeats: usize) -> usize {
-    (1..=places).fold(1usize, |r, i| r.saturating_mul(repeats + i) / i)
+    let (few, many) = (places.min(repeats), places.max(repeats));
+    (1..=few).fold(1usize, |r, i| r.saturating_mul(many.saturating_add(i)) / i)
 }
 
 /// How far to advance before the next checkpoint: to leave behind at most what the same number of
 /// passes can reverse with all places, and ahead at most what it can with one place fewer.
 fn binomial_split(left: usize, free: usize) -> usize {
-    let repeats = (1..).find(|&r| reach(free + 1, r) >= left).unwrap_or(left);
+    let repeats = (1..).find(|&r| reach(free.saturating_add(1), r) >= left).unwrap_or(left);
     let ahead = reach(free, repeats);
     left.saturating_sub(ahead).clamp(1, left.saturating_sub(1).max(1))
 }

@@ -2,11 +2,12 @@
 
 use super::checkpoint::Checkpoints;
 use super::continuous;
-use crate::dynamics::EvolutionVjp;
+use crate::dynamics::{EvolutionVjp, MapState};
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::space::StateSpace;
+use crate::step::control::MAX_STEPS;
 use crate::step::runge_kutta::{MapTransport, Stepper, Workspace};
 use crate::step::{RK4, Steps, Tableau};
 
@@ -90,7 +91,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// Sweeps of `evolution` on `grid` for states like `state`.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`].
+    /// Those of [`Integration::validate`]; [`Error::GridMismatch`] for a state whose map is not over
+    /// `grid`.
     pub fn new(
         grid: &Grid<D>,
         evolution: E,
@@ -98,6 +100,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         settings: Integration,
     ) -> Result<Self> {
         settings.validate()?;
+        grid.expect_same(state.map().grid(), "map of the state")?;
         let transport = settings.transport.clone();
         let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
         let ws = stepper.workspace(state);
@@ -129,8 +132,9 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// From now on at least as many equal steps as this. An optimiser calls it with the steps of each
     /// point that it accepts, so that later points are compared like with like; trial points do not count.
+    /// More than 10 000 count as 10 000.
     pub fn keep_steps(&mut self, steps: usize) {
-        self.fewest = self.fewest.max(steps);
+        self.fewest = self.fewest.max(steps.min(MAX_STEPS));
     }
 
     /// States held for the backward sweep at present.
@@ -143,7 +147,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     ///
     /// # Errors
     /// [`Error::Diverged`] where the state leaves the finite numbers, [`Error::StepLimit`] where adaptive
-    /// steps run out. Both are recoverable: a smaller momentum may succeed.
+    /// steps run out. Both are recoverable: a smaller momentum may succeed. [`Error::GridMismatch`] or
+    /// [`Error::Length`] for a state unlike the one that the sweep was made for.
     pub fn forward(&mut self, start: &E::State) -> Result<&E::State> {
         self.forward_with(start, |_, _| {})
     }
@@ -156,8 +161,18 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     pub fn forward_with(
         &mut self,
         start: &E::State,
-        mut watch: impl FnMut(f64, &E::State),
+        watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
+        let done = self.integrate(start, watch);
+        if done.is_err() {
+            // There is nothing to pull a gradient back through.
+            self.taus.clear();
+        }
+        done.map(|()| &self.current)
+    }
+
+    fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+        self.next.expect_like(start)?;
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.taus.clear();
         self.current.copy_from(start);
@@ -179,7 +194,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             }
             watch(time.min(1.0), &self.current);
         }
-        Ok(&self.current)
+        Ok(())
     }
 
     /// Chooses equal steps; leaves the list empty for adaptive ones.
@@ -208,9 +223,9 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// Adaptive steps. Every accepted state is a candidate for storing; which are kept follows from the
     /// policy once the number of steps is known, so all are stored and surplus ones released.
-    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<&E::State> {
+    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
         let Steps::Tolerance { relative, at_most } = self.settings.steps else {
-            return Ok(&self.current);
+            return Ok(());
         };
         // The estimate belongs to the lower order of the pair.
         let exponent = 1.0 / f64::from(self.settings.tableau.order());
@@ -238,7 +253,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             tau *= factor;
         }
         self.thin();
-        Ok(&self.current)
+        Ok(())
     }
 
     /// Releases what the policy would not have stored.
@@ -301,13 +316,15 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// The stored states are used up: a second call needs another [`Sweep::forward`].
     ///
     /// # Errors
-    /// [`Error::Setting`] without a forward sweep; [`Error::Diverged`] where the gradient leaves the
-    /// finite numbers.
+    /// [`Error::Setting`] without a forward sweep that succeeded; [`Error::GridMismatch`] or
+    /// [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
+    /// the finite numbers.
     pub fn backward(&mut self, bar: &mut E::State) -> Result<()> {
         let n = self.taus.len();
         if self.stored.first().is_none_or(|(at, _)| *at != 0) || n == 0 {
             return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
         }
+        self.next.expect_like(bar)?;
         let mut later = match self.settings.gradient {
             GradientKind::Discrete => None,
             GradientKind::Continuous => Some(self.current.clone()),

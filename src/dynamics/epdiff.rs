@@ -65,6 +65,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     /// H = ½ ∫ m·K(w) m, conserved by the flow.
     ///
     /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for a momentum over another grid;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn hamiltonian(&self, body: &Geodesic<T, D, M::Weights>) -> Result<f64> {
         let mut velocity = Velocity::zeros(&self.grid)?;
@@ -73,6 +74,20 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
         Ok(0.5 * body.momentum.integral_with(&velocity)?)
     }
 }
+
+impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
+    /// Whether the vector fields of states and buffers are of this grid.
+    fn fits(&self, states: [&EpdiffState<T, D, M>; 2], ws: &Velocity<T, D>) -> bool {
+        let len = D * self.grid.len();
+        let fits = |y: &EpdiffState<T, D, M>| {
+            y.body.momentum.data().len() == len && y.map.data().len() == len
+        };
+        states.into_iter().all(fits) && ws.data().len() == len
+    }
+}
+
+/// The state of [`Epdiff`].
+type EpdiffState<T, const D: usize, M> = Flow<T, D, Geodesic<T, D, <M as Metric<T, D>>::Weights>>;
 
 /// Buffers of [`Epdiff`].
 #[derive(Clone, Debug)]
@@ -94,6 +109,9 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, 
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
         let (n, d, one) = (self.grid.len(), &self.difference, T::one());
+        if !self.fits([state, rate], &ws.velocity) {
+            return rate.scale(T::nan());
+        }
         let Geodesic { momentum: m, weights: w } = &state.body;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
@@ -129,6 +147,10 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         ws: &mut Self::Workspace,
     ) {
         let (n, d, one) = (self.grid.len(), &self.difference, T::one());
+        let fits = self.fits([state, rate_bar], &ws.velocity);
+        if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
+            return state_bar.scale(T::nan());
+        }
         let Geodesic { momentum: m, weights: w } = &state.body;
         let m_bar = &rate_bar.body.momentum;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);

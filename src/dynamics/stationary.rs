@@ -15,13 +15,19 @@ use crate::space::StateSpace;
 #[derive(Clone, Debug)]
 pub struct Stationary<T, const D: usize> {
     difference: Difference<T, D>,
+    len: usize,
 }
 
 impl<T: Real, const D: usize> Stationary<T, D> {
     /// Transport on `grid` with differences of the given order.
     #[must_use]
     pub fn new(grid: &Grid<D>, order: Order) -> Self {
-        Self { difference: Difference::new(grid, order) }
+        Self { difference: Difference::new(grid, order), len: D * grid.len() }
+    }
+
+    /// Whether the state's fields are of this grid.
+    fn fits(&self, state: &Flow<T, D, Velocity<T, D>>) -> bool {
+        state.body.data().len() == self.len && state.map.data().len() == self.len
     }
 }
 
@@ -32,6 +38,9 @@ impl<T: Real, const D: usize> Evolution<T, D> for Stationary<T, D> {
     fn workspace(&self) {}
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
+        if !(self.fits(state) && self.fits(rate)) {
+            return rate.scale(T::nan());
+        }
         rate.body.set_zero();
         transport::rate(&self.difference, &state.body, &state.map, &mut rate.map);
     }
@@ -49,6 +58,9 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
         state_bar: &mut Self::State,
         _ws: &mut (),
     ) {
+        if !(self.fits(state) && self.fits(rate_bar) && self.fits(state_bar)) {
+            return state_bar.scale(T::nan());
+        }
         transport::rate_vjp(
             &self.difference,
             &state.body,

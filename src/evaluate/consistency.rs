@@ -31,7 +31,8 @@ pub struct Consistency {
 ///
 /// # Errors
 /// [`Error::GridMismatch`](crate::Error::GridMismatch) unless both maps are over the same lattice,
-/// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in either,
+/// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in either or where a point is carried
+/// too far to be indexed,
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 ///
 /// # References
@@ -60,6 +61,7 @@ pub fn inverse_consistency<T: Real, const D: usize>(
     let composition = Composition::new(grid);
     composition.coefficients(forward.data(), coefficients.data_mut());
     composition.compose(coefficients.data(), inverse.data(), error.data_mut());
+    error.expect_finite("composition of the maps")?;
 
     let (mut interior, mut border) = (Distances::default(), Distances::default());
     let (n, spacing) = (grid.len(), grid.spacing());

@@ -64,11 +64,12 @@ impl Folds {
     /// The folds of x ↦ x + u(x). One pass; one value a voxel for the determinants.
     ///
     /// # Errors
-    /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map,
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map or in its determinant,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn of<T: Real, const D: usize>(map: &Displacement<T, D>) -> Result<Self> {
         map.expect_finite("map")?;
         let determinant = jacobian_determinant(map)?;
+        determinant.expect_finite("Jacobian determinant")?;
         let (mut interior, mut border) = (Region::EMPTY, Region::EMPTY);
         for (i, det) in determinant.data().iter().enumerate() {
             let region = if is_interior(map.grid(), i) { &mut interior } else { &mut border };

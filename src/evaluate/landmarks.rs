@@ -35,6 +35,10 @@ pub fn carried<T: Real, const D: usize>(
             return Err(Error::setting("point", "world coordinates inside the grid", found));
         }
         let u: [T; D] = warp.at_index(&coefficients, index);
+        if !u.iter().all(|u| u.is_finite()) {
+            let found = format!("{x:?} (point {i})");
+            return Err(Error::setting("point", "world coordinates that can be indexed", found));
+        }
         let u = grid.direction() * SVector::from(u.map(T::f64));
         Ok((SVector::from(x) + u).into())
     };

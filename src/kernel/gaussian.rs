@@ -7,7 +7,7 @@ use rustfft::FftPlanner;
 use super::transform::Transform;
 use super::{Kernel, Spectral, Workspace};
 use crate::error::{Error, Result};
-use crate::grid::Grid;
+use crate::grid::{Boundary, Grid, MAX_VOXELS};
 use crate::scalar::Real;
 
 /// σ beyond the border of a free grid after which a Gaussian is cut: exp(−7²/2) = 2e-11 of its peak.
@@ -49,7 +49,8 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// A Gaussian of standard deviation `sigma` (physical units) on `grid`.
     ///
     /// # Errors
-    /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent.
+    /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent;
+    /// [`Error::OutOfMemory`] for a free grid so anisotropic that its padding cannot be held.
     ///
     /// ```
     /// use rdmm_core::{field::Image, grid::Grid, kernel::{Gaussian, Kernel, Workspace}};
@@ -63,6 +64,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// ```
     pub fn new(grid: &Grid<D>, sigma: f64) -> Result<Self> {
         expect_sigma(grid, 0, sigma)?;
+        expect_padding::<T, D>(grid, sigma)?;
         Ok(Self::planned(grid, sigma, &mut FftPlanner::new()))
     }
 
@@ -94,6 +96,9 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
 impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let n = self.grid.len();
+        if !super::fits(n, input, out) {
+            return;
+        }
         for field in &mut ws.fields {
             if field.len() < n {
                 field.resize(n, T::zero());
@@ -110,6 +115,24 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
             }
         }
     }
+
+    fn shape(&self) -> Option<Vec<usize>> {
+        Some(self.grid.shape().to_vec())
+    }
+}
+
+/// `Ok` if the spectrum of a free grid, padded for `sigma`, can be indexed.
+fn expect_padding<T, const D: usize>(grid: &Grid<D>, sigma: f64) -> Result<()> {
+    if grid.boundary() != Boundary::Free {
+        return Ok(());
+    }
+    let padded = |a: usize| grid.shape()[a].saturating_add(padding(sigma / grid.spacing()[a]));
+    // Lengths grow by a factor under two to one that the FFT likes.
+    let len = (0..D).fold(1usize, |len, a| len.saturating_mul(padded(a).saturating_mul(2)));
+    if len >> D > MAX_VOXELS {
+        return Err(Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) });
+    }
+    Ok(())
 }
 
 /// `Ok` if a Gaussian of `sigma` lives on `grid`.
@@ -135,7 +158,8 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     ///
     /// # Errors
     /// [`Error::Length`] for an empty list, [`Error::SigmaOrder`] unless strictly increasing,
-    /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent.
+    /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent,
+    /// [`Error::OutOfMemory`] as for [`Gaussian::new`].
     pub fn new(grid: &Grid<D>, sigmas: &[f64]) -> Result<Self> {
         if sigmas.is_empty() {
             return Err(Error::Length { what: "σ of a bank", expected: 1, found: 0 });
@@ -146,6 +170,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
                 let previous = sigmas[index - 1];
                 return Err(Error::SigmaOrder { index, found: sigma, previous });
             }
+            expect_padding::<T, D>(grid, sigma)?;
         }
         let mut planner = FftPlanner::new();
         let scales = sigmas.iter().map(|&s| Gaussian::planned(grid, s, &mut planner)).collect();

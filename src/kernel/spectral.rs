@@ -51,6 +51,9 @@ impl<T: Real, const D: usize> Spectral<T, D> {
 
 impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+        if !super::fits(self.n, input, out) {
+            return;
+        }
         let spectrum = self.table.len();
         for field in &mut ws.fields {
             if field.len() < spectrum {
@@ -79,6 +82,10 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
                 std::mem::swap(&mut a, &mut b);
             }
         }
+    }
+
+    fn shape(&self) -> Option<Vec<usize>> {
+        Some(self.transforms.iter().map(Transform::input_len).collect())
     }
 }
 

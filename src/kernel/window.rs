@@ -19,8 +19,10 @@ impl<K: Kernel<T>, T: Real, const D: usize> Windowed<K, T, D> {
     /// The kernel between two multiplications by `window`, which must live on the kernel's grid.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the window lies in \[0, 1\].
+    /// [`Error::Setting`] unless the window lies in \[0, 1\]; [`Error::GridMismatch`] unless it has the
+    /// shape of the kernel's grid.
     pub fn new(kernel: K, window: Image<T, D>) -> Result<Self> {
+        super::expect_on(&kernel, window.grid(), "window")?;
         match window.data().iter().find(|&&b| !(b >= T::zero() && b <= T::one())) {
             None => Ok(Self { kernel, window }),
             Some(b) => Err(Error::setting("window", "values from 0 to 1", b)),
@@ -45,6 +47,9 @@ pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Res
 impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let (b, n) = (self.window.data(), self.window.data().len());
+        if !super::fits(n, input, out) {
+            return;
+        }
         let mut windowed = std::mem::take(&mut ws.window);
         windowed.clear();
         windowed.extend_from_slice(input);
@@ -57,6 +62,10 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
         self.kernel.apply(&windowed, out, ws);
         par::components(out, n, by_window);
         ws.window = windowed;
+    }
+
+    fn shape(&self) -> Option<Vec<usize>> {
+        Some(self.window.grid().shape().to_vec())
     }
 }
 

@@ -1,7 +1,7 @@
 //! One metric everywhere: LDDMM.
 
 use super::Metric;
-use crate::field::{Momentum, Velocity};
+use crate::field::{Momentum, Velocity, axpy};
 use crate::kernel::{self, Kernel};
 use crate::scalar::Real;
 
@@ -67,9 +67,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
     ) {
         ws.smooth.resize(velocity_bar.data().len(), T::zero());
         self.kernel.apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
-        for (m_bar, &s) in momentum_bar.data_mut().iter_mut().zip(&ws.smooth) {
-            *m_bar += s;
-        }
+        axpy(momentum_bar.data_mut(), T::one(), &ws.smooth);
     }
 
     fn add_energy_slope(

@@ -8,6 +8,7 @@ use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
+use crate::space::StateSpace;
 
 /// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
 ///
@@ -35,11 +36,16 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// The metric of these kernels and this smoothing of the carried weights, all on `grid`.
     ///
     /// # Errors
-    /// [`Error::Length`] without a kernel.
+    /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
+    /// another shape.
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
         }
+        for kernel in &kernels {
+            kernel::expect_on(kernel, grid, "grid of a mixture")?;
+        }
+        kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
         Ok(Self { kernels, smoothing, difference: Difference::new(grid, order), n: grid.len() })
     }
 
@@ -53,6 +59,20 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
+    }
+
+    /// Whether fields and buffers are of this metric's grid and number of kernels.
+    fn fits<const V: usize, const W: usize>(
+        &self,
+        vectors: [&[T]; V],
+        weights: [&Weights<T, D>; W],
+        ws: &Workspace<T>,
+    ) -> bool {
+        let (n, scales) = (self.n, self.kernels.len());
+        vectors.iter().all(|v| v.len() == D * n)
+            && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
+            && ws.nu.len() == scales * D * n
+            && ws.vector.len() == D * n
     }
 
     /// ν_i of the last velocity.
@@ -115,6 +135,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
+        if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
+            return velocity.scale(T::nan());
+        }
         let Workspace { kernel, weights: w, nu, vector, .. } = ws;
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
@@ -143,6 +166,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         ws: &mut Workspace<T>,
     ) {
         let (n, d) = (self.n, &self.difference);
+        let vectors = [momentum.data(), velocity.data(), momentum_rate.data()];
+        if !self.fits(vectors, [weights, weights_rate], ws) {
+            momentum_rate.scale(T::nan());
+            return weights_rate.scale(T::nan());
+        }
         let [s, q] = &mut ws.scalars;
         self.densities(momentum.data(), &ws.nu, s);
         self.smoothing.apply(s, q, &mut ws.kernel);
@@ -173,6 +201,13 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         ws: &mut Workspace<T>,
     ) {
         let (n, d, one) = (self.n, &self.difference, T::one());
+        let vectors = [momentum, momentum_rate_bar, momentum_bar].map(Momentum::data);
+        let velocities = [velocity, velocity_bar].map(Velocity::data);
+        let all = [weights, weights_rate_bar, weights_bar];
+        if !self.fits(vectors, all, ws) || !self.fits(velocities, [], ws) {
+            momentum_bar.scale(T::nan());
+            return weights_bar.scale(T::nan());
+        }
         let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, q] } = ws;
         let (w, nu) = (&*w, &*nu);
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
@@ -244,6 +279,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         bar: &mut Weights<T, D>,
         ws: &mut Workspace<T>,
     ) {
+        if !self.fits([momentum.data()], [bar], ws) {
+            return bar.scale(T::nan());
+        }
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
         let [s, q] = &mut ws.scalars;
         self.densities(momentum.data(), &ws.nu, s);

@@ -122,12 +122,8 @@ where
         self.control.weights(&controls.weights, &mut self.weights);
         metric.velocity(m, &self.weights, &mut self.velocity, &mut self.ws);
         let energy = 0.5 * scale * crate::field::dot(m.data(), self.velocity.data());
-        let velocity = self.velocity.data();
-        crate::par::chunks(gradient.momentum.data_mut(), |lo, chunk| {
-            for (g, &v) in chunk.iter_mut().zip(&velocity[lo..]) {
-                *g += T::of(scale) * v;
-            }
-        });
+        let slope = gradient.momentum.data_mut();
+        crate::field::axpy(slope, T::of(scale), self.velocity.data());
         self.weights_bar.set_zero();
         metric.add_energy_slope(m, T::of(scale), &mut self.weights_bar, &mut self.ws);
         let bar = &self.weights_bar;
@@ -161,9 +157,13 @@ where
                 sigma.data_mut().fill(T::of(square.sqrt()));
             }
             Some(carried) => {
-                let mut w = carried.clone();
-                let mut ws = crate::kernel::Workspace::new();
-                smoothing.apply(carried.data(), w.data_mut(), &mut ws);
+                let (expected, found) = (bank.scales().len(), carried.components());
+                if expected != found {
+                    let what = "weights of the state";
+                    return Err(Error::Length { what, expected, found });
+                }
+                self.grid().expect_same(carried.grid(), "weights of the state")?;
+                let w = smoothing.smooth(carried)?;
                 for (i, g) in bank.scales().iter().enumerate() {
                     let square = T::of(g.sigma().powi(2));
                     for (s, &w) in sigma.data_mut().iter_mut().zip(w.component(i)) {
@@ -239,30 +239,37 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
     /// [`Error::Length`] unless there is a share field a σ; [`Error::Shares`] where they do not sum to
     /// one; [`Error::Setting`] for a negative share.
     pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
-        let (expected, found) = (sigmas.len(), shares.components());
-        if expected != found {
-            return Err(Error::Length { what: "share fields of RDMM", expected, found });
-        }
-        let n = shares.grid().len();
-        for at in 0..n {
-            let of = |i: usize| shares.data()[i * n + at].f64();
-            if let Some(bad) = (0..found).map(of).find(|x| *x < 0.0) {
-                return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
-            }
-            let found: f64 = (0..found).map(of).sum();
-            if (found - 1.0).abs() > SHARES {
-                let what = "shares of RDMM at a voxel";
-                return Err(Error::Shares { what, tolerance: SHARES, found });
-            }
-        }
-        Ok(Self {
+        let model = Self {
             sigmas: sigmas.to_vec(),
             shares,
             smoothing,
             carried: Carried::default(),
             order: crate::ops::difference::Order::default(),
             border: None,
-        })
+        };
+        model.validate()?;
+        Ok(model)
+    }
+
+    /// `Ok` if σ and shares fit: the fields are open to change.
+    fn validate(&self) -> Result<()> {
+        let (expected, found) = (self.sigmas.len(), self.shares.components());
+        if expected != found {
+            return Err(Error::Length { what: "share fields of RDMM", expected, found });
+        }
+        let n = self.shares.grid().len();
+        for at in 0..n {
+            let of = |i: usize| self.shares.data()[i * n + at].f64();
+            if let Some(bad) = (0..found).map(of).find(|x| !(*x >= 0.0)) {
+                return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
+            }
+            let found: f64 = (0..found).map(of).sum();
+            if !((found - 1.0).abs() <= SHARES) {
+                let what = "shares of RDMM at a voxel";
+                return Err(Error::Shares { what, tolerance: SHARES, found });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -311,6 +318,7 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        self.validate()?;
         let bank = GaussianBank::new(grid, &self.sigmas)?;
         let h = pre_weights(&self.shares, grid)?;
         let means = (0..h.components()).map(|i| {

@@ -133,10 +133,6 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
 
 impl<T: Real, const D: usize> VsvfShooting<T, D> {
     fn add_buffer(&self, scale: T, out: &mut Momentum<T, D>) {
-        crate::par::chunks(out.data_mut(), |lo, chunk| {
-            for (m, &v) in chunk.iter_mut().zip(&self.buffer.data()[lo..]) {
-                *m += scale * v;
-            }
-        });
+        crate::field::axpy(out.data_mut(), scale, self.buffer.data());
     }
 }

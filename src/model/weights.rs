@@ -2,10 +2,9 @@
 
 use super::{BoxedKernel, resampled};
 use crate::error::Result;
-use crate::field::Weights;
+use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
-use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -26,9 +25,10 @@ pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
     /// Transpose of the derivative of [`WeightControl::weights`]: adds to `control_bar`.
     fn weights_vjp(&mut self, control: &Self::Control, bar: &W, control_bar: &mut Self::Control);
 
-    /// Controls of another grid, carried to this one.
+    /// Controls of another grid over the same box, carried to this one.
     ///
     /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for another box;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn prolong(&self, control: &Self::Control) -> Result<Self::Control>;
 }
@@ -129,6 +129,9 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
 
     fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
+        if logits.len() != n * scales {
+            return weights.scale(T::nan());
+        }
         self.buffer.resize(n * scales, T::zero());
         let mut h = vec![T::zero(); scales];
         for at in 0..n {
@@ -147,6 +150,9 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         control_bar: &mut Weights<T, D>,
     ) {
         let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
+        if logits.len() != n * scales {
+            return control_bar.scale(T::nan());
+        }
         self.buffer.resize(n * scales, T::zero());
         self.smoothing.apply(bar.data(), &mut self.buffer, &mut self.ws);
         let mut h = vec![T::zero(); scales];
@@ -159,12 +165,7 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
                 self.buffer[i * n + at] = h[i] * (h_bar - h[i] * along);
             }
         }
-        let buffer = &self.buffer;
-        par::chunks(control_bar.data_mut(), |lo, chunk| {
-            for (out, &x) in chunk.iter_mut().zip(&buffer[lo..]) {
-                *out += x;
-            }
-        });
+        axpy(control_bar.data_mut(), T::one(), &self.buffer);
     }
 
     fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {

@@ -1,5 +1,6 @@
 //! Central differences along an axis, and their exact transposes.
 
+use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::scalar::Real;
 
@@ -157,9 +158,18 @@ impl<T: Real, const D: usize> Difference<T, D> {
         self.order
     }
 
+    /// Whether `a` and `b` are whole components and `out` a part of one, from `lo` on.
+    fn fits(&self, axis: usize, a: &[T], b: &[T], lo: usize, out: &[T]) -> bool {
+        let n = self.axes.first().map_or(0, |axis| axis.n * axis.inner);
+        axis < D && a.len() == n && b.len() == n && lo <= n && out.len() <= n - lo
+    }
+
     /// `out += s · a ⊙ ∂f/∂x_axis` for the chunk of `out` that starts at flat index `lo`;
     /// `a` and `f` are whole components.
     pub fn add_scaled(&self, axis: usize, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
+        if !or_nan(self.fits(axis, a, f, lo, out), out) {
+            return;
+        }
         let axis = &self.axes[axis];
         let (inner, [c1, c2]) = (axis.inner, axis.interior);
         let (c1, c2) = (s * c1, s * c2);
@@ -195,6 +205,9 @@ impl<T: Real, const D: usize> Difference<T, D> {
     /// `out += s · ∂ᵀ(a ⊙ b)` along `axis` for the chunk of `out` that starts at `lo`. Away from the
     /// border ∂ᵀ = −∂.
     pub fn add_transposed(&self, axis: usize, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
+        if !or_nan(self.fits(axis, a, b, lo, out), out) {
+            return;
+        }
         let axis = &self.axes[axis];
         let (inner, [c1, c2]) = (axis.inner, axis.interior);
         let (c1, c2) = (s * c1, s * c2);

@@ -1,7 +1,11 @@
 //! Cubic resampling between grids over the same box, with its transpose.
 
 use super::difference::fold_index;
+use super::or_nan;
 use super::spline::{Prefilter, weights};
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::field::kind::Kind;
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
@@ -108,6 +112,9 @@ impl<T: Real, const D: usize> Resample<T, D> {
     /// `out ← R input`, component-major, any number of components.
     pub fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let components = input.len() / self.from.len();
+        if !or_nan(self.fits(components, input, out), out) {
+            return;
+        }
         let [a, b] = &mut ws.buffers;
         a.clear();
         a.extend_from_slice(input);
@@ -124,9 +131,34 @@ impl<T: Real, const D: usize> Resample<T, D> {
         out.copy_from_slice(a);
     }
 
+    /// A field over the input's grid, carried to the output's.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] for a field over another grid, and unless both grids cover the same box;
+    /// [`Error::OutOfMemory`].
+    pub fn field<K: Kind>(&self, field: &Field<T, D, K>) -> Result<Field<T, D, K>> {
+        self.from.expect_same(field.grid(), K::NAME)?;
+        if !self.from.same_box(&self.to) {
+            let expected = format!("over the box of {}", self.from);
+            let found = self.to.to_string();
+            return Err(Error::GridMismatch { what: "resampling", expected, found });
+        }
+        let mut out = Field::zeros_with(&self.to, field.components())?;
+        self.apply(field.data(), out.data_mut(), &mut Workspace::default());
+        Ok(out)
+    }
+
+    /// Whether `from` and `to` hold so many whole components.
+    fn fits(&self, components: usize, from: &[T], to: &[T]) -> bool {
+        from.len() == components * self.from.len() && to.len() == components * self.to.len()
+    }
+
     /// `out ← Rᵀ bar`.
     pub fn transpose(&self, bar: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let components = bar.len() / self.to.len();
+        if !or_nan(self.fits(components, out, bar), out) {
+            return;
+        }
         let [a, b] = &mut ws.buffers;
         a.clear();
         a.extend_from_slice(bar);

@@ -1,5 +1,6 @@
 //! Cubic B-spline coefficients: the symmetric prefilter along every axis.
 
+use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
@@ -102,6 +103,10 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
 
     /// Replaces samples by coefficients in every component of `data`.
     pub fn apply(&self, data: &mut [T]) {
+        let n = self.lanes.first().map_or(1, |&(_, n, inner)| n * inner);
+        if !or_nan(data.len().is_multiple_of(n), data) {
+            return;
+        }
         for (axis, &(_, n, inner)) in self.axes.iter().zip(&self.lanes) {
             let block = n * inner;
             // Several blocks a chunk where blocks are short.

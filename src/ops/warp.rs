@@ -3,7 +3,10 @@
 use nalgebra::SMatrix;
 
 use super::difference::fold_index;
+use super::or_nan;
 use super::spline::{Prefilter, derivatives, weights};
+use crate::error::Result;
+use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
@@ -117,6 +120,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
     ///
     /// `coefficients` and `u` are component-major; `out` receives `C` components over the target.
     pub fn values<const C: usize>(&self, coefficients: &[T], u: &[T], out: &mut [T]) {
+        let fits = self.fits::<C>(coefficients, u) && out.len() == C * self.target.len();
+        if !or_nan(fits, out) {
+            return;
+        }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
         par::zipped(par::split::<T, C>(out, self.target.len()), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
@@ -134,6 +141,9 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// that is not finite gives NaN.
     #[must_use]
     pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
+        if coefficients.len() != C * self.source_len() {
+            return [T::nan(); C];
+        }
         self.cell(index.map(T::of)).values(&parts::<T, C>(coefficients))
     }
 
@@ -148,6 +158,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
     ) {
         // Two walks: they share the positions only, which are cheap beside the 4ᴰ reads.
         self.values::<1>(coefficients, u, value);
+        let fits = self.fits::<1>(coefficients, u) && gradient.len() == D * self.target.len();
+        if !or_nan(fits, gradient) {
+            return;
+        }
         let (u, n) = (self.split(u), self.target.len());
         par::zipped(par::split::<T, D>(gradient, n), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
@@ -163,8 +177,13 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
     /// `coefficients_bar`, all component-major.
     pub fn scatter(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
+        let (source, n) = (self.source_len(), self.target.len());
+        let components = bar.len() / n;
+        let fits = bar.len() == components * n && coefficients_bar.len() == components * source;
+        if !or_nan(fits && u.len() == D * n, coefficients_bar) {
+            return;
+        }
         let u = self.split(u);
-        let (source, n) = (self.source_shape.iter().product(), self.target.len());
         par::chunks_of(coefficients_bar, source, |start, out| {
             let bar = &bar[start / source * n..][..n];
             self.walk(&u, 0, n, |k, cell| cell.scatter(bar[k], out));
@@ -179,8 +198,12 @@ impl<T: Real, const D: usize> Warp<T, D> {
         bar: &[T],
         u_bar: &mut [T],
     ) {
-        let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
         let n = self.target.len();
+        let fits = self.fits::<C>(coefficients, u) && bar.len() == C * n && u_bar.len() == D * n;
+        if !or_nan(fits, u_bar) {
+            return;
+        }
+        let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
         par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
             self.walk(&u, lo, len, |k, cell| {
@@ -201,6 +224,16 @@ impl<T: Real, const D: usize> Warp<T, D> {
         std::array::from_fn(|b| {
             (0..D).fold(T::zero(), |sum, a| sum + self.scale[a][b] * by_index[a])
         })
+    }
+
+    fn source_len(&self) -> usize {
+        self.source_shape.iter().product()
+    }
+
+    /// Whether there are `C` components of coefficients over the source and a displacement over the
+    /// target.
+    fn fits<const C: usize>(&self, coefficients: &[T], u: &[T]) -> bool {
+        coefficients.len() == C * self.source_len() && u.len() == D * self.target.len()
     }
 
     fn split<'a>(&self, u: &'a [T]) -> [&'a [T]; D] {
@@ -307,6 +340,35 @@ impl<T: Real, const D: usize> Cell<T, D> {
     }
 }
 
+/// `image` read at x + u(x) by cubic splines, on the grid of the map. Points beyond the image read its
+/// mirrored or repeated values.
+///
+/// # Errors
+/// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in image or map;
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+///
+/// ```
+/// use rdmm_core::{field::{Displacement, Image}, grid::Grid, ops::warp::warped};
+/// let grid = Grid::new([8, 8], [1.0, 1.0])?;
+/// let image = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0] * x[0])?;
+/// let map = Displacement::from_fn(&grid, 2, |_, axis| [1.0, 0.0][axis])?;
+/// assert!((warped(&image, &map)?.data()[3 * 8] - 16.0).abs() < 1e-12);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+pub fn warped<T: Real, const D: usize>(
+    image: &Image<T, D>,
+    map: &Displacement<T, D>,
+) -> Result<Image<T, D>> {
+    image.expect_finite("image")?;
+    map.expect_finite("map")?;
+    let mut coefficients = image.clone();
+    Prefilter::new(image.grid()).apply(coefficients.data_mut());
+    let mut out = Image::zeros(map.grid())?;
+    let warp = Warp::new(image.grid(), map.grid());
+    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
+    Ok(out)
+}
+
 /// Composition of maps over one grid: u ← d + u∘(id + d), the semi-Lagrangian step.
 #[derive(Clone, Debug)]
 pub struct Composition<T, const D: usize> {
@@ -323,18 +385,16 @@ impl<T: Real, const D: usize> Composition<T, D> {
 
     /// Spline coefficients of `u`, into `coefficients`.
     pub fn coefficients(&self, u: &[T], coefficients: &mut [T]) {
-        coefficients.copy_from_slice(u);
-        self.prefilter.apply(coefficients);
+        if or_nan(coefficients.len() == u.len(), coefficients) {
+            coefficients.copy_from_slice(u);
+            self.prefilter.apply(coefficients);
+        }
     }
 
     /// `out ← d + u∘(id + d)` from the coefficients of u.
     pub fn compose(&self, coefficients: &[T], d: &[T], out: &mut [T]) {
         self.sample(coefficients, d, out);
-        par::chunks(out, |lo, out| {
-            for (out, &d) in out.iter_mut().zip(&d[lo..]) {
-                *out += d;
-            }
-        });
+        axpy(out, T::one(), d);
     }
 
     /// `out ← v∘(id + d)` from the coefficients of v.
@@ -357,11 +417,7 @@ impl<T: Real, const D: usize> Composition<T, D> {
         scratch.fill(T::zero());
         self.warp.scatter(d, bar, scratch);
         self.prefilter.apply(scratch);
-        par::chunks(v_bar, |lo, out| {
-            for (out, &s) in out.iter_mut().zip(&scratch[lo..]) {
-                *out += s;
-            }
-        });
+        axpy(v_bar, T::one(), scratch);
     }
 }
 

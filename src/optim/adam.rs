@@ -210,6 +210,18 @@ impl<C> AdamState<C> {
     }
 }
 
+impl<C> AdamState<C> {
+    /// `Ok` if all vectors have the shape of the control: a stored state could be damaged.
+    fn expect_whole<T: Real>(&self) -> Result<()>
+    where
+        C: StateSpace<T>,
+    {
+        let moments = [&self.first_moment, &self.second_moment];
+        let vectors = moments.into_iter().chain([&self.gradient, &self.best]);
+        vectors.into_iter().try_for_each(|vector| self.control.expect_like(vector))
+    }
+}
+
 impl Adam {
     /// Checks the settings.
     ///
@@ -265,7 +277,9 @@ impl Adam {
         Ok(self.resume(objective, state, observer))
     }
 
-    /// Continues from a state. The limits count from its start.
+    /// Continues from a state. The limits count from its start. A stored state whose vectors have
+    /// different shapes ends at once with [`Stop::Failed`]; whether they fit the objective, the objective
+    /// says.
     pub fn resume<T: Real, O: Objective<T>>(
         &self,
         objective: &mut O,
@@ -320,7 +334,7 @@ impl Adam {
         objective: &mut O,
         state: &mut AdamState<O::Control>,
     ) -> Option<Stop> {
-        if let Err(error) = self.validate() {
+        if let Err(error) = self.validate().and_then(|()| state.expect_whole()) {
             return Some(Stop::Failed(error));
         }
         let limit = self.limit(state);

@@ -251,6 +251,22 @@ impl<C> LbfgsState<C> {
     }
 }
 
+impl<C> LbfgsState<C> {
+    /// `Ok` if all vectors have the shape of the control: a stored state could be damaged.
+    fn expect_whole<T: Real>(&self) -> Result<()>
+    where
+        C: StateSpace<T>,
+    {
+        self.control.expect_like(&self.gradient)?;
+        self.control.expect_like(&self.raised)?;
+        for pair in &self.pairs {
+            self.control.expect_like(&pair.s)?;
+            self.control.expect_like(&pair.y)?;
+        }
+        Ok(())
+    }
+}
+
 /// How a line search of an iteration ended.
 enum Search {
     /// At the last trial.
@@ -331,7 +347,9 @@ impl Lbfgs {
         Ok(self.resume(objective, h0, state, observer))
     }
 
-    /// Continues from a state. The limits count from its start.
+    /// Continues from a state. The limits count from its start. A stored state whose vectors have
+    /// different shapes ends at once with [`Stop::Failed`]; whether they fit the objective, the objective
+    /// says.
     pub fn resume<T: Real, O: Objective<T>, H: InitialInverseHessian<T, O::Control>>(
         &self,
         objective: &mut O,
@@ -391,7 +409,7 @@ impl Lbfgs {
         h0: &mut H,
         state: &mut LbfgsState<O::Control>,
     ) -> Option<Stop> {
-        if let Err(error) = self.validate() {
+        if let Err(error) = self.validate().and_then(|()| state.expect_whole()) {
             return Some(Stop::Failed(error));
         }
         let limit = self.limit(state);

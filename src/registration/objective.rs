@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State};
@@ -63,6 +63,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warp: Warp<T, D>,
     upsample: Resample<T, D>,
     start: State<T, D, S>,
+    /// The shape of controls.
+    rest: Controls<T, D, S::Weights>,
     bar: State<T, D, S>,
     displacement: Displacement<T, D>,
     warped: Image<T, D>,
@@ -80,7 +82,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     ///
     /// # Errors
     /// Those of [`Integration::validate`]; [`Error::Setting`](crate::Error::Setting) unless `weight` is
-    /// finite and positive; [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// finite and positive; [`Error::GridMismatch`](crate::Error::GridMismatch) where `fixed` covers another
+    /// box; [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    ///
+    /// Evaluations refuse controls of another shape than those of [`Shooting::rest`].
     pub fn new(
         shooting: S,
         moving: &Image<T, D>,
@@ -90,7 +96,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         integration: Integration,
     ) -> Result<Self> {
         crate::error::positive("weight of the similarity", weight)?;
+        moving.expect_finite("moving image")?;
         let grid = shooting.grid().clone();
+        if !fixed.same_box(&grid) {
+            let (expected, found) = (format!("over the box of {fixed}"), grid.to_string());
+            return Err(Error::GridMismatch { what: "grid of the model", expected, found });
+        }
         let start = shooting.blank_state();
         let steps = integration.steps;
         let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
@@ -106,6 +117,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             upsample: Resample::new(&grid, fixed),
             bar: start.clone(),
             start,
+            rest: shooting.rest(),
             displacement: Displacement::zeros(fixed)?,
             warped: Image::zeros(fixed)?,
             warped_bar: Image::zeros(fixed)?,
@@ -135,12 +147,16 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.energy_scale
     }
 
-    /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others.
+    /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others
+    /// but the lowest.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
         let found = found.or(self.seen.last()).copied().unwrap_or_default();
+        let lowest = |a: &Diagnostics, b: &Diagnostics| a.terms.total.total_cmp(&b.terms.total);
+        let finite = self.seen.iter().copied().filter(|d| d.terms.total.is_finite());
+        let lowest = finite.min_by(lowest).unwrap_or(found);
         self.seen.clear();
-        self.seen.push(found);
+        self.seen.extend([lowest, found]);
         if let Steps::Courant { .. } = self.steps {
             self.sweep.keep_steps(found.steps);
         }
@@ -157,6 +173,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
     type Control = Controls<T, D, S::Weights>;
 
     fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
+        self.rest.expect_like(controls)?;
+        self.rest.expect_like(gradient)?;
         gradient.set_zero();
         let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
 

@@ -25,11 +25,14 @@ pub(crate) fn anti_alias_sigma<const D: usize>(fine: &Grid<D>, coarse: &Grid<D>)
 /// of its voxels. Spacing and origin of `grid` hold for the result.
 ///
 /// # Errors
+/// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
+/// [`Error::Sigma`](crate::Error::Sigma) for a grid whose voxels are larger than the image;
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn coarser<T: Real, const D: usize>(
     image: &Image<T, D>,
     grid: &Grid<D>,
 ) -> Result<Image<T, D>> {
+    image.expect_finite("image")?;
     let source = image.grid();
     if source == grid {
         return Ok(image.clone());

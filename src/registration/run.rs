@@ -13,9 +13,8 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
-use crate::ops::spline::Prefilter;
-use crate::ops::warp::Warp;
-use crate::optim::{Euclidean, Stop};
+use crate::ops::warp::warped;
+use crate::optim::{Euclidean, Outcome, Stop};
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;
@@ -322,11 +321,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         macro_rules! by_lbfgs {
             ($lbfgs:expr, $h0:expr) => {{
                 let lbfgs = crate::optim::Lbfgs { max_iterations: iterations, ..$lbfgs.clone() };
-                let outcome = lbfgs.minimize(&mut evaluate, $h0, controls, |s| {
+                let mut report = |s: &crate::optim::LbfgsState<_>| {
                     let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
                     report(s.iteration(), s.evaluations(), norm, first, s.value())
-                })?;
-                let (s, stop) = (outcome.state, outcome.stop);
+                };
+                let start = lbfgs.start(&mut evaluate, $h0, controls)?;
+                let Outcome { state: s, stop } = match report(&start) {
+                    ControlFlow::Continue(()) => lbfgs.resume(&mut evaluate, $h0, start, report),
+                    ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
+                };
                 let last = shared.borrow_mut().diagnostics(s.best_value());
                 (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
             }};
@@ -342,11 +345,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             Search::EuclideanLbfgs(lbfgs) => by_lbfgs!(lbfgs, &mut Euclidean),
             Search::Adam(adam) => {
                 let adam = crate::optim::Adam { max_iterations: iterations, ..adam.clone() };
-                let outcome = adam.minimize(&mut evaluate, controls, |s| {
+                let mut report = |s: &crate::optim::AdamState<_>| {
                     let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
                     report(s.iteration(), s.evaluations(), norm, first, s.value())
-                })?;
-                let (s, stop) = (outcome.state, outcome.stop);
+                };
+                let start = adam.start(&mut evaluate, controls)?;
+                let Outcome { state: s, stop } = match report(&start) {
+                    ControlFlow::Continue(()) => adam.resume(&mut evaluate, start, report),
+                    ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
+                };
                 let last = shared.borrow_mut().diagnostics(s.best_value());
                 (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
             }
@@ -390,7 +397,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
 
         let map = resampled(end.map(), fixed.grid())?;
         let forward = resampled(&forward, fixed.grid())?;
-        let warped = warped_by(moving, &map)?;
+        let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
             sigma_end: resampled(&sigma_end, fixed.grid())?,
@@ -435,22 +442,6 @@ where
         std::mem::swap(&mut state, &mut next);
     }
     state.forward
-}
-
-/// `image` read at x + u(x) by cubic splines, on the grid of the map.
-///
-/// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-pub(crate) fn warped_by<T: Real, const D: usize>(
-    image: &Image<T, D>,
-    map: &Displacement<T, D>,
-) -> Result<Image<T, D>> {
-    let mut coefficients = image.clone();
-    Prefilter::new(image.grid()).apply(coefficients.data_mut());
-    let mut out = Image::zeros(map.grid())?;
-    let warp = Warp::new(image.grid(), map.grid());
-    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
-    Ok(out)
 }
 
 /// An objective that an optimiser and its observer both reach.

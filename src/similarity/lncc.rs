@@ -164,6 +164,9 @@ impl<T: Real, const D: usize> Prepared<T, D> {
 
 impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
     fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        if !self.shares.fit(warped, gradient) {
+            return f64::NAN;
+        }
         let (mean, epsilon) = self.prepare(warped);
         let n = self.fixed.len();
         // The loss and ∂loss/∂ε.
@@ -202,6 +205,9 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
     }
 
     fn value(&mut self, warped: &[T]) -> f64 {
+        if warped.len() != self.fixed.len() {
+            return f64::NAN;
+        }
         let (_, epsilon) = self.prepare(warped);
         1.0 - self.shares.mean(|i| {
             let at = self.local(i, epsilon);

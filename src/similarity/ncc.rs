@@ -80,6 +80,9 @@ impl<T: Real> Prepared<T> {
 
 impl<T: Real> Similarity<T> for Prepared<T> {
     fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        if !self.shares.fit(warped, gradient) {
+            return f64::NAN;
+        }
         let of = self.moments(warped);
         let ncc = self.correlation(&of);
         // ∂ncc/∂J = share · ((I − Ī)/√(var I · var J) − ncc (J − J̄)/var J)
@@ -95,6 +98,9 @@ impl<T: Real> Similarity<T> for Prepared<T> {
     }
 
     fn value(&mut self, warped: &[T]) -> f64 {
+        if warped.len() != self.fixed.len() {
+            return f64::NAN;
+        }
         1.0 - self.correlation(&self.moments(warped))
     }
 }

@@ -59,6 +59,9 @@ impl<T: Real> Prepared<T> {
 
 impl<T: Real> Similarity<T> for Prepared<T> {
     fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        if !self.shares.fit(warped, gradient) {
+            return f64::NAN;
+        }
         par::chunks(gradient, |lo, out| {
             for (i, out) in (lo..).zip(out) {
                 *out = T::of(2.0 * self.shares.at(i) * self.residual(warped, i));
@@ -68,6 +71,9 @@ impl<T: Real> Similarity<T> for Prepared<T> {
     }
 
     fn value(&mut self, warped: &[T]) -> f64 {
+        if warped.len() != self.fixed.len() {
+            return f64::NAN;
+        }
         self.shares.mean(|i| self.residual(warped, i).powi(2))
     }
 }

@@ -41,7 +41,7 @@ impl Default for Steps {
 }
 
 /// Most steps that the step-count rule may ask for: beyond it the velocity is no registration's.
-const MAX_STEPS: usize = 10_000;
+pub(crate) const MAX_STEPS: usize = 10_000;
 
 impl Steps {
     /// `Ok` if the settings make sense.

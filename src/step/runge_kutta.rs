@@ -86,6 +86,13 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
     }
 
+    /// Whether the buffers are of this tableau and of states like `state`.
+    fn fits(&self, state: &E::State, other: &E::State, ws: &Workspace<T, D, E>) -> bool {
+        ws.stages.len() == self.tableau.stages()
+            && ws.bar.expect_like(state).is_ok()
+            && ws.bar.expect_like(other).is_ok()
+    }
+
     /// Fills the stages and their rates from the start of a step.
     fn run_stages(&self, state: &E::State, tau: f64, ws: &mut Workspace<T, D, E>) {
         for (i, row) in self.tableau.a().iter().enumerate() {
@@ -104,7 +111,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
     }
 
-    /// `next` ← the state a time `tau` after `state`.
+    /// `next` ← the state a time `tau` after `state`; NaN where states and buffers have different shapes.
     pub fn step(
         &self,
         state: &E::State,
@@ -112,6 +119,9 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
+        if !self.fits(state, next, ws) {
+            return next.scale(T::nan());
+        }
         self.run_stages(state, tau, ws);
         // The first stage is the start itself, with the map that this step begins from.
         next.copy_from(&ws.stages[0]);
@@ -139,8 +149,8 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
         // The last stage stands for the state after the step: it is one, for a method whose last row is
         // b, and near it else.
-        let last = ws.stages.len() - 1;
-        Some(ws.bar.relative_error(&ws.stages[0], &ws.stages[last]))
+        let (first, last) = (ws.stages.first()?, ws.stages.last()?);
+        Some(ws.bar.relative_error(first, last))
     }
 }
 
@@ -154,6 +164,9 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         bar: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
+        if !self.fits(state, bar, ws) {
+            return bar.scale(T::nan());
+        }
         self.run_stages(state, tau, ws);
         let composed = self.transport == MapTransport::SemiLagrangian;
         let mut map_bar = std::mem::take(&mut ws.local);

@@ -1,0 +1,186 @@
+//! Registrations that are stopped or fail midway: what was reached is what is returned.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use rdmm_core::adjoint::Sweep;
+use rdmm_core::field::Image;
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
+use rdmm_core::ops::resample::Resample;
+use rdmm_core::ops::warp::warped;
+use rdmm_core::optim::{Adam, Lbfgs, Stop};
+use rdmm_core::registration::{Level, Progress, Registered, Registration, Search, Settings};
+use rdmm_core::similarity::{Measure, Similarity, Ssd};
+use rdmm_core::space::StateSpace;
+use rdmm_core::step::Steps;
+use rdmm_core::{Error, Result};
+
+fn grid() -> Grid<2> {
+    common::grid([24, 20], Boundary::Reflecting)
+}
+
+fn pair() -> (Image<f64, 2>, Image<f64, 2>) {
+    let image = |seed| Image::from_vec(&grid(), common::smooth(&grid(), 1, seed)).unwrap();
+    (image(1), image(2))
+}
+
+fn model() -> Lddmm {
+    Lddmm { metric: MultiGaussian::new(&[0.1, 0.2], &[0.5, 0.5]).unwrap() }
+}
+
+fn levels(iterations: usize) -> Option<Vec<Level>> {
+    Some(vec![Level { factor: 1.5, iterations }, Level { factor: 1.0, iterations }])
+}
+
+/// The map that the returned controls give, computed again.
+fn assert_map_of_controls(found: &Registered<f64, 2, ()>, model: &Lddmm) {
+    let (fixed, moving) = pair();
+    let grid = found.controls.momentum.grid().clone();
+    let mut shooting = Model::<f64, 2>::on(model, &grid).unwrap();
+    let mut start = shooting.blank_state();
+    shooting.start(&found.controls, &mut start);
+    let how = common::fixed_steps(found.report.steps);
+    let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
+    let map = &sweep.forward(&start).unwrap().map;
+    let map = Resample::new(&grid, fixed.grid()).field(map).unwrap();
+    assert_eq!(found.map, map);
+    assert_eq!(found.warped, warped(&moving, &map).unwrap());
+}
+
+#[test]
+fn an_observer_that_stops_gets_the_best_state() {
+    let (fixed, moving) = pair();
+    let lbfgs = Lbfgs { value_tolerance: 0.0, ..Lbfgs::default() };
+    let adam = Adam { learning_rate: 0.05, value_tolerance: 0.0, ..Adam::default() };
+    for search in [
+        Search::MetricLbfgs { lbfgs: lbfgs.clone(), epsilon: 1e-3 },
+        Search::EuclideanLbfgs(lbfgs),
+        // Adam's values may rise: its best state is not its last.
+        Search::Adam(adam),
+    ] {
+        for (level, iteration) in [(0, 1), (0, 4), (1, 3)] {
+            let settings =
+                Settings { levels: levels(8), search: search.clone(), ..Settings::default() };
+            let registration = Registration::new(model(), Ssd).with_settings(settings);
+            let mut seen: Vec<Progress> = Vec::new();
+            let found = registration
+                .run_with(&fixed, &moving, |progress| {
+                    seen.push(progress.clone());
+                    if (progress.level, progress.iteration) == (level, iteration) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                })
+                .unwrap();
+            assert!(found.report.stopped);
+            assert_eq!(found.report.levels.len(), level + 1);
+            let last = found.report.levels.last().unwrap();
+            assert_eq!((&last.stop, last.iterations), (&Stop::Observer, iteration));
+            let here = seen.iter().filter(|progress| progress.level == level);
+            let best = here.map(|progress| progress.diagnostics.terms.total);
+            let best = best.fold(f64::INFINITY, f64::min);
+            assert!(last.last.terms.total <= best, "{} {best}", last.last.terms.total);
+            assert_map_of_controls(&found, &model());
+        }
+    }
+}
+
+#[test]
+fn a_registration_that_is_not_stopped_says_so() {
+    let (fixed, moving) = pair();
+    let settings = Settings { levels: levels(2), ..Settings::default() };
+    let registration = Registration::new(model(), Ssd).with_settings(settings);
+    let found = registration.run(&fixed, &moving).unwrap();
+    assert!(!found.report.stopped);
+    assert_map_of_controls(&found, &model());
+}
+
+/// A weight so large, and so few steps, that many trial states leave the finite numbers.
+#[test]
+fn states_that_diverge_are_backtracked_from() {
+    let (fixed, moving) = pair();
+    for (weight, search) in [
+        (1e8, Search::default()),
+        (1e12, Search::EuclideanLbfgs(Lbfgs { first_decrease: 1e6, ..Lbfgs::default() })),
+        (1e8, Search::Adam(Adam { learning_rate: 1e200, ..Adam::default() })),
+    ] {
+        let mut settings = Settings { levels: levels(6), search, ..Settings::default() };
+        settings.similarity_weight = Some(weight);
+        settings.integration.steps = Steps::Fixed(1);
+        let registration = Registration::new(model(), Ssd).with_settings(settings);
+        let found = registration.run(&fixed, &moving).unwrap();
+        assert!(found.map.is_finite() && found.warped.is_finite() && !found.report.stopped);
+        for level in &found.report.levels {
+            assert!(level.last.terms.total.is_finite());
+            assert!(level.last.terms.total <= level.first.terms.total);
+        }
+        assert_map_of_controls(&found, &model());
+    }
+}
+
+/// SSD whose every evaluation after the first `good` is NaN or, for `lengths`, of no use at all.
+#[derive(Debug)]
+struct Fails {
+    good: usize,
+}
+
+struct Failing {
+    loss: Box<dyn Similarity<f64>>,
+    left: usize,
+}
+
+impl Measure<f64, 2> for Fails {
+    fn against(
+        &self,
+        fixed: &Image<f64, 2>,
+        mask: Option<&Image<f64, 2>>,
+    ) -> Result<Box<dyn Similarity<f64>>> {
+        Ok(Box::new(Failing { loss: Ssd.against(fixed, mask)?, left: self.good }))
+    }
+    fn name(&self) -> &'static str {
+        "SSD that fails"
+    }
+    fn default_weight(&self) -> f64 {
+        10.0
+    }
+}
+
+impl Similarity<f64> for Failing {
+    fn value_and_gradient(&mut self, warped: &[f64], gradient: &mut [f64]) -> f64 {
+        let value = self.loss.value_and_gradient(warped, gradient);
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 { value } else { f64::NAN }
+    }
+    fn value(&mut self, warped: &[f64]) -> f64 {
+        self.loss.value(warped)
+    }
+}
+
+#[test]
+fn an_objective_that_fails_midway_leaves_what_was_reached() {
+    let (fixed, moving) = pair();
+    for search in [Search::default(), Search::Adam(Adam::default())] {
+        let run = |good| {
+            let settings =
+                Settings { levels: levels(20), search: search.clone(), ..Settings::default() };
+            Registration::new(model(), Fails { good }).with_settings(settings).run(&fixed, &moving)
+        };
+        let found = run(6).unwrap();
+        for level in &found.report.levels {
+            assert!(level.iterations >= 1 && level.last.terms.total < level.first.terms.total);
+            assert!(
+                matches!(level.stop, Stop::LineSearch | Stop::MaxEvaluations),
+                "{:?}",
+                level.stop
+            );
+        }
+        assert_map_of_controls(&found, &model());
+        // Not even the start can be evaluated.
+        let error = run(1).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Start { .. }), "{error}");
+        assert!(error.to_string().contains("NaN"), "{error}");
+    }
+}
