@@ -75,6 +75,7 @@ impl Validation {
         let outcome = case
             .register(kind, similarity, self.weight, &panel)
             .map_err(|error| format!("{set}, {pair}: {error}"))?;
+        eprintln!("{}", outcome.cells().join(" | "));
         self.rows.push(Row { set, pair: pair.to_owned(), outcome });
         Ok(())
     }
@@ -85,9 +86,9 @@ impl Validation {
         for [fixed, moving] in pairs(&folder)? {
             let read = |name: &str| two(folder.join(format!("{name}.nii.gz")));
             let (target, source) = (read(&fixed)?, read(&moving)?);
-            let names = ("oasis", format!("{}-{}", digits(&fixed), digits(&moving)));
+            let pair = format!("{}-{}", digits(&fixed), digits(&moving));
             let case = plain(&target, &source, Orientation::RightUp);
-            self.register((names.0, &names.1), &case, Kind::Lddmm, Similarity::Ssd)?;
+            self.register(("oasis", &pair), &case, Kind::Lddmm, Similarity::Ssd)?;
         }
         Ok(())
     }
@@ -130,11 +131,12 @@ impl Validation {
     /// Two frames of a breathing person: the diaphragm slides along the chest wall.
     fn lung(&mut self) -> Fallible<()> {
         let folder = self.data.join("lung2d_cine_mr");
-        let fixed = two(folder.join("cine_MR_1.png"))?;
+        let path = folder.join("cine_MR_1.png");
+        let (fixed, orientation) = (two(&path)?, Orientation::of(&path));
         let moving = two(folder.join("cine_MR_3.png"))?;
         let regions = polygon(moving.grid(), &LUNG)?;
-        let case = Case { regions: Some(&regions), ..plain(&fixed, &moving, Orientation::Rows) };
-        for kind in [Kind::Lddmm, Kind::Rdmm] {
+        let case = Case { regions: Some(&regions), ..plain(&fixed, &moving, orientation) };
+        for kind in [Kind::Lddmm, Kind::Rdmm, Kind::RdmmOptimised] {
             self.register(("lung", "1-3"), &case, kind, Similarity::Ncc)?;
         }
         Ok(())

@@ -183,8 +183,8 @@ impl<const D: usize> Case<'_, D> {
             warped: &after,
             map: &result.map,
             det: &jacobian_determinant(&result.map)?,
-            sigma0: Some(&result.sigma_start).filter(varies),
-            sigma1: Some(&result.sigma_end).filter(varies),
+            sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
+            sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
             orientation: self.orientation,
         }
         .draw(panel)
@@ -212,7 +212,7 @@ fn overlap<const D: usize>(
 }
 
 /// Whether an image varies beyond rounding.
-fn varies<const D: usize>(image: &&Image<f32, D>) -> bool {
+fn varies<const D: usize>(image: &Image<f32, D>) -> bool {
     let (low, high) = image
         .data()
         .iter()
