@@ -1,12 +1,18 @@
 //! Registration of real images by the defaults, where `RDMM_DATA` names a folder with them.
 //!
 //! The thresholds are the project's aims for these sets; `examples/validate.rs` prints the figures.
+#![expect(
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "figures and skips are shown, bad data stop the test"
+)]
+#![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
 #[path = "../examples/support/read.rs"]
 #[expect(dead_code, reason = "labels are read by the examples")]
 mod read;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rdmm_core::evaluate::ncc;
 use rdmm_core::field::Image;
@@ -26,7 +32,7 @@ fn data(set: &str) -> Option<PathBuf> {
     }
 }
 
-fn planar(path: PathBuf) -> Image<f32, 2> {
+fn planar(path: &Path) -> Image<f32, 2> {
     match read::image(path.to_str().unwrap()).unwrap() {
         read::AnyImage::Two(image) => image,
         read::AnyImage::Three(_) => panic!("expected a slice: {}", path.display()),
@@ -38,7 +44,7 @@ fn brains_of_two_people_match_without_folds() {
     let Some(folder) = data("brain2d_oasis") else { return };
     let (mut mean, mut pairs) = (0.0, 0);
     for first in (41..50).step_by(2) {
-        let of = |number: usize| planar(folder.join(format!("oasis2d_{number:04}.nii.gz")));
+        let of = |number: usize| planar(&folder.join(format!("oasis2d_{number:04}.nii.gz")));
         let (fixed, moving) = (of(first), of(first + 1));
         let model = Lddmm { metric: MultiGaussian::for_grid(fixed.grid()) };
         let result = Registration::new(model, Ssd).run(&fixed, &moving).unwrap();
