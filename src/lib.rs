@@ -22,12 +22,12 @@
 //! use rdmm_core::registration::Registration;
 //! use rdmm_core::{evaluate, grid::Grid, similarity::Ssd, synthetic::Shapes};
 //!
-//! let grid = Grid::<2>::unit([48, 48])?;
+//! let grid = Grid::<2>::unit([32, 32])?;
 //! let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
 //! // Shares of three Gaussians: background 0, foreground 1.
 //! let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
 //! let regions = shares_by_label(&pair.foreground, &shares)?;
-//! let model = Rdmm::new(&[0.05, 0.1, 0.2], regions, 0.05)?;
+//! let model = Rdmm::new(&[0.1, 0.2, 0.4], regions, 0.1)?;
 //! let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 //!
 //! let before = evaluate::mse(&pair.fixed, &pair.moving, None)?;
