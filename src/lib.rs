@@ -1,4 +1,120 @@
 //! Diffeomorphic image registration with region-specific metrics.
+//!
+//! The crate finds a smooth, invertible map Φ that carries a moving image onto a fixed one. Three
+//! models are built from the same parts:
+//!
+//! | model | what moves | recipe |
+//! | --- | --- | --- |
+//! | vSVF | a velocity that is constant in time, given by a momentum | [`model::Vsvf`] |
+//! | LDDMM | a momentum under the EPDiff equation, one metric everywhere | [`model::Lddmm`] |
+//! | RDMM | the same with a metric that varies in space and moves with the anatomy | [`model::Rdmm`], [`model::RdmmOptimised`] |
+//!
+//! It works in two and three dimensions and in `f32` and `f64`: the dimension is a const parameter `D`,
+//! the number type a parameter `T:` [`Real`]. Gradients are those of the discrete computation, to rounding.
+//!
+//! # Example
+//!
+//! A synthetic pair, with a metric that is flexible inside the foreground object and stiff outside:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use rdmm_core::model::{Rdmm, shares_by_label};
+//! use rdmm_core::registration::Registration;
+//! use rdmm_core::{evaluate, grid::Grid, similarity::Ssd, synthetic::Shapes};
+//!
+//! let grid = Grid::<2>::unit([32, 32])?;
+//! let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+//! // Shares of three Gaussians: background 0, foreground 1.
+//! let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
+//! let regions = shares_by_label(&pair.foreground, &shares)?;
+//! let model = Rdmm::new(&[0.1, 0.2, 0.4], regions, 0.1)?;
+//! let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
+//!
+//! let before = evaluate::mse(&pair.fixed, &pair.moving, None)?;
+//! let after = evaluate::mse(&pair.fixed, &result.warped, None)?;
+//! assert!(after < 0.5 * before && result.report.folds.total().folded == 0);
+//! # Ok::<(), rdmm_core::Error>(())
+//! ```
+//!
+//! # Modules
+//!
+//! From the bottom up:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`error`] | the one error type: what was expected, what was found, what to do |
+//! | [`scalar`], [`space`] | [`Real`]; vector spaces of states and controls |
+//! | [`grid`], [`field`], [`labels`] | lattices in physical space; images, velocities, momenta, maps, weights; segmentations |
+//! | [`ops`] | differences, interpolation, resampling, Jacobians, each with its transpose |
+//! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
+//! | [`metric`] | momentum to velocity: [`metric::Fixed`] (LDDMM), [`metric::Mixture`] (RDMM) |
+//! | [`dynamics`] | rates of change and their transposes: [`dynamics::Epdiff`], [`dynamics::Stationary`] |
+//! | [`step`] | Runge–Kutta tableaux, one time step, transport of the map, step sizes |
+//! | [`adjoint`] | whole trajectories forwards and backwards, checkpoints |
+//! | [`similarity`] | losses of a warped image against a fixed one |
+//! | [`evaluate`] | folds, overlap, landmarks, inverse consistency |
+//! | [`model`] | what an optimiser moves, and how it starts the evolution |
+//! | [`optim`] | L-BFGS in a metric, Adam |
+//! | [`registration`] | energy of a pair, resolution levels, observers, results |
+//! | [`synthetic`] | synthetic pairs with known regions |
+//! | [`testing`] | checkers for people who add their own operators |
+//!
+//! # Formulas
+//!
+//! Φ⁻¹ is the map that images are pulled back by, and it is stored as a displacement u. v is a vector
+//! field and m a covector density. K and G are Gaussians of unit mass.
+//!
+//! <table>
+//! <tr><td>pull-back</td><td>
+#![doc = include_str!("../docs/math/pullback.html")]
+//! </td></tr>
+//! <tr><td>metric</td><td>
+#![doc = include_str!("../docs/math/metric.html")]
+//! </td></tr>
+//! <tr><td>LDDMM (EPDiff)</td><td>
+#![doc = include_str!("../docs/math/epdiff.html")]
+//! </td></tr>
+//! <tr><td>RDMM, momentum form</td><td>
+#![doc = include_str!("../docs/math/rdmm.html")]
+//! </td></tr>
+//! <tr><td>RDMM, weights</td><td>
+#![doc = include_str!("../docs/math/carry.html")]
+//! </td></tr>
+//! <tr><td>map</td><td>
+#![doc = include_str!("../docs/math/transport.html")]
+//! </td></tr>
+//! <tr><td>conserved</td><td>
+#![doc = include_str!("../docs/math/hamiltonian.html")]
+//! </td></tr>
+//! <tr><td>minimised</td><td>
+#![doc = include_str!("../docs/math/energy.html")]
+//! </td></tr>
+//! </table>
+//!
+//! V is the volume and L the longest extent of the grid: with them the energy has no unit. Lengths (σ,
+//! spacing, u) are physical units in the whole public interface, never voxels.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `rayon` | yes | parallel loops; results are the same bits with and without it |
+//! | `serde` | no | (de)serialisation of grids, settings, optimiser states and reports |
+//! | `testing` | no | checkers and analytic problems for your own operators; brings in `proptest` |
+//!
+//! # References
+//!
+//! - Shen, Vialard, Niethammer, *Region-specific diffeomorphic metric mapping*, `NeurIPS` 2019,
+//!   arXiv:1906.00139. RDMM.
+//! - Shen, Han, Xu, Niethammer, *Networks for joint affine and non-parametric image registration*, CVPR
+//!   2019, arXiv:1903.08811. vSVF.
+//! - Beg, Miller, Trouvé, Younes, *Computing large deformation metric mappings via geodesic flows of
+//!   diffeomorphisms*, IJCV 61 (2005), doi:10.1023/B:VISI.0000043755.93987.aa. LDDMM.
+//! - Vialard, Risser, Rueckert, Cotter, *Diffeomorphic 3D image registration via geodesic shooting using an
+//!   efficient adjoint calculation*, IJCV 97 (2012), doi:10.1007/s11263-011-0481-8. Shooting.
+//! - Holm, Marsden, *Momentum maps and measure-valued solutions*, 2005, doi:10.1007/0-8176-4419-9_8. EPDiff.
+//! - Griewank, Walther, *Algorithm 799: revolve*, ACM TOMS 26 (2000), doi:10.1145/347837.347846. Checkpoints.
+
 pub mod adjoint;
 pub mod dynamics;
 pub mod error;
@@ -22,3 +138,27 @@ pub mod testing;
 
 pub use error::{Error, Result};
 pub use scalar::Real;
+
+/// The pages of the book: their code blocks are documentation tests. `tests/book.rs` checks that none is
+/// missing.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../docs/src/introduction.md")]
+    struct Introduction;
+    #[doc = include_str!("../docs/src/theory.md")]
+    struct Theory;
+    #[doc = include_str!("../docs/src/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/src/design.md")]
+    struct Design;
+    #[doc = include_str!("../docs/src/validation.md")]
+    struct Validation;
+    #[doc = include_str!("../docs/src/extend/similarity.md")]
+    struct ExtendSimilarity;
+    #[doc = include_str!("../docs/src/extend/kernel.md")]
+    struct ExtendKernel;
+    #[doc = include_str!("../docs/src/extend/metric.md")]
+    struct ExtendMetric;
+    #[doc = include_str!("../docs/src/extend/integrator.md")]
+    struct ExtendIntegrator;
+}

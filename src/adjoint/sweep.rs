@@ -70,6 +70,10 @@ impl Integration {
 
 /// Integrates a flow over t ∈ \[0, 1\] and pulls gradients back. Owns every buffer.
 ///
+/// With J the derivative of the steps as they were taken, the backward sweep is Jᵀ:
+///
+#[doc = include_str!("../../docs/math/transpose.html")]
+///
 /// Memory: the stored states plus two states a stage. Time: a backward sweep repeats each step once and
 /// transposes it, about three forward sweeps.
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {

@@ -25,6 +25,8 @@ crate::product_space!(
 
 /// ∂t m + div(v) m + Dvᵀ m + Dm v = force, v = K(w) m; ∂tΦ⁻¹ + DΦ⁻¹ v = 0.
 ///
+#[doc = include_str!("../../docs/math/epdiff.html")]
+///
 /// LDDMM and RDMM are this operator with a [`Fixed`](crate::metric::Fixed) and a
 /// [`Mixture`](crate::metric::Mixture) metric; with constant weights the force vanishes and they agree.
 ///
@@ -32,6 +34,14 @@ crate::product_space!(
 /// −∂_jᵀ(v_j m_a). Then ⟨∂t m, v⟩ is zero to rounding whatever the boundary: the Hamiltonian
 /// ½⟨m, K m⟩ changes by the time integrator's error only. D² differences for each of the two terms and
 /// for the map.
+///
+/// The discrete rate, with the force of a [`Mixture`](crate::metric::Mixture):
+///
+#[doc = include_str!("../../docs/math/discrete.html")]
+///
+/// Without the force, the power cancels term by term, for any difference matrix:
+///
+#[doc = include_str!("../../docs/math/cancel.html")]
 ///
 /// # References
 /// Holm, Marsden, *Momentum maps and measure-valued solutions*, 2005, doi:10.1007/0-8176-4419-9_8;

@@ -9,6 +9,8 @@ use crate::space::StateSpace;
 
 /// ∂t v = 0; ∂tΦ⁻¹ + DΦ⁻¹ v = 0. The velocity is the body of the state.
 ///
+#[doc = include_str!("../../docs/math/stationary.html")]
+///
 /// # References
 /// Arsigny et al., *A log-Euclidean framework for statistics on diffeomorphisms*, MICCAI 2006,
 /// doi:10.1007/11866565_113.

@@ -12,6 +12,8 @@ use crate::space::StateSpace;
 
 /// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
 ///
+#[doc = include_str!("../../docs/math/metric.html")]
+///
 /// | `G` | what is carried | source |
 /// | --- | --- | --- |
 /// | [`Gaussian`](crate::kernel::Gaussian) | pre-weights h | Shen et al. 2019, Theorem 2 |
@@ -20,6 +22,12 @@ use crate::space::StateSpace;
 /// Rates: ∂t m += Σ_i ∇h_i · G ⋆ (m·ν_i) with ν_i = K_i ⋆ (w_i m), and ∂t h_i = −∇h_i·v, both with the
 /// *current* ∇h and the same differences. Cost: N·D scalar smoothings for a velocity, as many again for
 /// its transpose, and N smoothings by G for each of w, force, and their transposes.
+///
+/// The equations it gives with [`Epdiff`](crate::dynamics::Epdiff):
+///
+#[doc = include_str!("../../docs/math/rdmm.html")]
+///
+#[doc = include_str!("../../docs/math/carry.html")]
 ///
 /// # References
 /// Shen, Vialard, Niethammer, *Region-specific diffeomorphic metric mapping*, `NeurIPS` 2019,

@@ -48,6 +48,8 @@ pub struct Diagnostics {
 
 /// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁), with the exact gradient.
 ///
+#[doc = include_str!("../../docs/math/energy.html")]
+///
 /// Momentum and map live on the model's grid, the images on theirs. The final displacement is carried to
 /// the voxels of the fixed image by cubic splines and the moving image is read at the displaced points, so
 /// that it is interpolated once. The division by V L² makes energies and the weight λ independent of the

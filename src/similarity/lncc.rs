@@ -12,6 +12,10 @@ const FLAT: f64 = 1e-5;
 /// One minus the mean squared local correlation, in Gaussian windows G of standard deviation `sigma`
 /// (physical units): 1 − mean of cov² / (var I · var J + ε), between 0 and 1.
 ///
+#[doc = include_str!("../../docs/math/lncc.html")]
+///
+#[doc = include_str!("../../docs/math/lnccmoments.html")]
+///
 /// cov = G⋆(I J) − (G⋆I)(G⋆J) and so on, on the fixed image's grid; windows are mirrored at the
 /// border, or repeated on a periodic grid. The mean is over the mask; windows see the voxels outside
 /// it too. ε = 1e-5 var I (var J + 1e-12 var I) with the variances over the whole mask: the loss does

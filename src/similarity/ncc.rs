@@ -7,6 +7,8 @@ use crate::scalar::Real;
 /// One minus the normalised cross-correlation of the whole images: 1 − cov / √(var I · var J), between
 /// 0 and 2.
 ///
+#[doc = include_str!("../../docs/math/ncc.html")]
+///
 /// For images that differ by a linear change of intensity, of positive slope: a negative one costs up
 /// to 2. Moments are means over the mask. var J has 1e-12 var I added to it, so that a constant
 /// warped image has a loss of 1 and a finite gradient; contrasts above 1e-4 of the fixed image's do

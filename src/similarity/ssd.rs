@@ -6,6 +6,8 @@ use crate::scalar::Real;
 
 /// Mean squared difference: ∫ mask (I − J)² / ∫ mask, in squared units of intensity.
 ///
+#[doc = include_str!("../../docs/math/ssd.html")]
+///
 /// For images of the same modality and scale. Two passes over the images, no buffers.
 ///
 /// ```

@@ -15,6 +15,10 @@ pub enum MapTransport {
     /// By characteristics. The step integrates its own small inverse map id + d from the identity, with
     /// the stages of the tableau, and composes: Φ⁻¹ ← Φ⁻¹ ∘ (id + d), with cubic splines. The order in
     /// time is the tableau's. Steep maps are composed, never differentiated, so they do not fold.
+    ///
+    #[doc = include_str!("../../docs/math/local.html")]
+    ///
+    #[doc = include_str!("../../docs/math/composition.html")]
     #[default]
     SemiLagrangian,
     /// By central differences of the whole map, as in the paper. It folds where the map is steep.
@@ -22,6 +26,8 @@ pub enum MapTransport {
 }
 
 /// An evolution, a tableau and a rule for the map: one time step.
+///
+#[doc = include_str!("../../docs/math/stages.html")]
 #[derive(Clone, Debug)]
 pub struct Stepper<E, T, const D: usize> {
     evolution: E,
@@ -157,6 +163,12 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
     /// state, becomes that of `state`. The stages are computed again.
+    ///
+    #[doc = include_str!("../../docs/math/stagesvjp.html")]
+    ///
+    /// For the composed map, with S the interpolation at x + d(x):
+    ///
+    #[doc = include_str!("../../docs/math/compositionvjp.html")]
     pub fn step_vjp(
         &self,
         state: &E::State,
