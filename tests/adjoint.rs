@@ -1,6 +1,12 @@
 //! Gradients through whole trajectories: exact transposes, checkpoints, adaptive steps, and the
 //! continuous adjoint beside them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::let_unit_value,
+    reason = "helpers of tests, generic over models"
+)]
+
 mod common;
 
 use common::{Randomise, controls, fixed_steps, grid, randomised};

@@ -1,5 +1,11 @@
 //! What geodesics conserve: the Hamiltonian, and for LDDMM the momentum in the body's frame.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which show their figures"
+)]
+
 mod common;
 
 use common::{FORMS, Randomise, Region, fixed_steps, grid, region, slope, smooth};
@@ -124,7 +130,7 @@ fn semi_discrete_drift<const D: usize, M: Metric<f64, D>>(
     (slope / scale).abs()
 }
 
-/// The same from the parts: ⟨ṁ, v⟩ + Σ ⟨ḣ_i, G⋆(m·ν_i)⟩, and ⟨ṁ, v⟩ alone, over ‖ṁ‖‖v‖.
+/// The same from the parts: `⟨ṁ, v⟩ + Σ ⟨ḣ_i, G⋆(m·ν_i)⟩`, and ⟨ṁ, v⟩ alone, over ‖ṁ‖‖v‖.
 fn pairings<const D: usize, M: Metric<f64, D>>(
     evolution: &Epdiff<M, f64, D>,
     body: Geodesic<f64, D, M::Weights>,
@@ -193,7 +199,7 @@ fn the_semi_discrete_hamiltonian_is_constant() {
     }
 }
 
-/// max_t |H(t)/H(0) − 1| with `steps` steps of RK4.
+/// Largest |H(t)/H(0) − 1| with `steps` steps of RK4.
 fn drift<const D: usize, M: Metric<f64, D>>(
     evolution: &Epdiff<M, f64, D>,
     body: &Geodesic<f64, D, M::Weights>,

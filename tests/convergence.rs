@@ -1,5 +1,11 @@
 //! Observed orders in time and space, an independent spectral oracle, and the control of step sizes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which show their figures"
+)]
+
 mod common;
 
 use common::{FORMS, deviation, fixed_steps, region, slope};
@@ -288,7 +294,7 @@ struct Oracle {
 }
 
 impl Oracle {
-    /// Matrix with entries (1/n) Σ_ω f(ω, x_j − x_k).
+    /// Matrix with entries `(1/n) Σ_ω f(ω, x_j − x_k)`.
     fn matrix(n: usize, length: f64, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let half = i32::try_from(n / 2).unwrap();
         let row: Vec<f64> = (0..n)
@@ -312,7 +318,7 @@ impl Oracle {
         (0..n * m).map(|flat| at(flat / m, flat % m)).collect()
     }
 
-    /// ∂f/∂x_axis.
+    /// ∂f/∂x along an axis.
     fn d(&self, axis: usize, f: &[f64]) -> Vec<f64> {
         let n = self.shape[axis];
         let half = TAU * (n / 2) as f64 / EXTENT[axis];
@@ -321,7 +327,7 @@ impl Oracle {
         self.along(axis, &Self::matrix(n, EXTENT[axis], entry), f)
     }
 
-    /// K_σ ⋆ f.
+    /// `K_σ ⋆ f`.
     fn gauss(&self, sigma: f64, f: &[f64]) -> Vec<f64> {
         let axis = |axis: usize, f: &[f64]| {
             let entry = |w: f64, x: f64| (-0.5 * (sigma * w).powi(2)).exp() * (w * x).cos();
@@ -418,25 +424,22 @@ fn rates_agree_with_a_spectral_oracle() {
         for (order, slope_expected) in [(Order::Second, 2.0), (Order::Fourth, 4.0)] {
             let errors = times.map(|t| {
                 let grid = lattice(base.map(|n| n * t));
-                let found: Vec<Vec<f64>> = match which {
-                    Which::Rdmm(carried) => {
-                        let evolution = Epdiff::new(&grid, region(&grid, carried, order), order);
-                        let mut state = start_geodesic(&grid, 1.0, weights(&grid));
-                        state.map = map(&grid);
-                        let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-                        evolution.rate(&state, &mut rate, &mut ws);
-                        let Geodesic { momentum, weights } = rate.body;
-                        vec![momentum.into_vec(), weights.into_vec(), rate.map.into_vec()]
-                    }
-                    _ => {
-                        let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), order);
-                        let mut state = start_geodesic(&grid, 1.0, ());
-                        state.map = map(&grid);
-                        let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-                        evolution.rate(&state, &mut rate, &mut ws);
-                        let still = vec![0.0; 3 * grid.len()];
-                        vec![rate.body.momentum.into_vec(), still, rate.map.into_vec()]
-                    }
+                let found: Vec<Vec<f64>> = if let Which::Rdmm(carried) = which {
+                    let evolution = Epdiff::new(&grid, region(&grid, carried, order), order);
+                    let mut state = start_geodesic(&grid, 1.0, weights(&grid));
+                    state.map = map(&grid);
+                    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
+                    evolution.rate(&state, &mut rate, &mut ws);
+                    let Geodesic { momentum, weights } = rate.body;
+                    vec![momentum.into_vec(), weights.into_vec(), rate.map.into_vec()]
+                } else {
+                    let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), order);
+                    let mut state = start_geodesic(&grid, 1.0, ());
+                    state.map = map(&grid);
+                    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
+                    evolution.rate(&state, &mut rate, &mut ws);
+                    let still = vec![0.0; 3 * grid.len()];
+                    vec![rate.body.momentum.into_vec(), still, rate.map.into_vec()]
                 };
                 let mut off = [0.0; 3];
                 for block in 0..3 {

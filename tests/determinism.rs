@@ -1,5 +1,7 @@
 //! The same bits on every run, whatever the number of threads.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::{bits, controls, fixed_steps, grid};

@@ -1,5 +1,7 @@
 //! Properties that hold for all data: reductions, symmetries, units, constraints, identities.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::{FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, region};
@@ -31,7 +33,7 @@ fn cases(cases: u32) -> Config {
     Config {
         cases,
         rng_algorithm: RngAlgorithm::ChaCha,
-        rng_seed: RngSeed::Fixed(1906_00139),
+        rng_seed: RngSeed::Fixed(190_600_139),
         failure_persistence: None,
         ..Config::default()
     }

@@ -1,5 +1,7 @@
 //! The gradient of the whole energy, from the images to the controls.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::{Randomise, bits, controls, fixed_steps, grid, randomised, slope, smooth};
