@@ -3,6 +3,12 @@
 #![expect(clippy::let_unit_value, reason = "a stationary field has no buffers")]
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::let_unit_value,
+    reason = "helpers of tests, generic over models"
+)]
+
 mod common;
 
 use common::{Randomise, controls, fixed_steps, grid, randomised};

@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::allow_attributes,
+    clippy::unwrap_used,
     reason = "each test file uses a part"
 )]
 
@@ -11,9 +12,13 @@ use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::field::Weights;
 use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::kernel::{Gaussian, GaussianBank, Identity};
+use rdmm_core::metric::Mixture;
 use rdmm_core::model::{
-    Carried, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State, Vsvf,
+    BoxedKernel, Carried, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
+    Vsvf,
 };
+use rdmm_core::ops::difference::Order;
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
 use rdmm_core::testing::random;
@@ -115,6 +120,53 @@ pub fn shoot<T: Real, const D: usize, S: Shooting<T, D>>(
 
 pub fn fixed_steps(n: usize) -> Integration {
     Integration { steps: Steps::Fixed(n), ..Integration::default() }
+}
+
+/// The metric of RDMM built by hand, for weights that no model would give.
+pub type Region<T, const D: usize> = Mixture<Gaussian<T, D>, BoxedKernel<T>, T, D>;
+
+/// Three Gaussians of [`SIGMAS`] with G of 0.12, or no G where the weights themselves are carried.
+pub fn region<T: Real, const D: usize>(
+    grid: &Grid<D>,
+    carried: Carried,
+    order: Order,
+) -> Region<T, D> {
+    let mirrored = grid.clone().with_boundary(grid.boundary().of_weights());
+    let smoothing: BoxedKernel<T> = match carried {
+        Carried::PreWeights => Box::new(Gaussian::new(&mirrored, 0.12).unwrap()),
+        _ => Box::new(Identity),
+    };
+    let kernels = GaussianBank::new(grid, &SIGMAS).unwrap().into_scales();
+    Mixture::new(grid, kernels, smoothing, order).unwrap()
+}
+
+/// Both forms of RDMM.
+pub const FORMS: [Carried; 2] = [Carried::PreWeights, Carried::Weights];
+
+/// Largest deviation of `a` from `b` over the largest value of `b`; infinite where there is a NaN.
+pub fn deviation<T: Real>(a: &[T], b: &[T]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let largest = |f: &dyn Fn(usize) -> f64| {
+        (0..b.len()).fold(0.0_f64, |m, i| if f(i).is_nan() { f64::INFINITY } else { m.max(f(i)) })
+    };
+    let size = largest(&|i| b[i].f64().abs());
+    let off = largest(&|i| (a[i].f64() - b[i].f64()).abs());
+    if off > 0.0 { off / size } else { 0.0 }
+}
+
+/// Least-squares slope of log y over log x: the observed order where y is an error and x a step.
+pub fn slope(x: &[f64], y: &[f64]) -> f64 {
+    let log = |v: &[f64]| v.iter().map(|v| v.ln()).collect::<Vec<_>>();
+    let (x, y) = (log(x), log(y));
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let (mx, my) = (mean(&x), mean(&y));
+    let covariance: f64 = x.iter().zip(&y).map(|(x, y)| (x - mx) * (y - my)).sum();
+    covariance / x.iter().map(|x| (x - mx).powi(2)).sum::<f64>()
+}
+
+/// The bits of every value.
+pub fn bits<T: Real>(data: &[T]) -> Vec<u64> {
+    data.iter().map(|x| x.f64().to_bits()).collect()
 }
 
 /// Fills any state or control with reproducible random values through its axpy and scale only.

@@ -1,0 +1,171 @@
+//! The gradient of the whole energy, from the images to the controls.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{Randomise, bits, controls, fixed_steps, grid, randomised, slope, smooth};
+use rdmm_core::adjoint::Checkpoints;
+use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::field::Image;
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::model::{Carried, Controls, Model, Shooting};
+use rdmm_core::optim::Objective;
+use rdmm_core::registration::PairObjective;
+use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
+use rdmm_core::space::StateSpace;
+use rdmm_core::step::{DOPRI5, Steps};
+
+/// A smooth image with contrast everywhere.
+fn image<const D: usize>(grid: &Grid<D>, seed: u64) -> Image<f64, D> {
+    Image::from_vec(grid, smooth(grid, 1, seed)).unwrap()
+}
+
+/// Images on `grid`, momentum and map at half its resolution.
+fn objective<const D: usize, M: Model<f64, D>>(
+    grid: &Grid<D>,
+    model: &M,
+    measure: &dyn Measure<f64, D>,
+    how: Integration,
+) -> PairObjective<M::Shooting, f64, D> {
+    let similarity = measure.against(&image(grid, 2), None).unwrap();
+    let shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
+    PairObjective::new(shooting, &image(grid, 1), grid, similarity, 3.0, how).unwrap()
+}
+
+type ControlsOf<M, const D: usize> =
+    Controls<f64, D, <<M as Model<f64, D>>::Shooting as Shooting<f64, D>>::Weights>;
+
+/// Controls whose weights vary too.
+fn point<const D: usize, M: Model<f64, D>>(grid: &Grid<D>, model: &M, seed: u64) -> ControlsOf<M, D>
+where
+    ControlsOf<M, D>: Randomise,
+{
+    let mut shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
+    let mut start = randomised(&shooting.rest(), seed);
+    start.momentum = controls(&mut shooting, 0.5, seed).momentum;
+    start
+}
+
+/// Largest relative deviation of the gradient from central differences over a few directions, rough and
+/// smooth, and the largest deviation from two of the slope of the Taylor remainder.
+fn check<const D: usize, M: Model<f64, D>>(
+    grid: &Grid<D>,
+    model: &M,
+    measure: &dyn Measure<f64, D>,
+) -> (f64, f64)
+where
+    ControlsOf<M, D>: Randomise,
+{
+    let mut energy = objective(grid, model, measure, fixed_steps(3));
+    let start = point(grid, model, 5);
+    let (mut gradient, mut rest) = (start.zeros_like(), start.zeros_like());
+    let value = energy.evaluate(&start, &mut gradient).unwrap();
+    let (mut worst, mut bend) = (0.0_f64, 0.0_f64);
+    for (direction, smooth) in [
+        (randomised(&start, 21), false),
+        (point(grid, model, 22), true),
+        (point(grid, model, 23), true),
+    ] {
+        let exact = gradient.dot(&direction);
+        let mut at = |e: f64| {
+            let mut moved = start.clone();
+            moved.axpy(e, &direction);
+            energy.evaluate(&moved, &mut rest).unwrap()
+        };
+        // Truncation e² = 1e-8 times a third derivative, rounding 1e-16 / e = 1e-12.
+        let e = 1e-4;
+        let numeric = (at(e) - at(-e)) / (2.0 * e);
+        let size = exact.abs().max(1e-2 * gradient.norm() * direction.norm());
+        worst = worst.max((numeric - exact).abs() / size);
+        if smooth {
+            // Both sides, so that the third order cancels; e² = 2.5e-7 is far above rounding.
+            let steps = [4e-3, 2e-3, 1e-3, 5e-4];
+            let remainders = steps
+                .map(|e| (at(e) - value - e * exact).abs() + (at(-e) - value + e * exact).abs());
+            bend = bend.max((slope(&steps, &remainders) - 2.0).abs());
+        }
+    }
+    (worst, bend)
+}
+
+/// End to end, against differences with the errors above.
+const DIFFERENCES: f64 = 1e-6;
+/// From slope 2: what the third and fourth orders do at the largest steps; slope 1 is a wrong gradient.
+const TAYLOR: f64 = 0.1;
+
+fn measures<const D: usize>() -> [Box<dyn Measure<f64, D>>; 3] {
+    [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma: 0.15 })]
+}
+
+#[test]
+fn the_gradient_of_the_energy_equals_differences() {
+    let (mut worst, mut most) = (0.0_f64, 0.0_f64);
+    for boundary in Boundary::ALL {
+        let grid = grid([16, 18], boundary);
+        for measure in measures::<2>() {
+            for_each_model!(&grid, |model| {
+                let (off, taylor) = check(&grid, &model, &*measure);
+                let name = Model::<f64, 2>::name(&model);
+                let what = format!("{name} {} {boundary:?}", measure.name());
+                assert!(off < DIFFERENCES, "{what}: {off:.1e}");
+                assert!(taylor < TAYLOR, "{what}: slope off by {taylor:.3}");
+                (worst, most) = (worst.max(off), most.max(taylor));
+            });
+        }
+    }
+    println!("2-D: differences {worst:.1e}, Taylor slope off by {most:.3}");
+}
+
+#[test]
+fn the_gradient_of_the_energy_equals_differences_in_three_dimensions() {
+    let (mut worst, mut most) = (0.0_f64, 0.0_f64);
+    let grid = grid([13, 12, 14], Boundary::Reflecting);
+    for measure in measures::<3>() {
+        for_each_model!(&grid, |model| {
+            let (off, taylor) = check(&grid, &model, &*measure);
+            let name = Model::<f64, 3>::name(&model);
+            assert!(off < DIFFERENCES, "{name} {}: {off:.1e}", measure.name());
+            assert!(taylor < TAYLOR, "{name} {}: slope off by {taylor:.3}", measure.name());
+            (worst, most) = (worst.max(off), most.max(taylor));
+        });
+    }
+    println!("3-D: differences {worst:.1e}, Taylor slope off by {most:.3}");
+}
+
+#[test]
+fn checkpoints_do_not_change_a_bit_of_value_or_gradient() {
+    let grid = grid([16, 18], Boundary::Reflecting);
+    let model = common::rdmm_optimised(Carried::PreWeights);
+    let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
+    let courant = Steps::Courant { number: 0.1, at_least: 3 };
+    for (tableau, steps) in [
+        (rdmm_core::step::RK4, Steps::Fixed(9)),
+        (rdmm_core::step::RK4, courant),
+        (DOPRI5, adaptive),
+    ] {
+        let results = [
+            Checkpoints::All,
+            Checkpoints::Every(1),
+            Checkpoints::Every(4),
+            Checkpoints::Binomial(1),
+            Checkpoints::Binomial(3),
+            Checkpoints::Binomial(100),
+        ]
+        .map(|checkpoints| {
+            let how = Integration { tableau, steps, checkpoints, ..Integration::default() };
+            let mut energy = objective::<2, _>(&grid, &model, &Ssd, how);
+            let start = point(&grid, &model, 5);
+            let mut gradient = start.zeros_like();
+            // Twice: buffers that were used before must not matter.
+            energy.evaluate(&start, &mut gradient).unwrap();
+            let value = energy.evaluate(&start, &mut gradient).unwrap();
+            assert!(energy.diagnostics(value).steps > 3);
+            let Controls { momentum, weights } = gradient;
+            (value.to_bits(), bits(momentum.data()), bits(weights.data()))
+        });
+        for other in &results[1..] {
+            assert!(results[0] == *other, "{steps:?}");
+        }
+    }
+}
