@@ -175,12 +175,14 @@ impl MultiGaussian {
     }
 
     /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
-    /// with shares .1, .3, .3, .3.
+    /// with shares .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
+    /// two voxels, but at most a tenth of the extent: narrower ones fold between voxels.
     #[must_use]
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
+        let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
         Self {
-            sigmas: [0.025, 0.05, 0.1, 0.2].map(|s| s * extent).to_vec(),
+            sigmas: [1.0, 2.0, 4.0, 8.0].map(|s| s * smallest).to_vec(),
             shares: vec![0.1, 0.3, 0.3, 0.3],
             order: Order::default(),
             border: None,

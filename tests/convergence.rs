@@ -545,7 +545,7 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
         start.body.momentum.copy_from(&field);
         start.body.momentum.scale(scale);
         let how =
-            Integration { steps: Steps::Courant { number, at_least }, ..Integration::default() };
+            Integration { steps: Steps::Courant { number, at_least, at_most: 1000 }, ..Integration::default() };
         let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
         let end = sweep.forward(&start).map(|end| end.map.clone());
         end.map(|map| (sweep.step_sizes().len(), map))

@@ -138,7 +138,7 @@ fn checkpoints_do_not_change_a_bit_of_value_or_gradient() {
     let grid = grid([16, 18], Boundary::Reflecting);
     let model = common::rdmm_optimised(Carried::PreWeights);
     let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
-    let courant = Steps::Courant { number: 0.1, at_least: 3 };
+    let courant = Steps::Courant { number: 0.1, at_least: 3, at_most: 1000 };
     for (tableau, steps) in [
         (rdmm_core::step::RK4, Steps::Fixed(9)),
         (rdmm_core::step::RK4, courant),

@@ -116,7 +116,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Lncc {
     }
 
     fn default_weight(&self) -> f64 {
-        0.03
+        0.01
     }
 }
 
