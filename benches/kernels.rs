@@ -1,4 +1,5 @@
 //! Smoothing kernels and the local correlation, in voxels per second.
+#![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Slice operators and their transposes, in voxels per second.
+#![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
     let difference = Difference::new(&grid, Order::Fourth);
     bench("difference, all axes", &mut || {
         (0..D).for_each(|axis| {
-            difference.add_scaled(axis, T::one(), &a, black_box(&f), 0, &mut scalar)
+            difference.add_scaled(axis, T::one(), &a, black_box(&f), 0, &mut scalar);
         });
     });
     bench("difference transposed, all axes", &mut || {

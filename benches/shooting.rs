@@ -1,4 +1,5 @@
 //! Shooting, and shooting with its gradient: RK4 with ten steps, in voxels per second.
+#![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -148,6 +148,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// assert_eq!(image.view()[[1, 0]], 10.0);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "views go by value, as in ndarray")]
     pub fn from_array(grid: &Grid<D>, array: ArrayViewD<'_, T>) -> Result<Self> {
         let fixed = K::components(D);
         let leading = usize::from(fixed != Some(1));
@@ -393,11 +394,10 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
 
     fn max_abs(&self) -> f64 {
         // `fold` with a comparison that keeps NaN: a diverged state must not look finite.
-        let largest = par::max(self.data.len(), |range| {
+        par::max(self.data.len(), |range| {
             let m = self.data[range].iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()));
             if m.is_nan() { f64::INFINITY } else { m }
-        });
-        largest
+        })
     }
 }
 

@@ -291,10 +291,11 @@ impl<const D: usize> Grid<D> {
     /// (1e-4 of a voxel). The boundary does not count.
     #[must_use]
     pub fn same_lattice(&self, other: &Self) -> bool {
+        let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
         if self.shape == other.shape
-            && self.spacing == other.spacing
-            && self.origin == other.origin
-            && self.direction == other.direction
+            && self.spacing.iter().zip(&other.spacing).all(|(a, b)| same(*a, *b))
+            && self.origin.iter().zip(&other.origin).all(|(a, b)| same(*a, *b))
+            && self.direction.iter().zip(&other.direction).all(|(a, b)| same(*a, *b))
         {
             return true;
         }

@@ -50,6 +50,7 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
     /// Transpose of [`Metric::carry`] and [`Metric::velocity`]: adds to `bars`, the cotangents of
     /// momentum and weights, from the cotangents of the rates and of v. `velocity_bar` enters with what
     /// the rest of the dynamics put there and leaves changed.
+    #[expect(clippy::too_many_arguments, reason = "one for each symbol of the equation")]
     fn pull_back(
         &self,
         momentum: &Momentum<T, D>,

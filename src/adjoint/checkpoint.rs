@@ -41,9 +41,8 @@ impl Checkpoints {
     pub(crate) fn next(self, from: usize, end: usize, free: usize) -> Option<usize> {
         let left = end - from;
         let next = match self {
-            Self::All => from + 1,
             Self::Every(k) if left > k => from + k,
-            Self::Every(_) => from + 1,
+            Self::All | Self::Every(_) => from + 1,
             Self::Binomial(_) if free == 0 => return None,
             Self::Binomial(_) => from + binomial_split(left, free),
         };
@@ -69,7 +68,7 @@ fn reach(places: usize, repeats: usize) -> usize {
 /// How far to advance before the next checkpoint: to leave behind at most what the same number of
 /// passes can reverse with all places, and ahead at most what it can with one place fewer.
 fn binomial_split(left: usize, free: usize) -> usize {
-    let repeats = (1..).find(|&r| reach(free.saturating_add(1), r) >= left).unwrap_or(left);
+    let repeats = (1..=left).find(|&r| reach(free.saturating_add(1), r) >= left).unwrap_or(left);
     let ahead = reach(free, repeats);
     left.saturating_sub(ahead).clamp(1, left.saturating_sub(1).max(1))
 }
@@ -113,7 +112,7 @@ mod tests {
             assert!(states <= places, "{n} steps: {states} of {places}");
             // With s places and t passes binomial(s + t, s) steps are reversed, so n steps need at most
             // t·n forward steps for the smallest such t.
-            let passes = (1..).find(|&t| reach(places, t) >= n).unwrap();
+            let passes = (1..=n).find(|&t| reach(places, t) >= n).unwrap();
             assert!(steps <= passes * n, "{n} steps, {places} places: {steps}");
         }
     }

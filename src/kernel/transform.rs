@@ -66,13 +66,14 @@ impl<T> std::fmt::Debug for Transform<T> {
 fn smooth_length(n: usize) -> usize {
     let smooth = |mut n: usize| {
         for p in [2, 3, 5] {
-            while n % p == 0 {
+            while n.is_multiple_of(p) {
                 n /= p;
             }
         }
         n == 1
     };
-    (n..).find(|&n| smooth(n)).unwrap_or(n)
+    // The next power of two is smooth.
+    (n..=n.next_power_of_two()).find(|&n| smooth(n)).unwrap_or(n)
 }
 
 impl<T: Real> Transform<T> {

@@ -285,7 +285,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
         let [s, q] = &mut ws.scalars;
         self.densities(momentum.data(), &ws.nu, s);
-        s.iter_mut().for_each(|s| *s *= scale);
+        for s in s.iter_mut() {
+            *s *= scale;
+        }
         self.smoothing.apply(s, q, &mut ws.kernel);
         add(q, bar.data_mut());
     }

@@ -260,11 +260,11 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
         let n = self.shares.grid().len();
         for at in 0..n {
             let of = |i: usize| self.shares.data()[i * n + at].f64();
-            if let Some(bad) = (0..found).map(of).find(|x| !(*x >= 0.0)) {
+            if let Some(bad) = (0..found).map(of).find(|x| x.is_nan() || *x < 0.0) {
                 return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
             }
             let found: f64 = (0..found).map(of).sum();
-            if !((found - 1.0).abs() <= SHARES) {
+            if found.is_nan() || (found - 1.0).abs() > SHARES {
                 let what = "shares of RDMM at a voxel";
                 return Err(Error::Shares { what, tolerance: SHARES, found });
             }

@@ -108,7 +108,9 @@ fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) -> 
     }
     // p = e/Σe, ‖p‖ = √Σe²/Σe, h = p/‖p‖ = e/√Σe².
     let scale = T::one() / squares.sqrt();
-    h.iter_mut().for_each(|h| *h *= scale);
+    for h in h.iter_mut() {
+        *h *= scale;
+    }
     sum * scale
 }
 

@@ -275,7 +275,7 @@ impl<T: Real, const D: usize> Cell<T, D> {
     /// Calls `f(flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
     #[inline]
     fn rows(&self, mut f: impl FnMut(usize, [usize; D])) {
-        for row in 0..4usize.pow(D as u32 - 1) {
+        for row in 0..(0..D - 1).fold(1, |rows, _| 4 * rows) {
             let mut digits = [0; D];
             let (mut rest, mut at) = (row, 0);
             for a in (0..D - 1).rev() {

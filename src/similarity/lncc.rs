@@ -112,7 +112,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Lncc {
     }
 
     fn default_weight(&self) -> f64 {
-        5.0
+        0.03
     }
 }
 

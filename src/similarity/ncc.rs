@@ -61,7 +61,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Ncc {
     }
 
     fn default_weight(&self) -> f64 {
-        20.0
+        0.03
     }
 }
 

@@ -165,29 +165,27 @@ const fn row_sum(row: &[f64]) -> f64 {
     sum
 }
 
-/// Turns a tableau that does not hold into a compile error.
-macro_rules! checked {
-    ($tableau:expr) => {
-        match $tableau {
-            Ok(tableau) => tableau,
-            // An index out of range in a constant is a compile error.
-            Err(_) => [][1],
-        }
-    };
+/// The tableau of a constant: one that does not hold is a compile error, since it is only called there.
+#[expect(clippy::panic, reason = "evaluated by the compiler, in constants only")]
+const fn checked(tableau: Result<Tableau, TableauError>) -> Tableau {
+    match tableau {
+        Ok(tableau) => tableau,
+        Err(_) => panic!("the tableau does not hold"),
+    }
 }
 
 /// Euler's method, order 1.
-pub const EULER: Tableau = checked!(Tableau::new("Euler", 1, &[&[]], &[1.0], None));
+pub const EULER: Tableau = checked(Tableau::new("Euler", 1, &[&[]], &[1.0], None));
 
 /// The explicit midpoint rule, order 2.
 pub const MIDPOINT: Tableau =
-    checked!(Tableau::new("midpoint", 2, &[&[], &[0.5]], &[0.0, 1.0], None));
+    checked(Tableau::new("midpoint", 2, &[&[], &[0.5]], &[0.0, 1.0], None));
 
 /// Heun's method, order 2.
-pub const HEUN: Tableau = checked!(Tableau::new("Heun", 2, &[&[], &[1.0]], &[0.5, 0.5], None));
+pub const HEUN: Tableau = checked(Tableau::new("Heun", 2, &[&[], &[1.0]], &[0.5, 0.5], None));
 
 /// The classical method of order 4.
-pub const RK4: Tableau = checked!(Tableau::new(
+pub const RK4: Tableau = checked(Tableau::new(
     "RK4",
     4,
     &[&[], &[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]],
@@ -196,7 +194,7 @@ pub const RK4: Tableau = checked!(Tableau::new(
 ));
 
 /// Dormand and Prince's pair of orders 5 and 4, doi:10.1016/0771-050X(80)90013-3.
-pub const DOPRI5: Tableau = checked!(Tableau::new(
+pub const DOPRI5: Tableau = checked(Tableau::new(
     "dopri5",
     5,
     &[

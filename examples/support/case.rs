@@ -1,0 +1,249 @@
+//! One pair of images and the ways to register it.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rdmm_core::evaluate::{dice, dice_whole, inverse_consistency, mse, ncc};
+use rdmm_core::field::{Displacement, Image};
+use rdmm_core::grid::Grid;
+use rdmm_core::labels::Labels;
+use rdmm_core::model::{
+    Carried, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, shares_by_label,
+};
+use rdmm_core::ops::jacobian::jacobian_determinant;
+use rdmm_core::ops::spline::Prefilter;
+use rdmm_core::ops::warp::Warp;
+use rdmm_core::registration::{Progress, Registration, Settings};
+use rdmm_core::similarity::{Lncc, Ncc, Ssd};
+
+use super::outcome::{Outcome, Overlap};
+use super::panel::{Orientation, Panel};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// Standard deviations and G of RDMM with given regions, in largest extents: those of the paper.
+const SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
+const SMOOTHING: f64 = 0.05;
+/// Shares of these Gaussians where the regulariser is stiff, and where it is permissive.
+const STIFF: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
+const PERMISSIVE: [f64; 4] = [0.2, 0.5, 0.3, 0.0];
+
+/// Which model registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Vsvf,
+    Lddmm,
+    /// With given regions.
+    Rdmm,
+    RdmmOptimised,
+}
+
+impl Kind {
+    /// The name of its files.
+    pub(crate) fn stem(self) -> &'static str {
+        match self {
+            Self::Vsvf => "vsvf",
+            Self::Lddmm => "lddmm",
+            Self::Rdmm => "rdmm",
+            Self::RdmmOptimised => "rdmm-optimised",
+        }
+    }
+}
+
+/// Which similarity measure is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Similarity {
+    Ssd,
+    Ncc,
+    /// In Gaussian windows of four voxels.
+    Lncc,
+}
+
+impl std::str::FromStr for Similarity {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "ssd" => Ok(Self::Ssd),
+            "ncc" => Ok(Self::Ncc),
+            "lncc" => Ok(Self::Lncc),
+            other => Err(format!("--similarity: expected ssd, ncc or lncc, found {other}")),
+        }
+    }
+}
+
+/// A pair of images and what is known about them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case<'a, const D: usize> {
+    pub(crate) fixed: &'a Image<f32, D>,
+    pub(crate) moving: &'a Image<f32, D>,
+    /// Objects of the fixed and of the moving image.
+    pub(crate) labels: Option<(&'a Labels<D>, &'a Labels<D>)>,
+    /// Regions of the moving image: 0 is stiff, other labels are permissive.
+    pub(crate) regions: Option<&'a Labels<D>>,
+    /// Weights of the fixed image's voxels, from 0 to 1.
+    pub(crate) mask: Option<&'a Image<f32, D>>,
+    pub(crate) orientation: Orientation,
+}
+
+impl<const D: usize> Case<'_, D> {
+    /// Registers the pair and draws `panel`.
+    pub(crate) fn register(
+        &self,
+        kind: Kind,
+        similarity: Similarity,
+        weight: Option<f64>,
+        panel: &Path,
+    ) -> Fallible<Outcome> {
+        let grid = self.fixed.grid();
+        let extent = grid.largest_extent();
+        let metric = MultiGaussian::for_grid(grid);
+        match kind {
+            Kind::Vsvf => self.run(Vsvf { metric }, similarity, weight, panel),
+            Kind::Lddmm => self.run(Lddmm { metric }, similarity, weight, panel),
+            Kind::Rdmm => {
+                let regions = self.regions.ok_or("RDMM with regions needs labels")?;
+                let shares = |label: &u32| if *label == 0 { STIFF } else { PERMISSIVE }.to_vec();
+                let labels = std::iter::once(0).chain(regions.classes());
+                let by_label: BTreeMap<_, _> =
+                    labels.map(|label| (label, shares(&label))).collect();
+                let shares = shares_by_label(regions, &by_label)?;
+                let model = Rdmm::new(&SIGMAS.map(|s| s * extent), shares, SMOOTHING * extent)?;
+                self.run(model, similarity, weight, panel)
+            }
+            Kind::RdmmOptimised => {
+                let (smoothing, carried) = (SMOOTHING * extent, Carried::default());
+                let model = RdmmOptimised { metric, smoothing, carried };
+                self.run(model, similarity, weight, panel)
+            }
+        }
+    }
+
+    fn run<M: Model<f32, D>>(
+        &self,
+        model: M,
+        similarity: Similarity,
+        weight: Option<f64>,
+        panel: &Path,
+    ) -> Fallible<Outcome> {
+        let name = model.name();
+        let grid = self.fixed.grid();
+        let sigma = 4.0 * grid.coarsest_spacing();
+        let registration = match similarity {
+            Similarity::Ssd => Registration::new(model, Ssd),
+            Similarity::Ncc => Registration::new(model, Ncc),
+            Similarity::Lncc => Registration::new(model, Lncc { sigma }),
+        };
+        let settings = Settings { similarity_weight: weight, ..Settings::default() };
+        // NCC and MSE are of the images as the registration saw them, so that MSE has no unit.
+        let fixed = settings.intensities.applied(self.fixed, "fixed image")?;
+        let moving = settings.intensities.applied(self.moving, "moving image")?;
+        let mut registration = registration.with_settings(settings);
+        if let Some(mask) = self.mask {
+            registration = registration.with_mask(mask.clone());
+        }
+
+        let mut last: Option<Progress> = None;
+        let result = registration.run_with(self.fixed, self.moving, |progress| {
+            if let Some(done) = last.replace(progress.clone())
+                && done.level < progress.level
+            {
+                line(name, &done);
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(done) = &last {
+            line(name, done);
+        }
+
+        let rest = Displacement::zeros(grid)?;
+        let (before, after) = (carried(&moving, &rest)?, carried(&moving, &result.map)?);
+        let inverse = inverse_consistency(&result.forward, &result.map)?;
+        let outcome = Outcome {
+            ncc: [ncc(&before, &fixed, self.mask)?, ncc(&after, &fixed, self.mask)?],
+            mse: [mse(&before, &fixed, self.mask)?, mse(&after, &fixed, self.mask)?],
+            overlap: match self.labels {
+                None => None,
+                Some(labels) => Some([
+                    overlap(labels, &rest, [&before, &fixed])?,
+                    overlap(labels, &result.map, [&after, &fixed])?,
+                ]),
+            },
+            inverse: [inverse.mean, inverse.max],
+            spacing: grid.coarsest_spacing(),
+            report: result.report,
+        };
+
+        Panel {
+            title: &format!("{name}: {}", outcome.summary()),
+            source: &moving,
+            target: &fixed,
+            warped: &after,
+            map: &result.map,
+            det: &jacobian_determinant(&result.map)?,
+            sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
+            sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
+            orientation: self.orientation,
+        }
+        .draw(panel)
+        .map_err(|error| format!("{}: {error}", panel.display()))?;
+        Ok(outcome)
+    }
+}
+
+/// The overlap of the objects under a map, and the NCC of the images in the union of all objects.
+fn overlap<const D: usize>(
+    (fixed, moving): (&Labels<D>, &Labels<D>),
+    map: &Displacement<f32, D>,
+    [warped, target]: [&Image<f32, D>; 2],
+) -> Fallible<Overlap> {
+    let moved = moving.warped(map)?;
+    let mut union = Image::zeros(fixed.grid())?;
+    for ((x, &a), &b) in union.data_mut().iter_mut().zip(fixed.data()).zip(moved.data()) {
+        *x = if a != 0 || b != 0 { 1.0 } else { 0.0 };
+    }
+    Ok(Overlap {
+        by_label: dice(&moved, fixed)?,
+        whole: dice_whole(&moved, fixed)?,
+        ncc: ncc(warped, target, Some(&union))?,
+    })
+}
+
+/// Whether an image varies beyond rounding.
+fn varies<const D: usize>(image: &Image<f32, D>) -> bool {
+    let (low, high) = image
+        .data()
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    high - low > 1e-4 * high.abs()
+}
+
+/// `image` read at x + u(x).
+fn carried<const D: usize>(
+    image: &Image<f32, D>,
+    map: &Displacement<f32, D>,
+) -> Fallible<Image<f32, D>> {
+    let grid: &Grid<D> = map.grid();
+    let mut coefficients = image.clone();
+    Prefilter::new(image.grid()).apply(coefficients.data_mut());
+    let mut out = Image::zeros(grid)?;
+    let warp = Warp::new(image.grid(), grid);
+    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
+    Ok(out)
+}
+
+/// One line on a level that is done.
+fn line(name: &str, done: &Progress) {
+    eprintln!(
+        "{name}, level {} of {}: {} iterations, energy {:.3e}, loss {:.3e}, {} steps, {:.1} s",
+        done.level + 1,
+        done.levels,
+        done.iteration,
+        done.diagnostics.terms.total,
+        done.diagnostics.terms.similarity,
+        done.diagnostics.steps,
+        done.seconds,
+    );
+}
