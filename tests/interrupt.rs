@@ -122,7 +122,7 @@ fn states_that_diverge_are_backtracked_from() {
     }
 }
 
-/// SSD whose every evaluation after the first `good` is NaN or, for `lengths`, of no use at all.
+/// SSD that is NaN from its `good`-th evaluation on.
 #[derive(Debug)]
 struct Fails {
     good: usize,

@@ -252,7 +252,7 @@ pub(crate) fn expect_shares(shares: &[f64], gaussians: usize) -> Result<()> {
     if let Some(share) = shares.iter().find(|&&share| !(share >= 0.0 && share.is_finite())) {
         return Err(Error::setting("share of a Gaussian", "a finite number ≥ 0", share));
     }
-    let found: f64 = shares.iter().sum();
+    let found = shares.iter().fold(0.0, |sum, share| sum + share);
     if (found - 1.0).abs() > SHARES {
         let what = "shares of the Gaussians";
         return Err(Error::Shares { what, tolerance: SHARES, found });

@@ -111,6 +111,7 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
 
     /// ½ ∫ |v|²: what a stationary field keeps. Its momentum is not part of the state.
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
+        self.grid.expect_same(state.body.grid(), "velocity")?;
         Ok(0.5 * state.body.integral_with(&state.body)?)
     }
 
