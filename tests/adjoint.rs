@@ -2,7 +2,6 @@
 //! continuous adjoint beside them.
 #![expect(clippy::let_unit_value, reason = "a stationary field has no buffers")]
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
-
 #![expect(
     clippy::unwrap_used,
     clippy::let_unit_value,

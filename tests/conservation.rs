@@ -393,9 +393,10 @@ fn lddmm_conserves_the_momentum_of_the_body() {
         composition.sample(&coefficients, u.data(), &mut moved);
         let difference = Difference::new(&grid, Order::Fourth);
         let len = grid.len();
+        let ones = vec![1.0; len];
         let slope = |a: usize, b: usize| {
             let mut out = vec![if a == b { 1.0 } else { 0.0 }; len];
-            difference.add(b, 1.0, u.component(a), 0, &mut out);
+            difference.add_scaled(b, 1.0, &ones, u.component(a), 0, &mut out);
             out
         };
         let j = [[slope(0, 0), slope(0, 1)], [slope(1, 0), slope(1, 1)]];

@@ -544,8 +544,10 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
         let mut start = start_geodesic(&grid, 1.0, ());
         start.body.momentum.copy_from(&field);
         start.body.momentum.scale(scale);
-        let how =
-            Integration { steps: Steps::Courant { number, at_least, at_most: 1000 }, ..Integration::default() };
+        let how = Integration {
+            steps: Steps::Courant { number, at_least, at_most: 1000 },
+            ..Integration::default()
+        };
         let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
         let end = sweep.forward(&start).map(|end| end.map.clone());
         end.map(|map| (sweep.step_sizes().len(), map))
