@@ -83,10 +83,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// the fixed image that `similarity` was prepared against.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`]; [`Error::Setting`](crate::Error::Setting) unless `weight` is
-    /// finite and positive; [`Error::GridMismatch`](crate::Error::GridMismatch) where `fixed` covers another
-    /// box; [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// Those of [`Integration::validate`]; [`Error::Setting`] unless `weight` is
+    /// finite and positive; [`Error::GridMismatch`] where `fixed` covers another
+    /// box; [`Error::NonFinite`] for NaN or infinity in the image;
+    /// [`Error::OutOfMemory`].
     ///
     /// Evaluations refuse controls of another shape than those of [`Shooting::rest`].
     pub fn new(
