@@ -143,6 +143,8 @@ pub use scalar::Real;
 /// missing.
 #[cfg(doctest)]
 mod book {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
     #[doc = include_str!("../docs/src/introduction.md")]
     struct Introduction;
     #[doc = include_str!("../docs/src/theory.md")]

@@ -35,9 +35,9 @@ pub(crate) fn padding(sigma_in_voxels: f64) -> usize {
 
 /// Convolution with one Gaussian of unit mass, axis by axis: D passes over each component.
 ///
-/// Symmetric and positive at every [`Boundary`](crate::grid::Boundary): periodic; reflecting, in the
-/// cosine basis; free, by zero padding. A reflecting or periodic Gaussian keeps the integral of a field, a free one loses
-/// what leaves the grid.
+/// Symmetric and positive at every [`Boundary`]: periodic; reflecting, in the cosine basis; free, by zero
+/// padding. A reflecting or periodic Gaussian keeps the integral of a field, a free one loses what leaves
+/// the grid.
 #[derive(Clone, Debug)]
 pub struct Gaussian<T, const D: usize> {
     sigma: f64,
