@@ -1,7 +1,5 @@
 //! Gradients through whole trajectories: exact transposes, checkpoints, adaptive steps, and the
 //! continuous adjoint beside them.
-#![expect(clippy::let_unit_value, reason = "a stationary field has no buffers")]
-#![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 #![expect(
     clippy::unwrap_used,
     clippy::let_unit_value,
