@@ -401,30 +401,6 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 }
 
-/// Arrays of a const length for `serde`, which knows fixed lengths only.
-#[cfg(feature = "serde")]
-pub(crate) mod serde_array {
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<S: Serializer, T: Serialize, const D: usize>(
-        array: &[T; D],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        array.as_slice().serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, De: Deserializer<'de>, T: Deserialize<'de>, const D: usize>(
-        deserializer: De,
-    ) -> Result<[T; D], De::Error> {
-        let items = Vec::<T>::deserialize(deserializer)?;
-        let found = items.len();
-        items
-            .try_into()
-            .map_err(|_| De::Error::custom(format!("expected {D} entries, found {found}")))
-    }
-}
-
 #[cfg(feature = "serde")]
 mod serde_field {
     use serde::de::Error as _;

@@ -64,9 +64,9 @@ const ORTHONORMAL: f64 = 1e-4;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "stored::Stored<D>"))]
 pub struct Grid<const D: usize> {
-    #[cfg_attr(feature = "serde", serde(with = "crate::field::serde_array"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::scalar::serde_array"))]
     shape: [usize; D],
-    #[cfg_attr(feature = "serde", serde(with = "crate::field::serde_array"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::scalar::serde_array"))]
     spacing: [f64; D],
     origin: SVector<f64, D>,
     direction: SMatrix<f64, D, D>,
@@ -348,9 +348,9 @@ mod stored {
     #[derive(serde::Deserialize)]
     #[serde(rename = "Grid")]
     pub(super) struct Stored<const D: usize> {
-        #[serde(with = "crate::field::serde_array")]
+        #[serde(with = "crate::scalar::serde_array")]
         shape: [usize; D],
-        #[serde(with = "crate::field::serde_array")]
+        #[serde(with = "crate::scalar::serde_array")]
         spacing: [f64; D],
         origin: SVector<f64, D>,
         direction: SMatrix<f64, D, D>,

@@ -44,9 +44,11 @@
 //! | --- | --- |
 //! | [`error`] | the one error type: what was expected, what was found, what to do |
 //! | [`scalar`], [`space`] | [`Real`]; vector spaces of states and controls |
-//! | [`grid`], [`field`], [`labels`] | lattices in physical space; images, velocities, momenta, maps, weights; segmentations |
+//! | [`grid`], [`field`] | lattices in physical space; images, velocities, momenta, maps, weights |
 //! | [`ops`] | differences, interpolation, resampling, Jacobians, each with its transpose |
+//! | [`labels`] | segmentations |
 //! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
+//! | [`mod@pyramid`] | coarser versions of images |
 //! | [`metric`] | momentum to velocity: [`metric::Fixed`] (LDDMM), [`metric::Mixture`] (RDMM) |
 //! | [`dynamics`] | rates of change and their transposes: [`dynamics::Epdiff`], [`dynamics::Stationary`] |
 //! | [`step`] | Runge–Kutta tableaux, one time step, transport of the map, step sizes |
@@ -128,6 +130,7 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 mod par;
+pub mod pyramid;
 pub mod registration;
 pub mod scalar;
 pub mod similarity;

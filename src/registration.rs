@@ -3,7 +3,6 @@
 mod intensity;
 pub mod objective;
 mod preconditioner;
-pub mod pyramid;
 mod run;
 mod settings;
 

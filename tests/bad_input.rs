@@ -34,8 +34,9 @@ use rdmm_core::ops::resample::{self, Resample};
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::{Composition, Warp, warped};
 use rdmm_core::optim::{Adam, Euclidean, Lbfgs, LbfgsState, LineSearch, Objective, Stop};
+use rdmm_core::pyramid;
 use rdmm_core::registration::{
-    Intensities, InverseMetric, Level, PairObjective, Registration, Search, Settings, pyramid,
+    Intensities, InverseMetric, Level, PairObjective, Registration, Search, Settings,
 };
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::StateSpace;

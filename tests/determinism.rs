@@ -8,7 +8,9 @@ use common::{bits, controls, fixed_steps, grid};
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::dynamics::MapState;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Carried, Model, Shooting};
+#[cfg(feature = "rayon")]
+use rdmm_core::model::Carried;
+use rdmm_core::model::{Model, Shooting};
 use rdmm_core::space::StateSpace;
 
 /// Bits of the end map, of the Hamiltonian and of the gradient of ½‖u‖² in the momentum.

@@ -73,7 +73,7 @@ pub(super) fn pre_weights<T: Real, const D: usize>(
     let mut out = Weights::zeros_with(grid, shares.components())?;
     let (warp, prefilter) = (Warp::<T, D>::new(source, grid), Prefilter::new(source));
     let zero = vec![T::zero(); D * grid.len()];
-    let sigma = crate::registration::pyramid::anti_alias_sigma(source, grid);
+    let sigma = crate::pyramid::anti_alias_sigma(source, grid);
     let smoothing = sigma.map(|sigma| Gaussian::new(source, sigma)).transpose()?;
     for i in 0..shares.components() {
         let mut share = Image::<T, D>::zeros(source)?;

@@ -48,7 +48,7 @@ impl<T: Real> Taps<T> {
 
 /// Cubic B-spline interpolation of fields from one grid to another over the same box: the
 /// prolongation of displacements, momenta and weights between levels. It does not smooth first:
-/// images go through [`pyramid`](crate::registration::pyramid).
+/// images go through [`pyramid`](crate::pyramid).
 ///
 /// Separable: one prefilter and one pass of four taps an axis.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use super::InverseMetric;
 use super::objective::{Diagnostics, PairObjective};
 use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
-use super::{InverseMetric, pyramid};
 use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
@@ -15,6 +15,7 @@ use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::warp::warped;
 use crate::optim::{Euclidean, Outcome, Stop};
+use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;

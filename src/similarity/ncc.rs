@@ -63,7 +63,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Ncc {
     }
 
     fn default_weight(&self) -> f64 {
-        0.03
+        0.05
     }
 }
 
