@@ -1,11 +1,13 @@
 //! Evolution operators: what moves, how fast, and the transpose of that.
 
 pub mod epdiff;
+pub mod image;
 pub mod stationary;
 pub mod tracked;
 mod transport;
 
 pub use epdiff::{Epdiff, Geodesic};
+pub use image::{ImageAdjoint, ImageGeodesic};
 pub use stationary::Stationary;
 pub use tracked::{Tracked, TrackedState};
 

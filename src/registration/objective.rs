@@ -74,6 +74,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     slope: Displacement<T, D>,
     resample: Workspace<T>,
     steps: Steps,
+    min_jacobian: Option<f64>,
+    refused: usize,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -126,9 +128,29 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             slope: Displacement::zeros(fixed)?,
             resample: Workspace::default(),
             steps,
+            min_jacobian: None,
+            refused: 0,
             seen: Vec::new(),
             shooting,
         })
+    }
+
+    /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
+    /// at a voxel of the fixed image; `None` for no bound.
+    #[must_use]
+    pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
+        self.min_jacobian = bound;
+        self
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.min_jacobian.is_some()
+    }
+
+    /// Evaluations that were refused for the smallest determinant.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused
     }
 
     /// The model on this level.
@@ -166,6 +188,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
+/// The smallest value of an image; NaN where it has one.
+fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
+    let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
+    image.data().iter().fold(f64::INFINITY, least)
+}
+
 /// 1/(V L²) of a grid.
 pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
     1.0 / (grid.volume() * grid.largest_extent().powi(2))
@@ -187,7 +215,16 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let det = jacobian_determinant(end.map())?;
         let (map, u) = (end.map().data(), self.displacement.data_mut());
         self.upsample.apply(map, u, &mut self.resample);
+        if let Some(bound) = self.min_jacobian {
+            let found = smallest(&jacobian_determinant(&self.displacement)?);
+            // A determinant of NaN is refused, too.
+            if found.is_nan() || found <= bound {
+                self.refused += 1;
+                return Err(Error::Folded { bound, found });
+            }
+        }
 
+        let u = self.displacement.data();
         let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
         self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
         let similarity = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
@@ -210,7 +247,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
             terms: Terms { regularisation, similarity, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
-            min_det: det.data().iter().fold(f64::INFINITY, |m, x| m.min(x.f64())),
+            min_det: smallest(&det),
         });
         Ok(total)
     }

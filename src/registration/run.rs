@@ -14,7 +14,7 @@ use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::warp::warped;
-use crate::optim::{Euclidean, Outcome, Stop};
+use crate::optim::{Euclidean, Objective, Outcome, Stop};
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
@@ -53,6 +53,8 @@ pub struct LevelReport {
     pub iterations: usize,
     /// Evaluations of energy and gradient.
     pub evaluations: usize,
+    /// Evaluations that [`Settings::min_jacobian`] refused.
+    pub refused: usize,
     /// What was found at the start.
     pub first: Diagnostics,
     /// What was found at the best controls.
@@ -77,6 +79,8 @@ pub struct Report {
     pub levels: Vec<LevelReport>,
     /// Folds of Φ⁻¹ on the fixed image's grid.
     pub folds: Folds,
+    /// Evaluations that [`Settings::min_jacobian`] refused, all levels.
+    pub refused: usize,
     /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
     pub energy_drift: f64,
     /// Time steps of the final map.
@@ -229,6 +233,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let mut result = self.finish(reached, fixed, moving)?;
         result.report.levels = reports;
         result.report.evaluations = evaluations;
+        result.report.refused = result.report.levels.iter().map(|level| level.refused).sum();
         result.report.stopped = stopped;
         result.report.seconds = begin.elapsed().as_secs_f64();
         Ok(result)
@@ -275,7 +280,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             similarity,
             self.weight(),
             integration,
-        )?;
+        )?
+        .with_min_jacobian(self.settings.min_jacobian);
+        let controls = admissible(&mut objective, controls)?;
         let mut first = None;
         let (controls, last, iterations, evaluations, stop) =
             self.search(&mut objective, controls, level.iterations, |progress| {
@@ -287,6 +294,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             map: map.shape().to_vec(),
             iterations,
             evaluations,
+            refused: objective.refused(),
             first: first.unwrap_or(last),
             last,
             stop,
@@ -368,7 +376,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
-        let Reached { mut shooting, controls, report } = reached;
+        let Reached { mut shooting, mut controls, report } = reached;
         let map_grid = shooting.grid().clone();
         let mut start = shooting.blank_state();
         shooting.start(&controls, &mut start);
@@ -398,6 +406,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
 
         let map = resampled(end.map(), fixed.grid())?;
         let forward = resampled(&forward, fixed.grid())?;
+        let folds = Folds::of(&map)?;
+        if self.settings.min_jacobian.is_some_and(|bound| folds.total().min <= bound) {
+            // Levels that end at a coarser resolution have seen the map there only.
+            controls.momentum.scale(T::of(SHRINK));
+            return self.finish(Reached { shooting, controls, report }, fixed, moving);
+        }
         let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
@@ -407,7 +421,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 measure: self.measure.name(),
                 similarity_weight: self.weight(),
                 levels: Vec::new(),
-                folds: Folds::of(&map)?,
+                folds,
+                refused: 0,
                 energy_drift: drift,
                 steps: steps.len(),
                 evaluations: 0,
@@ -420,6 +435,33 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             controls,
         })
     }
+}
+
+/// The factor by which controls beyond the smallest determinant are scaled down, again and again.
+const SHRINK: f64 = 0.8;
+
+/// How often, before the identity is taken instead: 0.8³⁰ leaves a thousandth.
+const SHRINKS: usize = 30;
+
+/// Controls whose map keeps the smallest determinant: those given, with the momentum scaled down as far
+/// as that needs. The momentum zero is the identity, which keeps any.
+fn admissible<S: Shooting<T, D>, T: Real, const D: usize>(
+    objective: &mut PairObjective<S, T, D>,
+    mut controls: Controls<T, D, S::Weights>,
+) -> Result<Controls<T, D, S::Weights>> {
+    if !objective.is_bounded() {
+        return Ok(controls);
+    }
+    let mut gradient = controls.zeros_like();
+    for _ in 0..SHRINKS {
+        match objective.evaluate(&controls, &mut gradient) {
+            Ok(_) => return Ok(controls),
+            Err(error) if error.is_recoverable() => controls.momentum.scale(T::of(SHRINK)),
+            Err(error) => return Err(error),
+        }
+    }
+    controls.momentum.set_zero();
+    Ok(controls)
 }
 
 /// The forward map of a flow, with given steps.
