@@ -1,11 +1,13 @@
 //! From two images to a map: levels, objective, observer, result.
 
+mod chain;
 mod intensity;
 pub mod objective;
 mod preconditioner;
 mod run;
 mod settings;
 
+pub use chain::Chain;
 pub use intensity::Intensities;
 pub use objective::{Diagnostics, PairObjective, Terms};
 pub use preconditioner::InverseMetric;

@@ -6,10 +6,10 @@ use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
 use crate::error::{Error, Result};
-use crate::field::{Displacement, Image};
+use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State};
-use crate::ops::jacobian::jacobian_determinant;
+use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -28,7 +28,9 @@ pub struct Terms {
     pub regularisation: f64,
     /// The similarity loss, without its weight.
     pub similarity: f64,
-    /// What is minimised: regularisation + weight · similarity.
+    /// The barrier of [`Settings::min_jacobian`](super::Settings::min_jacobian), with its weight.
+    pub folding: f64,
+    /// What is minimised: regularisation + weight · similarity + folding.
     pub total: f64,
 }
 
@@ -74,8 +76,9 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     slope: Displacement<T, D>,
     resample: Workspace<T>,
     steps: Steps,
-    min_jacobian: Option<f64>,
+    barrier: Option<FoldBarrier>,
     refused: usize,
+    barrier_slope: Displacement<T, D>,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -128,23 +131,25 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             slope: Displacement::zeros(fixed)?,
             resample: Workspace::default(),
             steps,
-            min_jacobian: None,
+            barrier: None,
             refused: 0,
+            barrier_slope: Displacement::zeros(fixed)?,
             seen: Vec::new(),
             shooting,
         })
     }
 
     /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
-    /// at a voxel of the fixed image; `None` for no bound.
+    /// at a voxel of the fixed image, and a [barrier](fold_barrier) before it; `None` for no bound.
     #[must_use]
     pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
-        self.min_jacobian = bound;
+        let reach = |bound: f64| bound + BARRIER_REACH * (1.0 - bound);
+        self.barrier = bound.map(|bound| FoldBarrier { bound, reach: reach(bound) });
         self
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.min_jacobian.is_some()
+        self.barrier.is_some()
     }
 
     /// Evaluations that were refused for the smallest determinant.
@@ -188,6 +193,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
+/// Weight of the barrier, for energies without unit.
+const BARRIER_WEIGHT: f64 = 1e-2;
+
+/// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
+const BARRIER_REACH: f64 = 0.25;
+
 /// The smallest value of an image; NaN where it has one.
 fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
     let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
@@ -215,13 +226,16 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let det = jacobian_determinant(end.map())?;
         let (map, u) = (end.map().data(), self.displacement.data_mut());
         self.upsample.apply(map, u, &mut self.resample);
-        if let Some(bound) = self.min_jacobian {
-            let found = smallest(&jacobian_determinant(&self.displacement)?);
-            // A determinant of NaN is refused, too.
-            if found.is_nan() || found <= bound {
+        let mut folding = 0.0;
+        if let Some(barrier) = self.barrier {
+            self.barrier_slope.set_zero();
+            let bar = &mut self.barrier_slope;
+            let (mean, found) = fold_barrier(&self.displacement, barrier, BARRIER_WEIGHT, bar)?;
+            if !mean.is_finite() {
                 self.refused += 1;
-                return Err(Error::Folded { bound, found });
+                return Err(Error::Folded { bound: barrier.bound, found });
             }
+            folding = BARRIER_WEIGHT * mean;
         }
 
         let u = self.displacement.data();
@@ -236,15 +250,18 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
                 *s *= weight * bar;
             }
         });
+        if self.barrier.is_some() {
+            axpy(slope, T::one(), self.barrier_slope.data());
+        }
         self.bar.set_zero();
         let map_bar = self.bar.map_mut().data_mut();
         self.upsample.transpose(self.slope.data(), map_bar, &mut self.resample);
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity;
+        let total = regularisation + self.weight * similarity + folding;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, total },
+            terms: Terms { regularisation, similarity, folding, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
             min_det: smallest(&det),

@@ -195,6 +195,17 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         &self,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
+        observer: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        self.run_model(&self.model, fixed, moving, observer)
+    }
+
+    /// Like [`Registration::run_with`], with another model.
+    pub(super) fn run_model(
+        &self,
+        model: &M,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
         mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
         let begin = Instant::now();
@@ -219,7 +230,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let next = self.level((&fixed_grey, &moving_grey), level, last, before, &mut watch)?;
+            let next =
+                self.level(model, (&fixed_grey, &moving_grey), level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -246,6 +258,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// One level of the pyramid, from the controls of the level before.
     fn level(
         &self,
+        model: &M,
         (fixed, moving): (&Image<T, D>, &Image<T, D>),
         level: &Level,
         last: bool,
@@ -258,7 +271,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let moving_grid = moving.grid().coarsened(level.factor)?;
         let moving_here = pyramid::coarser(moving, &moving_grid)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
-        let sigma = self.model.smallest_sigma();
+        let sigma = model.smallest_sigma();
         let map = map_grid(
             &grid,
             fixed.grid(),
@@ -266,7 +279,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = self.model.on(&map)?;
+        let shooting = model.on(&map)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),

@@ -57,9 +57,11 @@ pub struct Settings {
     /// Grey values.
     pub intensities: Intensities,
     /// The full determinant of DΦ⁻¹ stays above this on the fixed image's grid, at every iterate and in
-    /// the result: a number from 0, which promises a map without folds, to below 1. Controls beyond it
-    /// count as infinitely high, so that the line search takes a smaller step; what a level starts from
-    /// is scaled down until it holds. `None` promises nothing. One determinant more an evaluation.
+    /// the result: a number from 0, which promises a map without folds, to below 1. A barrier
+    /// ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter of the way
+    /// from here to 1; controls beyond it count as infinitely high, so that the line search takes a
+    /// smaller step; what a level starts from is scaled down until it holds. `None` promises nothing. One
+    /// determinant and its transpose more an evaluation.
     pub min_jacobian: Option<f64>,
 }
 
