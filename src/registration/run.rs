@@ -13,12 +13,14 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
-use crate::ops::warp::warped;
+use crate::ops::spline::Prefilter;
+use crate::ops::warp::{Warp, warped};
 use crate::optim::{Euclidean, Outcome, Stop};
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;
+use crate::world::Affine;
 
 /// What an observer sees after each iteration.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +77,7 @@ pub struct Report {
     pub similarity_weight: f64,
     /// Levels from coarse to fine.
     pub levels: Vec<LevelReport>,
-    /// Folds of Φ⁻¹ on the fixed image's grid.
+    /// Folds of the whole map on the fixed image's grid: determinants are those of Φ⁻¹ times |det A|.
     pub folds: Folds,
     /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
     pub energy_drift: f64,
@@ -93,10 +95,20 @@ pub struct Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Registered<T, const D: usize, W> {
-    /// u of Φ⁻¹ = id + u on the fixed image's grid: read the moving image at x + u(x).
+    /// The whole inverse map A∘Φ⁻¹ = id + u, as u on the fixed image's grid: read the moving image at
+    /// x + u(x).
     pub map: Displacement<T, D>,
-    /// U of Φ = id + U on the same grid: where a point of the moving image goes.
+    /// The whole forward map Φ∘A⁻¹ = id + U, as U on the same grid: where a point of the moving image goes.
+    /// Points that A⁻¹ carries out of the grid see the mirrored Φ.
     pub forward: Displacement<T, D>,
+    /// A, the initial map: the identity unless [`Registration::with_initial`] gave another.
+    pub affine: Affine<D>,
+    /// The non-linear part of the inverse map, Φ⁻¹, on the same grid. The same as `map` without an initial
+    /// map.
+    pub deformation: Displacement<T, D>,
+    /// The non-linear part of the forward map, Φ, on the same grid: for points of the moving image outside
+    /// this grid, take A⁻¹ of them first and then this map.
+    pub deformation_forward: Displacement<T, D>,
     /// The moving image, original grey values, on the fixed image's grid.
     pub warped: Image<T, D>,
     /// Initial momentum, and controls of the weights, on the map grid.
@@ -131,6 +143,7 @@ pub struct Registration<M, T: Real, const D: usize> {
     measure: Box<dyn Measure<T, D>>,
     settings: Settings,
     mask: Option<Image<T, D>>,
+    initial: Affine<D>,
 }
 
 /// Controls and grid-bound model that a level ended with.
@@ -144,7 +157,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registration with default settings.
     #[must_use]
     pub fn new(model: M, measure: impl Measure<T, D> + 'static) -> Self {
-        Self { model, measure: Box::new(measure), settings: Settings::default(), mask: None }
+        let (settings, initial) = (Settings::default(), Affine::identity());
+        Self { model, measure: Box::new(measure), settings, mask: None, initial }
     }
 
     /// The same with other settings.
@@ -158,6 +172,41 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     #[must_use]
     pub fn with_mask(mut self, mask: Image<T, D>) -> Self {
         self.mask = Some(mask);
+        self
+    }
+
+    /// The same from an affine map A, such as that of
+    /// [`AffineRegistration`](crate::affine::AffineRegistration): points of the fixed image's world to those of
+    /// the moving image's.
+    ///
+    #[doc = include_str!("../../docs/math/totalmap.html")]
+    ///
+    /// The flow lives in the fixed image's world. The moving image is read at A(x + u(x)) and interpolated
+    /// once, on every level. What a model is given in the moving image's world is read through A as well:
+    /// the shares of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
+    /// ([`Model::on_through`]), so give them as without an initial map. `map` and `forward` of the result
+    /// are the whole maps: labels, images and landmarks go through them as they are.
+    ///
+    /// ```
+    /// use nalgebra::{SMatrix, SVector};
+    /// use rdmm_core::grid::Grid;
+    /// use rdmm_core::model::{Lddmm, MultiGaussian};
+    /// use rdmm_core::registration::Registration;
+    /// use rdmm_core::{evaluate::dice_whole, similarity::Ssd, synthetic::Shapes, world::Affine};
+    ///
+    /// let grid = Grid::<2>::unit([40, 40])?;
+    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// // The moving image stands elsewhere in the world, and it is known where.
+    /// let moving = pair.moving.on_grid(&grid.clone().with_origin([5.0, -2.0])?)?;
+    /// let initial = Affine::new(SMatrix::identity(), SVector::from([5.0, -2.0]))?;
+    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let result = Registration::new(model, Ssd).with_initial(initial).run(&pair.fixed, &moving)?;
+    /// assert!(result.map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_initial(mut self, initial: Affine<D>) -> Self {
+        self.initial = initial;
         self
     }
 
@@ -261,7 +310,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = self.model.on(&map)?;
+        let shooting = self.model.on_through(&map, &self.initial)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
@@ -275,7 +324,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             similarity,
             self.weight(),
             integration,
-        )?;
+        )?
+        .with_initial(&self.initial);
         let mut first = None;
         let (controls, last, iterations, evaluations, stop) =
             self.search(&mut objective, controls, level.iterations, |progress| {
@@ -396,8 +446,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let steps = sweep.step_sizes().to_vec();
         let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration);
 
-        let map = resampled(end.map(), fixed.grid())?;
-        let forward = resampled(&forward, fixed.grid())?;
+        let deformation = resampled(end.map(), fixed.grid())?;
+        let map = self.initial.after_displacement(&deformation)?;
         let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
@@ -407,15 +457,18 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 measure: self.measure.name(),
                 similarity_weight: self.weight(),
                 levels: Vec::new(),
-                folds: Folds::of(&map)?,
+                folds: Folds::of(&deformation)?.scaled(self.initial.determinant().abs()),
                 energy_drift: drift,
                 steps: steps.len(),
                 evaluations: 0,
                 stopped: false,
                 seconds: 0.0,
             },
+            forward: after_affine(&forward, fixed.grid(), &self.initial.inverse())?,
+            deformation_forward: resampled(&forward, fixed.grid())?,
+            affine: self.initial,
             map,
-            forward,
+            deformation,
             warped,
             controls,
         })
@@ -443,6 +496,23 @@ where
         std::mem::swap(&mut state, &mut next);
     }
     state.forward
+}
+
+/// Φ∘B for a map Φ = id + U over a coarser grid of the same box, as a displacement of the voxels of `grid`:
+/// B(x) − x + U(B(x)), interpolated once.
+fn after_affine<T: Real, const D: usize>(
+    forward: &Displacement<T, D>,
+    grid: &Grid<D>,
+    first: &Affine<D>,
+) -> Result<Displacement<T, D>> {
+    let mut coefficients = forward.data().to_vec();
+    Prefilter::new(forward.grid()).apply(&mut coefficients);
+    let (rest, mut out) = (Displacement::zeros(grid)?, Displacement::zeros(grid)?);
+    let warp = Warp::through(forward.grid(), grid, first);
+    warp.values::<D>(&coefficients, rest.data(), out.data_mut());
+    out.axpy(T::one(), &first.displacement(grid)?);
+    out.expect_finite("forward map")?;
+    Ok(out)
 }
 
 /// An objective that an optimiser and its observer both reach.
