@@ -48,7 +48,11 @@ impl<const D: usize> Affine<D> {
         expect_finite("matrix of an affine map", matrix.as_slice())?;
         expect_finite("shift of an affine map", shift.as_slice())?;
         let expected = "an invertible matrix (condition number at most 1e12)";
-        let refused = || Error::setting("matrix of an affine map", expected, matrix);
+        let rows = || matrix.row_iter().map(|row| row.iter().copied().collect::<Vec<_>>());
+        let refused = || {
+            let found = format!("{:?}", rows().collect::<Vec<_>>());
+            Error::setting("matrix of an affine map", expected, found)
+        };
         let inverse = matrix.try_inverse().ok_or_else(refused)?;
         let condition = matrix.norm() * inverse.norm();
         if condition <= CONDITION { Ok(Self { matrix, shift, inverse }) } else { Err(refused()) }
@@ -280,7 +284,7 @@ mod tests {
         let far = SVector::from([0.0, f64::INFINITY]);
         let error = Affine::new(SMatrix::identity(), far).unwrap_err();
         assert!(matches!(error, Error::NonFinite { index: 1, .. }), "{error}");
-        let huge = Affine::new(1e200 * SMatrix::<f64, 2, 2>::identity(), SVector::zeros()).unwrap();
+        let huge = Affine::new(1e100 * SMatrix::<f64, 2, 2>::identity(), SVector::zeros()).unwrap();
         assert!(huge.after(&huge).is_err());
         let grid = Grid::new([4, 4], [1.0; 2]).unwrap();
         assert!(matches!(huge.displacement::<f32>(&grid), Err(Error::NonFinite { .. })));

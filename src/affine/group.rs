@@ -55,8 +55,8 @@ pub(super) fn exponential<const D: usize>(
     x: &SMatrix<f64, D, D>,
     e: &SMatrix<f64, D, D>,
 ) -> [SMatrix<f64, D, D>; 2] {
-    // A norm that is NaN or beyond all doubles gives what is not finite, and few squarings.
-    let squarings = (2.0 * x.norm()).log2().ceil().clamp(0.0, 1100.0);
+    // Numbers that have no exponential overflow, after a bounded number of squarings.
+    let squarings = (2.0 * x.norm()).log2().ceil().clamp(0.0, 1000.0);
     let scale = 0.5_f64.powf(squarings);
     let (x, e) = (x * scale, e * scale);
     let one = SMatrix::<f64, D, D>::identity();

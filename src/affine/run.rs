@@ -27,8 +27,11 @@ pub struct AffineSettings {
 impl Default for AffineSettings {
     fn default() -> Self {
         let intensities = Intensities::default();
-        // The first step is short: half the value may be in another valley.
-        let lbfgs = Lbfgs { first_decrease: 0.1, ..Lbfgs::default() };
+        // A short first step: half the value may be in another valley. A value tolerance above what single
+        // precision leaves of positions: 1e-5 of a voxel.
+        let (value_tolerance, value_window) = (1e-4, 3);
+        let lbfgs =
+            Lbfgs { first_decrease: 0.1, value_tolerance, value_window, ..Lbfgs::default() };
         Self { levels: None, lbfgs, intensities }
     }
 }
