@@ -45,6 +45,7 @@
 //! | [`error`] | the one error type: what was expected, what was found, what to do |
 //! | [`scalar`], [`space`] | [`Real`]; vector spaces of states and controls |
 //! | [`grid`], [`field`] | lattices in physical space; images, velocities, momenta, maps, weights |
+//! | [`world`] | affine maps of the world |
 //! | [`ops`] | differences, interpolation, resampling, Jacobians, each with its transpose |
 //! | [`labels`] | segmentations |
 //! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
@@ -58,6 +59,7 @@
 //! | [`model`] | what an optimiser moves, and how it starts the evolution |
 //! | [`optim`] | L-BFGS in a metric, Adam |
 //! | [`registration`] | energy of a pair, resolution levels, observers, results |
+//! | [`mod@affine`] | rigid, similarity and affine registration, the start of the others |
 //! | [`synthetic`] | synthetic pairs with known regions |
 //! | [`testing`] | checkers for people who add their own operators |
 //!
@@ -118,6 +120,7 @@
 //! - Griewank, Walther, *Algorithm 799: revolve*, ACM TOMS 26 (2000), doi:10.1145/347837.347846. Checkpoints.
 
 pub mod adjoint;
+pub mod affine;
 pub mod dynamics;
 pub mod error;
 pub mod evaluate;
@@ -138,6 +141,7 @@ pub mod space;
 pub mod step;
 pub mod synthetic;
 pub mod testing;
+pub mod world;
 
 pub use error::{Error, Result};
 pub use scalar::Real;

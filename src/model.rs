@@ -26,6 +26,7 @@ use crate::ops::difference::Order;
 use crate::ops::resample::Resample;
 use crate::scalar::Real;
 use crate::space::StateSpace;
+use crate::world::Affine;
 
 /// What an optimiser moves: the initial momentum, and the controls of the weights where there are any.
 #[derive(Clone, Debug)]
@@ -73,6 +74,17 @@ pub trait Model<T: Real, const D: usize> {
     fn carried(&self, map: &Displacement<T, D>) -> Result<Self>
     where
         Self: Sized;
+
+    /// The recipe on `grid`, where the moving image is read through an affine map A: what the recipe holds in
+    /// the moving image's world, such as regions, belongs at x as it is given at A(x). Recipes that hold
+    /// nothing of the kind are the same, which is what this method does unless a recipe defines it.
+    ///
+    /// # Errors
+    /// Those of [`Model::on`].
+    fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
+        let _ = initial;
+        self.on(grid)
+    }
 }
 
 /// Controls ⇄ initial state, and the energy of the controls, on one grid.

@@ -78,6 +78,12 @@ impl Folds {
         Ok(Self { interior, border })
     }
 
+    /// The folds with every determinant times a factor > 0: those of the map with an affine one after it.
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        let scaled = |r: Region| Region { negative: factor * r.negative, min: factor * r.min, ..r };
+        Self { interior: scaled(self.interior), border: scaled(self.border) }
+    }
+
     /// Interior and border together.
     #[must_use]
     pub fn total(&self) -> Region {

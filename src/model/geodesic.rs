@@ -14,6 +14,7 @@ use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel, Spectral};
 use crate::metric::{Fixed, Metric, Mixture};
 use crate::scalar::Real;
 use crate::space::StateSpace;
+use crate::world::Affine;
 
 /// Geodesic shooting with a metric and controls of its weights.
 pub struct GeodesicShooting<M: Metric<T, D>, C, T: Real, const D: usize> {
@@ -326,9 +327,13 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        self.on_through(grid, &Affine::identity())
+    }
+
+    fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
         self.validate()?;
         let bank = GaussianBank::new(grid, &self.sigmas)?;
-        let h = pre_weights(&self.shares, grid)?;
+        let h = pre_weights(&self.shares, grid, initial)?;
         let means = (0..h.components()).map(|i| {
             h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / grid.len() as f64
         });

@@ -11,6 +11,7 @@ use crate::labels::Labels;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
 use crate::scalar::Real;
+use crate::world::Affine;
 
 /// What the flow carries: see [`Mixture`](crate::metric::Mixture).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -64,14 +65,15 @@ pub fn shares_by_label<T: Real, const D: usize>(
 }
 
 /// Pre-weights h on `grid` from shares h² on the source image's grid: smoothed as far as the coarser grid
-/// needs, interpolated in the world, made to sum to one again, and rooted.
+/// needs, interpolated in the world at A(x), made to sum to one again, and rooted.
 pub(super) fn pre_weights<T: Real, const D: usize>(
     shares: &Weights<T, D>,
     grid: &Grid<D>,
+    initial: &Affine<D>,
 ) -> Result<Weights<T, D>> {
     let source = shares.grid();
     let mut out = Weights::zeros_with(grid, shares.components())?;
-    let (warp, prefilter) = (Warp::<T, D>::new(source, grid), Prefilter::new(source));
+    let (warp, prefilter) = (Warp::<T, D>::through(source, grid, initial), Prefilter::new(source));
     let zero = vec![T::zero(); D * grid.len()];
     let sigma = crate::pyramid::anti_alias_sigma(source, grid);
     let smoothing = sigma.map(|sigma| Gaussian::new(source, sigma)).transpose()?;

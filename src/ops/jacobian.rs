@@ -1,46 +1,21 @@
 //! The Jacobian determinant of a map.
 
+use nalgebra::SMatrix;
+
 use super::difference::{Difference, Order};
 use crate::error::Result;
 use crate::field::{Displacement, Image};
 use crate::scalar::Real;
-
-/// Determinant of a small matrix, by elimination with partial pivoting.
-pub(crate) fn determinant<const D: usize>(mut m: [[f64; D]; D]) -> f64 {
-    let mut det = 1.0;
-    for k in 0..D {
-        let mut pivot = k;
-        for i in k + 1..D {
-            if m[i][k].abs() > m[pivot][k].abs() {
-                pivot = i;
-            }
-        }
-        if pivot != k {
-            m.swap(pivot, k);
-            det = -det;
-        }
-        det *= m[k][k];
-        if m[k][k] == 0.0 {
-            return 0.0;
-        }
-        for i in k + 1..D {
-            let factor = m[i][k] / m[k][k];
-            for j in k..D {
-                m[i][j] -= factor * m[k][j];
-            }
-        }
-    }
-    det
-}
+use crate::world::determinant;
 
 /// Signed minors ∂det/∂m_ab: row a replaced by the b-th unit vector.
-fn cofactors<const D: usize>(m: &[[f64; D]; D]) -> [[f64; D]; D] {
-    std::array::from_fn(|a| {
-        std::array::from_fn(|b| {
-            let mut replaced = *m;
-            replaced[a] = std::array::from_fn(|k| if k == b { 1.0 } else { 0.0 });
-            determinant(replaced)
-        })
+fn cofactors<const D: usize>(m: &SMatrix<f64, D, D>) -> SMatrix<f64, D, D> {
+    SMatrix::from_fn(|a, b| {
+        let mut replaced = *m;
+        for k in 0..D {
+            replaced[(a, k)] = if k == b { 1.0 } else { 0.0 };
+        }
+        determinant(replaced)
     })
 }
 
@@ -78,7 +53,7 @@ fn matrices<T: Real, const D: usize>(
     map: &Displacement<T, D>,
     lo: usize,
     len: usize,
-) -> impl Fn(usize) -> [[f64; D]; D] + use<T, D> {
+) -> impl Fn(usize) -> SMatrix<f64, D, D> + use<T, D> {
     let slopes: [[Vec<T>; D]; D] = std::array::from_fn(|a| {
         std::array::from_fn(|b| {
             let mut slope = vec![T::zero(); len];
@@ -87,9 +62,7 @@ fn matrices<T: Real, const D: usize>(
         })
     });
     let identity = |a: usize, b: usize| if a == b { 1.0 } else { 0.0 };
-    move |k| {
-        std::array::from_fn(|a| std::array::from_fn(|b| identity(a, b) + slopes[a][b][k].f64()))
-    }
+    move |k| SMatrix::from_fn(|a, b| identity(a, b) + slopes[a][b][k].f64())
 }
 
 /// A barrier that keeps a map from folding: the mean over the voxels of φ(det D(id + u)),
@@ -154,7 +127,7 @@ pub fn fold_barrier<T: Real, const D: usize>(
                     if slope != 0.0 {
                         let cofactors = cofactors(&matrices(k));
                         for b in 0..D {
-                            row[b][from + k] = T::of(slope * cofactors[a][b]);
+                            row[b][from + k] = T::of(slope * cofactors[(a, b)]);
                         }
                     }
                 }
@@ -252,7 +225,6 @@ mod tests {
 
     #[test]
     fn the_determinant_is_full_and_in_physical_units() {
-        assert!((determinant([[0.0, 2.0], [3.0, 1.0]]) + 6.0).abs() < 1e-15);
         let grid = Grid::new([8, 6, 7], [0.5, 2.0, 1.0]).unwrap();
         let matrix = [[0.1, 0.4, -0.2], [0.3, -0.2, 0.1], [0.0, 0.5, 0.2]];
         let map = Displacement::<f64, 3>::from_fn(&grid, 3, |x, c| {
@@ -260,10 +232,9 @@ mod tests {
         })
         .unwrap();
         let det = jacobian_determinant(&map).unwrap();
-        let shifted = std::array::from_fn(|a| {
-            std::array::from_fn(|b| matrix[a][b] + if a == b { 1.0 } else { 0.0 })
-        });
-        let expected = determinant::<3>(shifted);
+        let shifted =
+            SMatrix::<f64, 3, 3>::from_fn(|a, b| matrix[a][b] + if a == b { 1.0 } else { 0.0 });
+        let expected = determinant(shifted);
         let centre = det.view()[[4, 3, 3]];
         assert!((centre - expected).abs() < 1e-13, "central differences are exact on a linear map");
     }

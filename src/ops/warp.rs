@@ -10,6 +10,7 @@ use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
+use crate::world::Affine;
 
 /// Where the four-tap neighbourhood of a point lies, axis by axis.
 struct Cell<T, const D: usize> {
@@ -19,7 +20,8 @@ struct Cell<T, const D: usize> {
 }
 
 /// Cubic B-spline interpolation of fields over a `source` grid at the displaced voxels of a `target`
-/// grid: the point of voxel x is x + u(x) in the world, u along the target's axes.
+/// grid: the point of voxel x is x + u(x) in the world, u along the target's axes, or A(x + u(x)) with
+/// an affine map A in between.
 ///
 /// Fields are given by their spline coefficients ([`Prefilter`]). Beyond its outermost voxels a field
 /// is mirrored or repeated. The interpolant is twice continuously differentiable in the position, so
@@ -47,11 +49,31 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// origins, spacings and directions.
     #[must_use]
     pub fn new(source: &Grid<D>, target: &Grid<D>) -> Self {
-        let turn = source.direction().transpose() * target.direction();
+        Self::through(source, target, &Affine::identity())
+    }
+
+    /// The same with an affine map of the world in between: the point of voxel x is A(x + u(x)).
+    /// Derivatives with respect to u are those through A, Aᵀ ∇f∘A.
+    ///
+    /// ```
+    /// use nalgebra::{SMatrix, SVector};
+    /// use rdmm_core::{grid::Grid, ops::{spline::Prefilter, warp::Warp}, world::Affine};
+    /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
+    /// let mut slope: Vec<f64> = (0..64).map(|i| f64::from(i / 8)).collect();
+    /// Prefilter::new(&grid).apply(&mut slope);
+    /// let shift = Affine::new(SMatrix::identity(), SVector::from([1.0, 0.0]))?;
+    /// let mut out = vec![0.0; 64];
+    /// Warp::through(&grid, &grid, &shift).values::<1>(&slope, &[0.0; 128], &mut out);
+    /// assert!((out[3 * 8] - 4.0).abs() < 1e-12);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn through(source: &Grid<D>, target: &Grid<D>, affine: &Affine<D>) -> Self {
+        let turn = source.direction().transpose() * (affine.matrix() * target.direction());
         let per_voxel =
             |a: usize, b: usize| turn[(a, b)] / source.spacing()[a] * target.spacing()[b];
         let base = SMatrix::<f64, D, D>::from_fn(per_voxel);
-        let offset = source.to_index(target.origin());
+        let offset = source.to_index(affine.apply(target.origin()));
         Self {
             source_shape: source.shape(),
             source_strides: source.strides(),

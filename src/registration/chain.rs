@@ -9,6 +9,7 @@ use crate::field::{Displacement, Image};
 use crate::model::{Model, Shooting};
 use crate::ops::warp::{Composition, warped};
 use crate::scalar::Real;
+use crate::world::Affine;
 
 /// What several registrations, each from where the last one ended, reached together.
 #[derive(Clone, Debug)]
@@ -68,7 +69,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (mut image, mut done) = (first.warped.clone(), vec![first]);
         for _ in 0..rest {
             let carried = self.model().carried(&map)?;
-            let leg = self.run_model(&carried, fixed, &image, |_| ControlFlow::Continue(()))?;
+            let leg = self.run_model(
+                // The map so far holds the initial affine map.
+                (&carried, &Affine::identity()),
+                fixed,
+                &image,
+                |_| ControlFlow::Continue(()),
+            )?;
             // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
             map = composed(&map, &leg.map)?;
             forward = composed(&leg.forward, &forward)?;

@@ -19,6 +19,7 @@ use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::space::StateSpace;
 use crate::step::Steps;
+use crate::world::Affine;
 
 /// The parts of the energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -156,6 +157,16 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refused
+    }
+
+    /// The same with an affine map A of the world after the inverse map: the moving image is read at
+    /// A(x + u(x)), interpolated once, and the gradient goes through A.
+    ///
+    #[doc = include_str!("../../docs/math/totalmap.html")]
+    #[must_use]
+    pub fn with_initial(mut self, initial: &Affine<D>) -> Self {
+        self.warp = Warp::through(self.moving.grid(), self.warped.grid(), initial);
+        self
     }
 
     /// The model on this level.

@@ -13,12 +13,14 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, resampled};
-use crate::ops::warp::warped;
+use crate::ops::spline::Prefilter;
+use crate::ops::warp::{Warp, warped};
 use crate::optim::{Euclidean, Objective, Outcome, Stop};
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;
+use crate::world::Affine;
 
 /// What an observer sees after each iteration.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +79,7 @@ pub struct Report {
     pub similarity_weight: f64,
     /// Levels from coarse to fine.
     pub levels: Vec<LevelReport>,
-    /// Folds of Φ⁻¹ on the fixed image's grid.
+    /// Folds of the whole map on the fixed image's grid: determinants are those of Φ⁻¹ times |det A|.
     pub folds: Folds,
     /// Evaluations that [`Settings::min_jacobian`] refused, all levels.
     pub refused: usize,
@@ -97,10 +99,20 @@ pub struct Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Registered<T, const D: usize, W> {
-    /// u of Φ⁻¹ = id + u on the fixed image's grid: read the moving image at x + u(x).
+    /// The whole inverse map A∘Φ⁻¹ = id + u, as u on the fixed image's grid: read the moving image at
+    /// x + u(x).
     pub map: Displacement<T, D>,
-    /// U of Φ = id + U on the same grid: where a point of the moving image goes.
+    /// The whole forward map Φ∘A⁻¹ = id + U, as U on the same grid: where a point of the moving image goes.
+    /// Points that A⁻¹ carries out of the grid see the mirrored Φ.
     pub forward: Displacement<T, D>,
+    /// A, the initial map: the identity unless [`Registration::with_initial`] gave another.
+    pub affine: Affine<D>,
+    /// The non-linear part of the inverse map, Φ⁻¹, on the same grid. The same as `map` without an initial
+    /// map.
+    pub deformation: Displacement<T, D>,
+    /// The non-linear part of the forward map, Φ, on the same grid: for points of the moving image outside
+    /// this grid, take A⁻¹ of them first and then this map.
+    pub deformation_forward: Displacement<T, D>,
     /// The moving image, original grey values, on the fixed image's grid.
     pub warped: Image<T, D>,
     /// Initial momentum, and controls of the weights, on the map grid.
@@ -135,6 +147,7 @@ pub struct Registration<M, T: Real, const D: usize> {
     measure: Box<dyn Measure<T, D>>,
     settings: Settings,
     mask: Option<Image<T, D>>,
+    initial: Affine<D>,
 }
 
 /// Controls and grid-bound model that a level ended with.
@@ -148,7 +161,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registration with default settings.
     #[must_use]
     pub fn new(model: M, measure: impl Measure<T, D> + 'static) -> Self {
-        Self { model, measure: Box::new(measure), settings: Settings::default(), mask: None }
+        let (settings, initial) = (Settings::default(), Affine::identity());
+        Self { model, measure: Box::new(measure), settings, mask: None, initial }
     }
 
     /// The same with other settings.
@@ -162,6 +176,41 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     #[must_use]
     pub fn with_mask(mut self, mask: Image<T, D>) -> Self {
         self.mask = Some(mask);
+        self
+    }
+
+    /// The same from an affine map A, such as that of
+    /// [`AffineRegistration`](crate::affine::AffineRegistration): points of the fixed image's world to those of
+    /// the moving image's.
+    ///
+    #[doc = include_str!("../../docs/math/totalmap.html")]
+    ///
+    /// The flow lives in the fixed image's world. The moving image is read at A(x + u(x)) and interpolated
+    /// once, on every level. What a model is given in the moving image's world is read through A as well:
+    /// the shares of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
+    /// ([`Model::on_through`]), so give them as without an initial map. `map` and `forward` of the result
+    /// are the whole maps: labels, images and landmarks go through them as they are.
+    ///
+    /// ```
+    /// use nalgebra::{SMatrix, SVector};
+    /// use rdmm_core::grid::Grid;
+    /// use rdmm_core::model::{Lddmm, MultiGaussian};
+    /// use rdmm_core::registration::Registration;
+    /// use rdmm_core::{evaluate::dice_whole, similarity::Ssd, synthetic::Shapes, world::Affine};
+    ///
+    /// let grid = Grid::<2>::unit([40, 40])?;
+    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// // The moving image stands elsewhere in the world, and it is known where.
+    /// let moving = pair.moving.on_grid(&grid.clone().with_origin([5.0, -2.0])?)?;
+    /// let initial = Affine::new(SMatrix::identity(), SVector::from([5.0, -2.0]))?;
+    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let result = Registration::new(model, Ssd).with_initial(initial).run(&pair.fixed, &moving)?;
+    /// assert!(result.map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_initial(mut self, initial: Affine<D>) -> Self {
+        self.initial = initial;
         self
     }
 
@@ -197,13 +246,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         moving: &Image<T, D>,
         observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
-        self.run_model(&self.model, fixed, moving, observer)
+        self.run_model((&self.model, &self.initial), fixed, moving, observer)
     }
 
-    /// Like [`Registration::run_with`], with another model.
+    /// Like [`Registration::run_with`], with another model and another initial map.
     pub(super) fn run_model(
         &self,
-        model: &M,
+        (model, initial): (&M, &Affine<D>),
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
         mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
@@ -230,8 +279,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let next =
-                self.level(model, (&fixed_grey, &moving_grey), level, last, before, &mut watch)?;
+            let next = self.level(
+                (model, initial),
+                (&fixed_grey, &moving_grey),
+                level,
+                last,
+                before,
+                &mut watch,
+            )?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -242,7 +297,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         let expected = crate::Error::Length { what: "levels", expected: 1, found: 0 };
         let reached = reached.ok_or(expected)?;
-        let mut result = self.finish(reached, fixed, moving)?;
+        let mut result = self.finish(initial, reached, fixed, moving)?;
         result.report.levels = reports;
         result.report.evaluations = evaluations;
         result.report.refused = result.report.levels.iter().map(|level| level.refused).sum();
@@ -258,7 +313,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// One level of the pyramid, from the controls of the level before.
     fn level(
         &self,
-        model: &M,
+        (model, initial): (&M, &Affine<D>),
         (fixed, moving): (&Image<T, D>, &Image<T, D>),
         level: &Level,
         last: bool,
@@ -279,7 +334,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = model.on(&map)?;
+        let shooting = model.on_through(&map, initial)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
@@ -294,6 +349,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             self.weight(),
             integration,
         )?
+        .with_initial(initial)
         .with_min_jacobian(self.settings.min_jacobian);
         let controls = admissible(&mut objective, controls)?;
         let mut first = None;
@@ -385,6 +441,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Maps, warped image and figures from the controls of the last level.
     fn finish(
         &self,
+        initial: &Affine<D>,
         reached: Reached<M::Shooting, T, D>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
@@ -417,14 +474,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let steps = sweep.step_sizes().to_vec();
         let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration);
 
-        let map = resampled(end.map(), fixed.grid())?;
-        let forward = resampled(&forward, fixed.grid())?;
-        let folds = Folds::of(&map)?;
+        let deformation = resampled(end.map(), fixed.grid())?;
+        let folds = Folds::of(&deformation)?;
         if self.settings.min_jacobian.is_some_and(|bound| folds.total().min <= bound) {
             // Levels that end at a coarser resolution have seen the map there only.
             controls.momentum.scale(T::of(SHRINK));
-            return self.finish(Reached { shooting, controls, report }, fixed, moving);
+            return self.finish(initial, Reached { shooting, controls, report }, fixed, moving);
         }
+        let map = initial.after_displacement(&deformation)?;
         let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
@@ -434,7 +491,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 measure: self.measure.name(),
                 similarity_weight: self.weight(),
                 levels: Vec::new(),
-                folds,
+                folds: folds.scaled(initial.determinant().abs()),
                 refused: 0,
                 energy_drift: drift,
                 steps: steps.len(),
@@ -442,8 +499,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 stopped: false,
                 seconds: 0.0,
             },
+            forward: after_affine(&forward, fixed.grid(), &initial.inverse())?,
+            deformation_forward: resampled(&forward, fixed.grid())?,
+            affine: *initial,
             map,
-            forward,
+            deformation,
             warped,
             controls,
         })
@@ -498,6 +558,23 @@ where
         std::mem::swap(&mut state, &mut next);
     }
     state.forward
+}
+
+/// Φ∘B for a map Φ = id + U over a coarser grid of the same box, as a displacement of the voxels of `grid`:
+/// B(x) − x + U(B(x)), interpolated once.
+fn after_affine<T: Real, const D: usize>(
+    forward: &Displacement<T, D>,
+    grid: &Grid<D>,
+    first: &Affine<D>,
+) -> Result<Displacement<T, D>> {
+    let mut coefficients = forward.data().to_vec();
+    Prefilter::new(forward.grid()).apply(&mut coefficients);
+    let (rest, mut out) = (Displacement::zeros(grid)?, Displacement::zeros(grid)?);
+    let warp = Warp::through(forward.grid(), grid, first);
+    warp.values::<D>(&coefficients, rest.data(), out.data_mut());
+    out.axpy(T::one(), &first.displacement(grid)?);
+    out.expect_finite("forward map")?;
+    Ok(out)
 }
 
 /// An objective that an optimiser and its observer both reach.

@@ -16,6 +16,21 @@ pub struct Level {
     pub iterations: usize,
 }
 
+impl Level {
+    /// `Ok` if there are levels and their factors are at least one.
+    pub(crate) fn validate(levels: &[Self]) -> Result<()> {
+        for Self { factor, .. } in levels {
+            if !(factor.is_finite() && *factor >= 1.0) {
+                return Err(Error::setting("factor of a level", "a finite number ≥ 1", factor));
+            }
+        }
+        if levels.is_empty() {
+            return Err(Error::Length { what: "levels", expected: 1, found: 0 });
+        }
+        Ok(())
+    }
+}
+
 /// How controls are sought.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -56,7 +71,7 @@ pub struct Settings {
     pub search: Search,
     /// Grey values.
     pub intensities: Intensities,
-    /// The full determinant of DΦ⁻¹ stays above this on the fixed image's grid, at every iterate and in
+    /// The full determinant of DΦ⁻¹, the non-linear part, stays above this on the fixed image's grid, at every iterate and in
     /// the result: a number from 0, which promises a map without folds, to below 1. A barrier
     /// ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter of the way
     /// from here to 1; controls beyond it count as infinitely high, so that the line search takes a
@@ -104,14 +119,7 @@ impl Settings {
         if let Some(weight) = self.similarity_weight {
             positive("weight of the similarity", weight)?;
         }
-        for Level { factor, .. } in self.levels.iter().flatten() {
-            if !(factor.is_finite() && *factor >= 1.0) {
-                return Err(Error::setting("factor of a level", "a finite number ≥ 1", factor));
-            }
-        }
-        if self.levels.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::Length { what: "levels", expected: 1, found: 0 });
-        }
+        self.levels.as_deref().map(Level::validate).transpose()?;
         if !(self.map_factor.is_finite() && self.map_factor >= 1.0) {
             return Err(Error::setting("map factor", "a finite number ≥ 1", self.map_factor));
         }

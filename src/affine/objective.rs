@@ -1,0 +1,172 @@
+//! The loss of a pair of images under an affine map, and its exact gradient.
+
+use nalgebra::{SMatrix, SVector};
+
+use super::group::{Transform, exponential};
+use crate::error::Result;
+use crate::field::{Displacement, Image};
+use crate::grid::Grid;
+use crate::ops::spline::Prefilter;
+use crate::ops::warp::Warp;
+use crate::optim::Objective;
+use crate::par;
+use crate::scalar::Real;
+use crate::similarity::Similarity;
+use crate::space::StateSpace;
+use crate::world::Affine;
+
+/// Sim(I₀∘A, I₁) over the maps A that a [`Transform`] reaches from a starting map A₀.
+///
+#[doc = include_str!("../../docs/math/affinegroup.html")]
+///
+/// c is the centre of the fixed image's grid and p its image under A₀, so turns and shears are about the
+/// centre. r is the root mean square distance of the grid's points from c. The control (θ, τ) has no unit,
+/// and a change of any of its entries moves the points by about r times as much: plain L-BFGS is well
+/// scaled.
+///
+/// The gradient is exact:
+///
+#[doc = include_str!("../../docs/math/affinebar.html")]
+///
+#[doc = include_str!("../../docs/math/affineslope.html")]
+///
+/// J̄ is the gradient of the similarity in the warped image and L the derivative of the exponential. An
+/// evaluation costs two passes of 4ᴰ reads a voxel and those of the similarity. Points beyond the moving
+/// image read its mirrored values.
+///
+/// # References
+/// - Higham, *Functions of Matrices*, SIAM 2008, doi:10.1137/1.9780898717778, Section 10.6: the transpose of
+///   L(X, ·) is L(Xᵀ, ·).
+/// - Jenkinson, Smith, *A global optimisation method for robust affine registration of brain images*, Med.
+///   Image Anal. 5 (2001), doi:10.1016/S1361-8415(01)00036-6.
+pub struct AffineObjective<T: Real, const D: usize> {
+    generators: Vec<SMatrix<f64, D, D>>,
+    start: Affine<D>,
+    /// c.
+    centre: SVector<f64, D>,
+    /// r.
+    radius: f64,
+    similarity: Box<dyn Similarity<T>>,
+    /// Spline coefficients of the moving image.
+    moving: Image<T, D>,
+    rest: Displacement<T, D>,
+    warped: Image<T, D>,
+    warped_bar: Image<T, D>,
+    slope: Displacement<T, D>,
+}
+
+impl<T: Real, const D: usize> AffineObjective<T, D> {
+    /// The loss of a moving image; `fixed` is the grid of the fixed image that `similarity` was prepared
+    /// against.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn new(
+        transform: Transform,
+        start: Affine<D>,
+        moving: &Image<T, D>,
+        fixed: &Grid<D>,
+        similarity: Box<dyn Similarity<T>>,
+    ) -> Result<Self> {
+        moving.expect_finite("moving image")?;
+        let mut coefficients = moving.clone();
+        Prefilter::new(moving.grid()).apply(coefficients.data_mut());
+        let middle = fixed.shape().map(|n| 0.5 * (n - 1) as f64);
+        // Of a box of sides e about its centre the mean square is Σ e²/12.
+        let square: f64 = fixed.extent().iter().map(|e| e * e / 12.0).sum();
+        Ok(Self {
+            generators: transform.generators(),
+            start,
+            centre: fixed.to_world(middle).into(),
+            radius: square.sqrt(),
+            similarity,
+            moving: coefficients,
+            rest: Displacement::zeros(fixed)?,
+            warped: Image::zeros(fixed)?,
+            warped_bar: Image::zeros(fixed)?,
+            slope: Displacement::zeros(fixed)?,
+        })
+    }
+
+    /// The control of A₀: zeros, one for each generator and one for each axis of the world.
+    #[must_use]
+    pub fn rest(&self) -> Vec<f64> {
+        vec![0.0; self.generators.len() + D]
+    }
+
+    /// The map of a control.
+    ///
+    /// # Errors
+    /// [`Error::Length`](crate::Error::Length) for another length than that of [`AffineObjective::rest`];
+    /// those of [`Affine::new`] where the exponential leaves the finite numbers.
+    pub fn map(&self, control: &Vec<f64>) -> Result<Affine<D>> {
+        self.rest().expect_like(control)?;
+        let (theta, tau) = control.split_at(self.generators.len());
+        let [turn, _] = exponential(&self.generator(theta), &SMatrix::zeros());
+        let matrix = turn * self.start.matrix();
+        let p = SVector::from(self.start.apply(self.centre.into()));
+        let tau = SVector::<f64, D>::from_column_slice(tau);
+        Affine::new(matrix, p + self.radius * tau - matrix * self.centre)
+    }
+
+    /// X = Σ θ_k B_k.
+    fn generator(&self, theta: &[f64]) -> SMatrix<f64, D, D> {
+        let terms = theta.iter().zip(&self.generators);
+        terms.fold(SMatrix::zeros(), |sum, (&theta, b)| sum + b * theta)
+    }
+
+    /// Σ_x J̄ q f(x) with the slopes q and a weight of the points.
+    fn moment(&self, f: impl Fn([f64; D]) -> f64 + Sync) -> SVector<f64, D> {
+        let (grid, bar) = (self.slope.grid(), self.warped_bar.data());
+        let (n, q) = (grid.len(), self.slope.data());
+        let sums = par::sums(n, |range| {
+            range.fold([0.0; D], |sum, i| {
+                let point = grid.to_world(grid.unravel(i).map(|i| i as f64));
+                let weight = bar[i].f64() * f(point);
+                std::array::from_fn(|a| sum[a] + weight * q[a * n + i].f64())
+            })
+        });
+        sums.into()
+    }
+}
+
+impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
+    type Control = Vec<f64>;
+
+    fn evaluate(&mut self, control: &Vec<f64>, gradient: &mut Vec<f64>) -> Result<f64> {
+        let rest = self.rest();
+        rest.expect_like(control)?;
+        rest.expect_like(gradient)?;
+        let Ok(map) = self.map(control) else {
+            // The exponential of so long a step overflows: infinitely high, the search comes back.
+            return Ok(f64::INFINITY);
+        };
+        let grid = self.rest.grid();
+        let warp = Warp::through(self.moving.grid(), grid, &map);
+        let (coefficients, zero) = (self.moving.data(), self.rest.data());
+        let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
+        warp.value_and_gradient(coefficients, zero, warped, slope);
+        let value = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
+
+        // The slopes are along the fixed grid's axes T and before A: q = (M T)ᵀ ∇I₀∘A.
+        let axes = map.matrix() * grid.direction();
+        let Some(back) = axes.transpose().try_inverse() else {
+            return Ok(f64::INFINITY);
+        };
+        let shift_bar = back * self.moment(|_| 1.0);
+        let columns: [_; D] = std::array::from_fn(|b| {
+            let centre = self.centre[b];
+            self.moment(|x| x[b] - centre)
+        });
+        let matrix_bar = back * SMatrix::<f64, D, D>::from_columns(&columns);
+
+        let (theta, theta_bar) = (&control[..self.generators.len()], gradient.as_mut_slice());
+        let outer = matrix_bar * self.start.matrix().transpose();
+        let [_, bar] = exponential(&self.generator(theta).transpose(), &outer);
+        let slopes = self.generators.iter().map(|b| b.dot(&bar));
+        let slopes = slopes.chain((0..D).map(|a| self.radius * shift_bar[a]));
+        theta_bar.iter_mut().zip(slopes).for_each(|(out, slope)| *out = slope);
+        Ok(value)
+    }
+}
