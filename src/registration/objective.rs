@@ -28,7 +28,9 @@ pub struct Terms {
     pub regularisation: f64,
     /// The similarity loss, without its weight.
     pub similarity: f64,
-    /// What is minimised: regularisation + weight · similarity.
+    /// The penalties of the weights, each with its λ.
+    pub penalty: f64,
+    /// What is minimised: regularisation + weight · similarity + penalty.
     pub total: f64,
 }
 
@@ -46,7 +48,8 @@ pub struct Diagnostics {
     pub min_det: f64,
 }
 
-/// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁), with the exact gradient.
+/// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁) + Σ_k λ_k P_k(h₀, w₀), with the exact
+/// gradient.
 ///
 #[doc = include_str!("../../docs/math/energy.html")]
 ///
@@ -179,6 +182,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.rest.expect_like(gradient)?;
         gradient.set_zero();
         let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
+        let penalty = self.shooting.add_penalty(controls, gradient);
 
         self.shooting.start(controls, &mut self.start);
         let before = self.shooting.hamiltonian(&self.start)?;
@@ -205,9 +209,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity;
+        let total = regularisation + self.weight * similarity + penalty;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, total },
+            terms: Terms { regularisation, similarity, penalty, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
             min_det: det.data().iter().fold(f64::INFINITY, |m, x| m.min(x.f64())),
