@@ -55,6 +55,7 @@
 //! | [`step`] | Runge–Kutta tableaux, one time step, transport of the map, step sizes |
 //! | [`adjoint`] | whole trajectories forwards and backwards, checkpoints |
 //! | [`similarity`] | losses of a warped image against a fixed one |
+//! | [`regularize`] | penalties of weights |
 //! | [`evaluate`] | folds, overlap, landmarks, inverse consistency |
 //! | [`model`] | what an optimiser moves, and how it starts the evolution |
 //! | [`optim`] | L-BFGS in a metric, Adam |
@@ -135,6 +136,7 @@ pub mod optim;
 mod par;
 pub mod pyramid;
 pub mod registration;
+pub mod regularize;
 pub mod scalar;
 pub mod similarity;
 pub mod space;

@@ -131,6 +131,16 @@ pub trait Shooting<T: Real, const D: usize>: Send {
         gradient: &mut Controls<T, D, Self::Weights>,
     ) -> f64;
 
+    /// The penalties of the weights, each with its λ, and their gradient added to `gradient`; 0 for a
+    /// model without.
+    fn add_penalty(
+        &mut self,
+        _controls: &Controls<T, D, Self::Weights>,
+        _gradient: &mut Controls<T, D, Self::Weights>,
+    ) -> f64 {
+        0.0
+    }
+
     /// The Hamiltonian ½ ∫ m·v of a state.
     ///
     /// # Errors

@@ -1,10 +1,6 @@
 //! A smallest determinant that is promised is kept.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests, which show their figures"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -9,9 +9,7 @@ use rdmm_core::evaluate::{dice, dice_whole, inverse_consistency, mse, ncc};
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{
-    Carried, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, shares_by_label,
-};
+use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, shares_by_label};
 use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
@@ -114,8 +112,7 @@ impl<const D: usize> Case<'_, D> {
                 self.run(model, similarity, weight, panel)
             }
             Kind::RdmmOptimised => {
-                let (smoothing, carried) = (SMOOTHING * extent, Carried::default());
-                let model = RdmmOptimised { metric, smoothing, carried };
+                let model = RdmmOptimised::new(metric, SMOOTHING * extent)?;
                 self.run(model, similarity, weight, panel)
             }
         }

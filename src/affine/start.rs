@@ -160,8 +160,7 @@ mod tests {
     fn images_without_mass_are_refused() {
         let grid = Grid::new([8, 8], [1.0; 2]).unwrap();
         let flat = Image::<f32, 2>::from_fn(&grid, 1, |_, _| 3.0).unwrap();
-        let bump =
-            Image::<f32, 2>::from_fn(&grid, 1, |x, _| (x[0] * (7.0 - x[0])) as f32 as f64).unwrap();
+        let bump = Image::<f32, 2>::from_fn(&grid, 1, |x, _| x[0] * (7.0 - x[0])).unwrap();
         for start in [Start::Mass, Start::Moments] {
             let error = start.candidates(&bump, &flat).unwrap_err();
             assert_eq!(error, Error::NoContrast { what: "moving image" });

@@ -6,7 +6,7 @@ use rustfft::FftPlanner;
 
 use super::transform::Transform;
 use super::{Kernel, Spectral, Workspace};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, positive};
 use crate::grid::{Boundary, Grid, MAX_VOXELS};
 use crate::scalar::Real;
 
@@ -256,6 +256,20 @@ pub(crate) fn expect_shares(shares: &[f64], gaussians: usize) -> Result<()> {
     if (found - 1.0).abs() > SHARES {
         let what = "shares of the Gaussians";
         return Err(Error::Shares { what, tolerance: SHARES, found });
+    }
+    Ok(())
+}
+
+/// `Ok` if there is a σ, and all are positive and increase strictly.
+pub(crate) fn expect_increasing(sigmas: &[f64]) -> Result<()> {
+    if sigmas.is_empty() {
+        return Err(Error::Length { what: "σ of the Gaussians", expected: 1, found: 0 });
+    }
+    for (index, &sigma) in sigmas.iter().enumerate() {
+        positive("σ of a Gaussian", sigma)?;
+        if index > 0 && sigma <= sigmas[index - 1] {
+            return Err(Error::SigmaOrder { index, found: sigma, previous: sigmas[index - 1] });
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::grid::Grid;
 use crate::kernel::gaussian::SHARES;
 use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel, Spectral};
 use crate::metric::{Fixed, Metric, Mixture};
+use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 use crate::world::Affine;
@@ -130,6 +131,14 @@ where
         let bar = &self.weights_bar;
         self.control.weights_vjp(&controls.weights, bar, &mut gradient.weights);
         energy
+    }
+
+    fn add_penalty(
+        &mut self,
+        controls: &Controls<T, D, C::Control>,
+        gradient: &mut Controls<T, D, C::Control>,
+    ) -> f64 {
+        self.control.add_penalty(&controls.weights, &mut gradient.weights)
     }
 
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
@@ -350,20 +359,54 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
 
 /// RDMM with a regulariser that is optimised with the momentum.
 ///
+/// Nothing but the penalties keeps the weights from the smallest Gaussian wherever that helps the
+/// similarity. Without them the maps fold.
+///
 /// # References
 /// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 3.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct RdmmOptimised {
+///
+/// ```
+/// use rdmm_core::grid::Grid;
+/// use rdmm_core::model::{MultiGaussian, RdmmOptimised};
+/// let grid = Grid::<2>::unit([64, 64])?;
+/// let model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.05)?;
+/// let names: Vec<_> = model.penalties.iter().map(|p| p.name()).collect();
+/// assert_eq!(names, ["OMT", "total variation", "range"]);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RdmmOptimised<T, const D: usize> {
     /// The metric that the optimisation starts from, everywhere.
     pub metric: MultiGaussian,
     /// Standard deviation of G, physical units.
     pub smoothing: f64,
     /// Which weights the flow carries.
     pub carried: Carried,
+    /// What the weights cost.
+    pub penalties: Vec<Arc<dyn Regularizer<T, D>>>,
 }
 
-impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised {
+/// Default λ of OMT, of total variation and of the range penalty.
+const PENALTIES: [f64; 3] = [0.01, 0.01, 0.01];
+
+impl<T: Real, const D: usize> RdmmOptimised<T, D> {
+    /// RDMM that starts from this metric, with G of this standard deviation (physical units) and the
+    /// default penalties; pre-weights are carried.
+    ///
+    /// # Errors
+    /// [`Error::Shares`] where the shares of the metric do not sum to one.
+    pub fn new(metric: MultiGaussian, smoothing: f64) -> Result<Self> {
+        let [omt, tv, range] = PENALTIES;
+        let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
+            Arc::new(Omt::new(omt)?),
+            Arc::new(TotalVariation::new(tv)?),
+            Arc::new(Range::new(range, &metric.shares)?),
+        ];
+        Ok(Self { metric, smoothing, carried: Carried::default(), penalties })
+    }
+}
+
+impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised<T, D> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, Softmax<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -379,12 +422,17 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        let MultiGaussian { shares, order, border, .. } = &self.metric;
+        let MultiGaussian { sigmas, shares, order, border } = &self.metric;
         let bank = self.metric.bank(grid)?;
         let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
         let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
         let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
-        Ok(GeodesicShooting::new(evolution, Softmax::new(grid, shares, once), spread))
+        let mut control = Softmax::new(grid, shares, once);
+        if !self.penalties.is_empty() {
+            let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
+            control = control.with_penalties(&self.penalties, sigmas, gaussian)?;
+        }
+        Ok(GeodesicShooting::new(evolution, control, spread))
     }
 }

@@ -1,10 +1,13 @@
 //! How the weights of a metric depend on controls.
 
+use std::sync::Arc;
+
 use super::{BoxedKernel, resampled};
 use crate::error::Result;
 use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
+use crate::regularize::{On, Penalty, Regularizer};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -24,6 +27,12 @@ pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
 
     /// Transpose of the derivative of [`WeightControl::weights`]: adds to `control_bar`.
     fn weights_vjp(&mut self, control: &Self::Control, bar: &W, control_bar: &mut Self::Control);
+
+    /// The penalties of the weights, each with its λ, and their gradient added to `control_bar`; 0 where
+    /// there are none.
+    fn add_penalty(&mut self, _control: &Self::Control, _control_bar: &mut Self::Control) -> f64 {
+        0.0
+    }
 
     /// Controls of another grid over the same box, carried to this one.
     ///
@@ -75,6 +84,7 @@ pub struct Softmax<T, const D: usize> {
     grid: Grid<D>,
     neutral: Vec<f64>,
     smoothing: BoxedKernel<T>,
+    penalties: Option<Penalties<T>>,
     ws: Workspace<T>,
     buffer: Vec<T>,
 }
@@ -88,8 +98,32 @@ impl<T: Real, const D: usize> Softmax<T, D> {
     pub fn new(grid: &Grid<D>, shares: &[f64], smoothing: BoxedKernel<T>) -> Self {
         // h_i ∝ p_i, so p_i ∝ √share.
         let neutral = shares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
-        let ws = Workspace::new();
-        Self { grid: grid.clone(), neutral, smoothing, ws, buffer: Vec::new() }
+        let (ws, buffer) = (Workspace::new(), Vec::new());
+        Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffer }
+    }
+
+    /// The same with penalties of h and of w = G ⋆ h, for Gaussians with these σ and G = `gaussian`.
+    ///
+    /// # Errors
+    /// Those of [`Regularizer::on_grid`].
+    pub fn with_penalties(
+        mut self,
+        penalties: &[Arc<dyn Regularizer<T, D>>],
+        sigmas: &[f64],
+        gaussian: BoxedKernel<T>,
+    ) -> Result<Self> {
+        let (mut of_pre_weights, mut of_weights) = (Vec::new(), Vec::new());
+        for penalty in penalties {
+            let entry = (penalty.weight(), penalty.on_grid(&self.grid, sigmas)?);
+            match penalty.acts_on() {
+                On::PreWeights => of_pre_weights.push(entry),
+                On::Weights => of_weights.push(entry),
+            }
+        }
+        let len = self.scales() * self.grid.len();
+        let fields = std::array::from_fn(|_| vec![T::zero(); len]);
+        self.penalties = Some(Penalties { of_pre_weights, of_weights, gaussian, fields });
+        Ok(self)
     }
 
     fn scales(&self) -> usize {
@@ -97,13 +131,70 @@ impl<T: Real, const D: usize> Softmax<T, D> {
     }
 }
 
-/// h and 1/‖p‖ of one voxel, into `h`.
-fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) -> T {
+/// Penalties of h and of w = G ⋆ h.
+struct Penalties<T> {
+    /// λ and the penalty.
+    of_pre_weights: Vec<(f64, Box<dyn Penalty<T>>)>,
+    of_weights: Vec<(f64, Box<dyn Penalty<T>>)>,
+    /// G.
+    gaussian: BoxedKernel<T>,
+    /// h, h̄, w and w̄.
+    fields: [Vec<T>; 4],
+}
+
+impl<T: Real> Penalties<T> {
+    /// Σ_k λ_k P_k of the logits of `scales` Gaussians, and its gradient added to `bar`.
+    fn add(&mut self, scales: usize, logits: &[T], bar: &mut [T], ws: &mut Workspace<T>) -> f64 {
+        let Self { of_pre_weights, of_weights, gaussian, fields: [h, h_bar, w, w_bar] } = self;
+        pre_weights(scales, logits, h);
+        gaussian.apply(h, w, ws);
+        let sum =
+            |penalties: &mut Vec<(f64, Box<dyn Penalty<T>>)>, weights: &[T], bar: &mut [T]| {
+                bar.fill(T::zero());
+                penalties.iter_mut().map(|(lambda, p)| p.add(*lambda, weights, bar)).sum::<f64>()
+            };
+        let value = sum(of_pre_weights, h, h_bar) + sum(of_weights, w, w_bar);
+        gaussian.apply(w_bar, w, ws);
+        axpy(h_bar, T::one(), w);
+        pre_weights_vjp(scales, logits, h_bar);
+        axpy(bar, T::one(), h_bar);
+        value
+    }
+}
+
+/// `h` ← the pre-weights of the logits.
+fn pre_weights<T: Real>(scales: usize, logits: &[T], h: &mut [T]) {
+    let n = logits.len() / scales;
+    let mut here = vec![T::zero(); scales];
+    for at in 0..n {
+        normalised((0..scales).map(|i| logits[i * n + at]), &mut here);
+        for i in 0..scales {
+            h[i * n + at] = here[i];
+        }
+    }
+}
+
+/// `bar` ← the transpose of the derivative of [`pre_weights`], applied to it.
+fn pre_weights_vjp<T: Real>(scales: usize, logits: &[T], bar: &mut [T]) {
+    let n = logits.len() / scales;
+    let mut h = vec![T::zero(); scales];
+    for at in 0..n {
+        normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
+        // h = e/‖e‖ with e = exp θ: θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
+        let along = (0..scales).fold(T::zero(), |s, j| s + h[j] * bar[j * n + at]);
+        for i in 0..scales {
+            let h_bar = bar[i * n + at];
+            bar[i * n + at] = h[i] * (h_bar - h[i] * along);
+        }
+    }
+}
+
+/// h of one voxel, into `h`.
+fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) {
     let largest = logits.clone().fold(T::neg_infinity(), T::max);
-    let (mut sum, mut squares) = (T::zero(), T::zero());
+    let mut squares = T::zero();
     for (h, x) in h.iter_mut().zip(logits) {
         *h = (x - largest).exp();
-        sum += *h;
         squares += *h * *h;
     }
     // p = e/Σe, ‖p‖ = √Σe²/Σe, h = p/‖p‖ = e/√Σe².
@@ -111,7 +202,6 @@ fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) -> 
     for h in h.iter_mut() {
         *h *= scale;
     }
-    sum * scale
 }
 
 impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> {
@@ -130,18 +220,12 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
     }
 
     fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
-        let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
-        if logits.len() != n * scales {
+        let (scales, logits) = (self.scales(), control.data());
+        if logits.len() != self.grid.len() * scales {
             return weights.scale(T::nan());
         }
-        self.buffer.resize(n * scales, T::zero());
-        let mut h = vec![T::zero(); scales];
-        for at in 0..n {
-            normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
-            for i in 0..scales {
-                self.buffer[i * n + at] = h[i];
-            }
-        }
+        self.buffer.resize(logits.len(), T::zero());
+        pre_weights(scales, logits, &mut self.buffer);
         self.smoothing.apply(&self.buffer, weights.data_mut(), &mut self.ws);
     }
 
@@ -151,23 +235,24 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         bar: &Weights<T, D>,
         control_bar: &mut Weights<T, D>,
     ) {
-        let (n, scales, logits) = (self.grid.len(), self.scales(), control.data());
-        if logits.len() != n * scales {
+        let (scales, logits) = (self.scales(), control.data());
+        if logits.len() != self.grid.len() * scales {
             return control_bar.scale(T::nan());
         }
-        self.buffer.resize(n * scales, T::zero());
+        self.buffer.resize(logits.len(), T::zero());
         self.smoothing.apply(bar.data(), &mut self.buffer, &mut self.ws);
-        let mut h = vec![T::zero(); scales];
-        for at in 0..n {
-            normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
-            // h = e/‖e‖ with e = exp θ: θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
-            let along = (0..scales).fold(T::zero(), |s, j| s + h[j] * self.buffer[j * n + at]);
-            for i in 0..scales {
-                let h_bar = self.buffer[i * n + at];
-                self.buffer[i * n + at] = h[i] * (h_bar - h[i] * along);
-            }
-        }
+        pre_weights_vjp(scales, logits, &mut self.buffer);
         axpy(control_bar.data_mut(), T::one(), &self.buffer);
+    }
+
+    fn add_penalty(&mut self, control: &Weights<T, D>, control_bar: &mut Weights<T, D>) -> f64 {
+        let (scales, logits) = (self.scales(), control.data());
+        let Some(penalties) = &mut self.penalties else { return 0.0 };
+        if logits.len() != self.grid.len() * scales {
+            control_bar.scale(T::nan());
+            return f64::NAN;
+        }
+        penalties.add(scales, logits, control_bar.data_mut(), &mut self.ws)
     }
 
     fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {

@@ -29,9 +29,11 @@ pub struct Terms {
     pub regularisation: f64,
     /// The similarity loss, without its weight.
     pub similarity: f64,
+    /// The penalties of the weights, each with its λ.
+    pub penalty: f64,
     /// The barrier of [`Settings::min_jacobian`](super::Settings::min_jacobian), with its weight.
     pub folding: f64,
-    /// What is minimised: regularisation + weight · similarity + folding.
+    /// What is minimised: regularisation + weight · similarity + penalty + folding.
     pub total: f64,
 }
 
@@ -49,7 +51,8 @@ pub struct Diagnostics {
     pub min_det: f64,
 }
 
-/// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁), with the exact gradient.
+/// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁) + Σ_k λ_k P_k(h₀, w₀), with the exact
+/// gradient.
 ///
 #[doc = include_str!("../../docs/math/energy.html")]
 ///
@@ -229,6 +232,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.rest.expect_like(gradient)?;
         gradient.set_zero();
         let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
+        let penalty = self.shooting.add_penalty(controls, gradient);
 
         self.shooting.start(controls, &mut self.start);
         let before = self.shooting.hamiltonian(&self.start)?;
@@ -270,9 +274,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity + folding;
+        let total = regularisation + self.weight * similarity + penalty + folding;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, folding, total },
+            terms: Terms { regularisation, similarity, penalty, folding, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
             min_det: smallest(&det),
