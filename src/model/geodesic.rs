@@ -232,7 +232,8 @@ impl<T: Real, const D: usize> Model<T, D> for Lddmm {
 pub struct Rdmm<T, const D: usize> {
     /// Standard deviations, physical units, increasing.
     pub sigmas: Vec<f64>,
-    /// Shares h_i² on the source image's grid, of sum one at every voxel.
+    /// Shares h_i² on the source image's grid, of sum one at every voxel. A registration from an initial
+    /// affine map A reads them at A(x).
     pub shares: Weights<T, D>,
     /// Standard deviation of G, physical units.
     pub smoothing: f64,

@@ -508,4 +508,38 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn an_affine_map_in_between_reads_where_the_whole_map_does() {
+        let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
+        let source = Grid::new([9, 8], [0.5, 1.0]).unwrap();
+        let target = Grid::new([6, 7], [0.8, 0.6])
+            .and_then(|g| g.with_origin([0.3, 1.0]))
+            .and_then(|g| g.with_direction(turn))
+            .unwrap();
+        let shear = SMatrix::<f64, 2, 2>::new(0.9, 0.3, -0.2, 1.2);
+        let affine = Affine::new(shear, [0.2, -0.4].into()).unwrap();
+        let mut c: Vec<f64> = random(72, 1);
+        Prefilter::new(&source).apply(&mut c);
+        let u = Displacement::from_vec(&target, random::<f64>(84, 2)).unwrap();
+        let whole = affine.after_displacement(&u).unwrap();
+        let warp = Warp::through(&source, &target, &affine);
+        let (mut a, mut b) = (vec![0.0; 42], vec![0.0; 42]);
+        warp.values::<1>(&c, u.data(), &mut a);
+        Warp::new(&source, &target).values::<1>(&c, whole.data(), &mut b);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-13), "to rounding");
+
+        let (bar, direction) = (random::<f64>(42, 3), random::<f64>(84, 4));
+        let mut u_bar = vec![0.0; 84];
+        warp.add_position_bar::<1>(&c, u.data(), &bar, &mut u_bar);
+        let at = |e: f64| {
+            let u: Vec<f64> = u.data().iter().zip(&direction).map(|(u, d)| u + e * d).collect();
+            let mut out = vec![0.0; 42];
+            warp.values::<1>(&c, &u, &mut out);
+            pair(&out, &bar)
+        };
+        let (numeric, exact) = ((at(1e-5) - at(-1e-5)) / 2e-5, pair(&u_bar, &direction));
+        // As above: central differences are good to about 1e-9.
+        assert!((numeric - exact).abs() < 1e-7 * exact.abs().max(1.0));
+    }
 }
