@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::channel::ChannelTerm;
+use super::landmarks::{LandmarkTerm, Landmarks};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
@@ -28,7 +30,11 @@ pub struct Terms {
     pub regularisation: f64,
     /// The similarity loss, without its weight.
     pub similarity: f64,
-    /// What is minimised: regularisation + weight · similarity.
+    /// The losses of further channels, with their weights.
+    pub channels: f64,
+    /// Mean squared error of the landmarks over L², with its weight.
+    pub landmarks: f64,
+    /// What is minimised: regularisation + weight · similarity + channels + landmarks.
     pub total: f64,
 }
 
@@ -53,7 +59,8 @@ pub struct Diagnostics {
 /// Momentum and map live on the model's grid, the images on theirs. The final displacement is carried to
 /// the voxels of the fixed image by cubic splines and the moving image is read at the displaced points, so
 /// that it is interpolated once. The division by V L² makes energies and the weight λ independent of the
-/// unit of length and the same as in the paper's unit square.
+/// unit of length and the same as in the paper's unit square. Further pairs of images and landmarks add
+/// their terms: [`PairObjective::with_channel`], [`PairObjective::with_landmarks`].
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
     sweep: Sweep<Arc<S::Evolution>, T, D>,
@@ -72,6 +79,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warped: Image<T, D>,
     warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
+    channels: Vec<ChannelTerm<T, D>>,
+    landmarks: Option<LandmarkTerm<T, D>>,
     resample: Workspace<T>,
     steps: Steps,
     /// Diagnostics of the evaluations since they were last asked for.
@@ -124,11 +133,39 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             warped: Image::zeros(fixed)?,
             warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
+            channels: Vec::new(),
+            landmarks: None,
             resample: Workspace::default(),
             steps,
             seen: Vec::new(),
             shooting,
         })
+    }
+
+    /// The energy with λ Sim of a further moving image added; `similarity` was prepared against an image on
+    /// the grid of the fixed image.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless `weight` is finite and positive; [`Error::NonFinite`] for NaN or infinity
+    /// in the image; [`Error::OutOfMemory`].
+    pub fn with_channel(
+        mut self,
+        moving: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+        weight: f64,
+    ) -> Result<Self> {
+        let fixed = self.warped.grid();
+        self.channels.push(ChannelTerm::new(moving, fixed, similarity, weight)?);
+        Ok(self)
+    }
+
+    /// The energy with the term of these landmarks, in place of those before.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a fixed point outside the grid; [`Error::OutOfMemory`].
+    pub fn with_landmarks(mut self, landmarks: &Landmarks<D>) -> Result<Self> {
+        self.landmarks = Some(LandmarkTerm::new(landmarks, self.shooting.grid())?);
+        Ok(self)
     }
 
     /// The model on this level.
@@ -199,15 +236,18 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
                 *s *= weight * bar;
             }
         });
+        let channels =
+            self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
         self.bar.set_zero();
         let map_bar = self.bar.map_mut().data_mut();
-        self.upsample.transpose(self.slope.data(), map_bar, &mut self.resample);
+        self.upsample.transpose(slope, map_bar, &mut self.resample);
+        let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity;
+        let total = regularisation + self.weight * similarity + channels + landmarks;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, total },
+            terms: Terms { regularisation, similarity, channels, landmarks, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
             min_det: det.data().iter().fold(f64::INFINITY, |m, x| m.min(x.f64())),

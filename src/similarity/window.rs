@@ -223,6 +223,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_box_and_its_gaussian_see_the_same_variance() {
+        let grid = Grid::new([80, 80], [0.5, 0.5]).unwrap();
+        let ramp: Vec<f64> = (0..6400).map(|k| 0.5 * (k / 80) as f64).collect();
+        let square: Vec<f64> = ramp.iter().map(|x| x * x).collect();
+        let input = [ramp, square, vec![0.0; 6400]].concat();
+        for width in [2.5, 4.0, 7.3] {
+            for window in [Window::Box { width }, Window::gaussian_like_box(width)] {
+                let mut average = Average::new(window, &grid).unwrap();
+                let mut out = vec![f64::NAN; 3 * 6400];
+                average.apply(&input, &mut out);
+                let centre = 40 * 80 + 40;
+                let variance = out[6400 + centre] - out[centre].powi(2);
+                // Σ of a sampled Gaussian is σ² to rounding. Sums over the voxels of a box know nothing of
+                // what varies within a voxel, a variance of h²/12, and at most as much more of its two ends.
+                let missing = window.sigma().powi(2) - variance;
+                assert!(missing.abs() < 2.0 * 0.5 * 0.5 / 12.0, "{window:?}: {missing}");
+            }
+        }
+    }
+
+    #[test]
     fn long_lanes_are_cut_into_chunks_without_a_trace() {
         // Three chunks along the first axis, and running sums that start anew in each.
         let grid = Grid::new([40_000, 4], [1.0, 1.0]).unwrap();
