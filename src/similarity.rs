@@ -56,7 +56,7 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
     fn default_weight(&self) -> f64;
 }
 
-/// A loss against one fixed image: smaller is better, 0 is best.
+/// A loss against one fixed image: smaller is better, 0 is best. Not all measures reach 0 for equal images.
 ///
 /// `warped` and `gradient` hold one value a voxel of the fixed image's grid, C order. Results do not
 /// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN, or of

@@ -175,9 +175,7 @@ fn the_gradient_of_the_energy_equals_differences_for_further_measures() {
 fn landmarks<const D: usize>(grid: &Grid<D>) -> Landmarks<D> {
     let at = |part: f64, by: f64| {
         let index = |a: usize| (part + 0.1 * a as f64) * (grid.shape()[a] as f64 - 1.0);
-        let mut x = grid.to_world(std::array::from_fn(index));
-        x.iter_mut().for_each(|x| *x += by * grid.largest_extent());
-        x
+        grid.to_world(std::array::from_fn(index)).map(|x| x + by * grid.largest_extent())
     };
     let fixed = [at(0.11, 0.0), at(0.43, 0.0), at(0.77, 0.0)];
     Landmarks::new(&fixed, &[at(0.11, 0.03), at(0.43, -0.05), at(0.77, 0.02)], 20.0).unwrap()

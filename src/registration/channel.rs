@@ -2,7 +2,7 @@
 
 use super::Intensities;
 use crate::error::{Error, Result, positive};
-use crate::field::{Image, axpy};
+use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
@@ -218,7 +218,7 @@ impl<T: Real, const D: usize> ChannelTerm<T, D> {
             weight,
             warped: Image::<T, D>::zeros(fixed)?.into_vec(),
             warped_bar: Image::<T, D>::zeros(fixed)?.into_vec(),
-            slope: crate::field::Displacement::<T, D>::zeros(fixed)?.into_vec(),
+            slope: Displacement::<T, D>::zeros(fixed)?.into_vec(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, positive};
 use crate::evaluate::is_inside;
-use crate::field::axpy;
+use crate::field::{Displacement, axpy};
 use crate::grid::Grid;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -15,10 +15,10 @@ use crate::scalar::Real;
 ///
 /// Φ⁻¹(p) = p + u(p) is read by cubic splines from the map grid, as in
 /// [`evaluate::carried`](crate::evaluate::carried). The term has no unit, as the rest of the energy. It is a
-/// soft constraint: λ = 1 is a hint beside the default weights of the images, 100 and more brings points
-/// together to a fraction of the voxel where the images allow it. A point moves its surroundings as far as
-/// the model's Gaussians reach, and a single point with a large λ can fold them. 2·4ᴰ reads and writes a point
-/// and two prefilters of the map.
+/// soft constraint. Beside the default weights of the images, four points of the synthetic pairs that should
+/// move by 3 % of L keep 40 % of their error with λ = 0.1, 7 % with 1 and 1 % with 10. A point moves its
+/// surroundings as far as the model's Gaussians reach. Cost: 2·4ᴰ reads and writes a point, and two prefilters
+/// of the map.
 ///
 /// ```
 /// use rdmm_core::evaluate::target_registration_error;
@@ -127,7 +127,7 @@ impl<T: Real, const D: usize> LandmarkTerm<T, D> {
             (grid.to_index(p), along.into())
         };
         let points: Vec<_> = landmarks.fixed.iter().zip(&landmarks.moving).map(point).collect();
-        let blank = || crate::field::Displacement::<T, D>::zeros(grid).map(|u| u.into_vec());
+        let blank = || Displacement::<T, D>::zeros(grid).map(Displacement::into_vec);
         Ok(Self {
             warp: Warp::new(grid, grid),
             prefilter: Prefilter::new(grid),
@@ -162,7 +162,6 @@ impl<T: Real, const D: usize> LandmarkTerm<T, D> {
 mod tests {
     use super::*;
     use crate::evaluate::target_registration_error;
-    use crate::field::Displacement;
     use crate::grid::Boundary;
     use crate::testing::random;
 

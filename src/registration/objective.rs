@@ -59,8 +59,12 @@ pub struct Diagnostics {
 /// Momentum and map live on the model's grid, the images on theirs. The final displacement is carried to
 /// the voxels of the fixed image by cubic splines and the moving image is read at the displaced points, so
 /// that it is interpolated once. The division by V L² makes energies and the weight λ independent of the
-/// unit of length and the same as in the paper's unit square. Further pairs of images and landmarks add
-/// their terms: [`PairObjective::with_channel`], [`PairObjective::with_landmarks`].
+/// unit of length and the same as in the paper's unit square.
+///
+/// [`PairObjective::with_channel`] and [`PairObjective::with_landmarks`] add further pairs of images and
+/// points:
+///
+#[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
     sweep: Sweep<Arc<S::Evolution>, T, D>,

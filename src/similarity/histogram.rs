@@ -103,7 +103,7 @@ pub(super) struct Joint<T> {
     /// Sums over consecutive parts of the voxels.
     parts: Vec<f64>,
     /// p(a, b), fixed image first.
-    joint: Vec<f64>,
+    both: Vec<f64>,
     /// p(b).
     warped: Vec<f64>,
     /// ∂loss/∂p(a, b), less a constant.
@@ -140,7 +140,7 @@ impl<T: Real> Joint<T> {
             warped_scale,
             side,
             parts: vec![0.0; fixed.grid().len().div_ceil(par::CHUNK).min(PARTS) * side * side],
-            joint: vec![0.0; side * side],
+            both: vec![0.0; side * side],
             warped: vec![0.0; side],
             slopes: vec![0.0; side * side],
         })
@@ -167,7 +167,7 @@ impl<T: Real> Joint<T> {
 
     /// p(a, b) = Σ share · β(a − I) β(b − J), and the entropies.
     pub(super) fn count(&mut self, warped: &[T]) -> Entropies {
-        let (cells, side) = (self.joint.len(), self.side);
+        let (cells, side) = (self.both.len(), self.side);
         let mut parts = std::mem::take(&mut self.parts);
         let voxels = self.fixed.len().div_ceil(parts.len() / cells);
         par::parts(&mut parts, cells, |offset, histogram| {
@@ -183,19 +183,19 @@ impl<T: Real> Joint<T> {
                 }
             }
         });
-        self.joint.fill(0.0);
+        self.both.fill(0.0);
         for part in parts.chunks(cells) {
-            self.joint.iter_mut().zip(part).for_each(|(sum, p)| *sum += p);
+            self.both.iter_mut().zip(part).for_each(|(sum, p)| *sum += p);
         }
         self.parts = parts;
         self.warped.fill(0.0);
         let mut fixed = 0.0;
-        for row in self.joint.chunks(side) {
+        for row in self.both.chunks(side) {
             self.warped.iter_mut().zip(row).for_each(|(sum, p)| *sum += p);
             fixed += surprise(row.iter().sum());
         }
         let entropy = |p: &[f64]| p.iter().map(|&p| surprise(p)).sum();
-        Entropies { fixed, warped: entropy(&self.warped), joint: entropy(&self.joint) }
+        Entropies { fixed, warped: entropy(&self.warped), joint: entropy(&self.both) }
     }
 
     /// `gradient` ← ∂loss/∂J of the images counted last, from the loss's derivatives with respect to the
@@ -209,7 +209,7 @@ impl<T: Real> Joint<T> {
     ) {
         // ∂H/∂p = −ln p − 1. The ones drop out: each voxel counts once, so that p keeps its sum.
         let side = self.side;
-        for (slopes, joint) in self.slopes.chunks_mut(side).zip(self.joint.chunks(side)) {
+        for (slopes, joint) in self.slopes.chunks_mut(side).zip(self.both.chunks(side)) {
             for ((slope, &p), &marginal) in slopes.iter_mut().zip(joint).zip(&self.warped) {
                 // An empty cell is met by voxels whose spline, and its derivative, is zero there.
                 *slope =

@@ -113,7 +113,7 @@ impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
     }
 
     fn default_weight(&self) -> f64 {
-        0.02
+        0.01
     }
 }
 
@@ -132,7 +132,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Nmi {
     }
 
     fn default_weight(&self) -> f64 {
-        0.1
+        0.02
     }
 }
 

@@ -102,7 +102,7 @@ impl<T: Real, const D: usize> Measure<T, D> for MultiLncc {
     }
 
     fn default_weight(&self) -> f64 {
-        0.01
+        0.02
     }
 }
 
