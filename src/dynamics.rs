@@ -1,11 +1,13 @@
 //! Evolution operators: what moves, how fast, and the transpose of that.
 
 pub mod epdiff;
+pub mod image;
 pub mod stationary;
 pub mod tracked;
 mod transport;
 
 pub use epdiff::{Epdiff, Geodesic};
+pub use image::{ImageAdjoint, ImageGeodesic};
 pub use stationary::Stationary;
 pub use tracked::{Tracked, TrackedState};
 
@@ -66,11 +68,21 @@ pub trait Evolution<T: Real, const D: usize>: Send + Sync {
 
 /// An evolution with the transpose of its derivative.
 pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
-    /// `state_bar += (∂f/∂y)ᵀ rate_bar` at `state`.
+    /// `state_bar += (∂f/∂y)ᵀ rate_bar` at `state`. [`Evolution::velocity`] holds for `state` after it.
     fn rate_vjp(
         &self,
         state: &Self::State,
         rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    );
+
+    /// `state_bar += (∂v/∂y)ᵀ velocity_bar` after a rate, or its transpose, of the same state: for what else
+    /// depends on the velocity.
+    fn velocity_vjp(
+        &self,
+        state: &Self::State,
+        velocity_bar: &Velocity<T, D>,
         state_bar: &mut Self::State,
         ws: &mut Self::Workspace,
     );
@@ -106,5 +118,15 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Arc<
         ws: &mut Self::Workspace,
     ) {
         (**self).rate_vjp(state, rate_bar, state_bar, ws);
+    }
+
+    fn velocity_vjp(
+        &self,
+        state: &Self::State,
+        velocity_bar: &Velocity<T, D>,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        (**self).velocity_vjp(state, velocity_bar, state_bar, ws);
     }
 }

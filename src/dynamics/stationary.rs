@@ -72,4 +72,17 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
             &mut state_bar.map,
         );
     }
+
+    fn velocity_vjp(
+        &self,
+        state: &Self::State,
+        velocity_bar: &Velocity<T, D>,
+        state_bar: &mut Self::State,
+        _ws: &mut (),
+    ) {
+        if !(self.fits(state) && self.fits(state_bar)) || velocity_bar.data().len() != self.len {
+            return state_bar.scale(T::nan());
+        }
+        state_bar.body.axpy(T::one(), velocity_bar);
+    }
 }

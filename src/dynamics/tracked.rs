@@ -1,6 +1,6 @@
 //! The forward map beside the inverse one: particles that the flow carries.
 
-use super::{Evolution, MapState};
+use super::{Evolution, EvolutionVjp, MapState};
 use crate::field::{Displacement, Velocity};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
@@ -53,18 +53,25 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
 
 /// Buffers of [`Tracked`].
 #[derive(Clone, Debug)]
-pub struct Workspace<T, W> {
+pub struct Workspace<T, const D: usize, W> {
     evolution: W,
     coefficients: Vec<T>,
+    velocity_bar: Velocity<T, D>,
+    scratch: Vec<T>,
 }
 
 impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E, T, D> {
     type State = TrackedState<T, D, E::State>;
-    type Workspace = Workspace<T, E::Workspace>;
+    type Workspace = Workspace<T, D, E::Workspace>;
 
     fn workspace(&self) -> Self::Workspace {
-        let coefficients = vec![T::zero(); D * self.grid.len()];
-        Workspace { evolution: self.evolution.workspace(), coefficients }
+        let zeros = || vec![T::zero(); D * self.grid.len()];
+        Workspace {
+            evolution: self.evolution.workspace(),
+            coefficients: zeros(),
+            velocity_bar: Velocity::blank(&self.grid),
+            scratch: zeros(),
+        }
     }
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
@@ -81,5 +88,47 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
         ws: &'a Self::Workspace,
     ) -> &'a Velocity<T, D> {
         self.evolution.velocity(&state.flow, &ws.evolution)
+    }
+}
+
+impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Tracked<E, T, D> {
+    fn rate_vjp(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        self.evolution.rate_vjp(
+            &state.flow,
+            &rate_bar.flow,
+            &mut state_bar.flow,
+            &mut ws.evolution,
+        );
+        // ∂t U = v∘(id + U), in U and in v.
+        let v = self.evolution.velocity(&state.flow, &ws.evolution);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
+        ws.velocity_bar.set_zero();
+        self.composition.sample_vjp(
+            &ws.coefficients,
+            state.forward.data(),
+            rate_bar.forward.data(),
+            state_bar.forward.data_mut(),
+            ws.velocity_bar.data_mut(),
+            &mut ws.scratch,
+        );
+        let (bar, flow_bar) = (&ws.velocity_bar, &mut state_bar.flow);
+        self.evolution.velocity_vjp(&state.flow, bar, flow_bar, &mut ws.evolution);
+    }
+
+    fn velocity_vjp(
+        &self,
+        state: &Self::State,
+        velocity_bar: &Velocity<T, D>,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        let (flow_bar, ws) = (&mut state_bar.flow, &mut ws.evolution);
+        self.evolution.velocity_vjp(&state.flow, velocity_bar, flow_bar, ws);
     }
 }

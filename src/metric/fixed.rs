@@ -45,6 +45,18 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
         self.kernel.apply(momentum.data(), velocity.data_mut(), &mut ws.kernel);
     }
 
+    fn velocity_vjp(
+        &self,
+        _momentum: &Momentum<T, D>,
+        velocity_bar: &Velocity<T, D>,
+        (momentum_bar, ()): (&mut Momentum<T, D>, &mut ()),
+        ws: &mut Workspace<T>,
+    ) {
+        ws.smooth.resize(velocity_bar.data().len(), T::zero());
+        self.kernel.apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
+        axpy(momentum_bar.data_mut(), T::one(), &ws.smooth);
+    }
+
     fn carry(
         &self,
         _momentum: &Momentum<T, D>,
@@ -57,17 +69,16 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
 
     fn pull_back(
         &self,
-        _momentum: &Momentum<T, D>,
+        momentum: &Momentum<T, D>,
         _weights: &(),
         _velocity: &Velocity<T, D>,
         _rate_bars: (&Momentum<T, D>, &()),
         velocity_bar: &mut Velocity<T, D>,
-        (momentum_bar, ()): (&mut Momentum<T, D>, &mut ()),
+        bars: (&mut Momentum<T, D>, &mut ()),
         ws: &mut Workspace<T>,
     ) {
-        ws.smooth.resize(velocity_bar.data().len(), T::zero());
-        self.kernel.apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
-        axpy(momentum_bar.data_mut(), T::one(), &ws.smooth);
+        // Nothing is carried: only v depends on the momentum.
+        self.velocity_vjp(momentum, velocity_bar, bars, ws);
     }
 
     fn add_energy_slope(

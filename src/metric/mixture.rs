@@ -102,6 +102,51 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
             }
         });
     }
+
+    /// From the cotangents v̄ of the velocity and s̄ of the densities, the latter in the first of the scalars,
+    /// to those of momentum and carried weights.
+    fn pull_back_velocity(
+        &self,
+        m: &[T],
+        v_bar: &[T],
+        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        ws: &mut Workspace<T>,
+    ) {
+        let n = self.n;
+        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, w_bar] } = ws;
+        let (w, nu) = (&*w, &*nu);
+        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
+        for (i, k) in self.kernels.iter().enumerate() {
+            let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
+            let nu = self.smoothed(nu, i);
+            par::components(vector, n, |a, lo, chunk| {
+                for (k, nu_bar) in chunk.iter_mut().enumerate() {
+                    let at = lo + k;
+                    *nu_bar = w[at] * v_bar[a * n + at] + s_bar[at] * m[a * n + at];
+                }
+            });
+            k.apply(vector, smooth, kernel);
+            let p_bar = &*smooth;
+            par::chunks(&mut w_bar[i * n..(i + 1) * n], |lo, chunk| {
+                chunk.fill(T::zero());
+                for a in 0..D {
+                    for (k, w_bar) in chunk.iter_mut().enumerate() {
+                        let at = a * n + lo + k;
+                        *w_bar += v_bar[at] * nu[at] + p_bar[at] * m[at];
+                    }
+                }
+            });
+            par::components(momentum_bar.data_mut(), n, |a, lo, chunk| {
+                for (k, m_bar) in chunk.iter_mut().enumerate() {
+                    let at = lo + k;
+                    *m_bar += s_bar[at] * nu[a * n + at] + w[at] * p_bar[a * n + at];
+                }
+            });
+        }
+        // w = G ⋆ h
+        self.smoothing.apply(w_bar, s, kernel);
+        add(s, weights_bar.data_mut());
+    }
 }
 
 /// Buffers of [`Mixture`].
@@ -165,6 +210,23 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
+    fn velocity_vjp(
+        &self,
+        momentum: &Momentum<T, D>,
+        velocity_bar: &Velocity<T, D>,
+        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        ws: &mut Workspace<T>,
+    ) {
+        let vectors = [momentum.data(), velocity_bar.data(), momentum_bar.data()];
+        if !self.fits(vectors, [weights_bar], ws) {
+            momentum_bar.scale(T::nan());
+            return weights_bar.scale(T::nan());
+        }
+        ws.scalars[0].fill(T::zero());
+        let bars = (momentum_bar, weights_bar);
+        self.pull_back_velocity(momentum.data(), velocity_bar.data(), bars, ws);
+    }
+
     fn carry(
         &self,
         momentum: &Momentum<T, D>,
@@ -216,8 +278,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             momentum_bar.scale(T::nan());
             return weights_bar.scale(T::nan());
         }
-        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, q] } = ws;
-        let (w, nu) = (&*w, &*nu);
+        let Workspace { kernel, nu, scalars: [s, q], .. } = &mut *ws;
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
 
         // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i.
@@ -245,39 +306,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
                 d.add_scaled(a, -one, bar, h, lo, chunk);
             }
         });
-        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
-        let v_bar = velocity_bar.data();
-        let w_bar = q;
-        for (i, k) in self.kernels.iter().enumerate() {
-            let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
-            let nu = self.smoothed(nu, i);
-            par::components(vector, n, |a, lo, chunk| {
-                for (k, nu_bar) in chunk.iter_mut().enumerate() {
-                    let at = lo + k;
-                    *nu_bar = w[at] * v_bar[a * n + at] + s_bar[at] * m[a * n + at];
-                }
-            });
-            k.apply(vector, smooth, kernel);
-            let p_bar = &*smooth;
-            par::chunks(&mut w_bar[i * n..(i + 1) * n], |lo, chunk| {
-                chunk.fill(T::zero());
-                for a in 0..D {
-                    for (k, w_bar) in chunk.iter_mut().enumerate() {
-                        let at = a * n + lo + k;
-                        *w_bar += v_bar[at] * nu[at] + p_bar[at] * m[at];
-                    }
-                }
-            });
-            par::components(momentum_bar.data_mut(), n, |a, lo, chunk| {
-                for (k, m_bar) in chunk.iter_mut().enumerate() {
-                    let at = lo + k;
-                    *m_bar += s_bar[at] * nu[a * n + at] + w[at] * p_bar[a * n + at];
-                }
-            });
-        }
-        // w = G ⋆ h
-        self.smoothing.apply(w_bar, s, kernel);
-        add(s, weights_bar.data_mut());
+        self.pull_back_velocity(m, velocity_bar.data(), (momentum_bar, weights_bar), ws);
     }
 
     fn add_energy_slope(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::regions::{Carried, pre_weights};
+use super::regions::{Carried, pre_weights, shares_carried};
 use super::weights::{Given, Softmax, Uniform, WeightControl};
 use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
 use crate::dynamics::{Epdiff, Flow, Geodesic};
@@ -200,6 +200,10 @@ impl<T: Real, const D: usize> Model<T, D> for Lddmm {
         self.metric.smallest()
     }
 
+    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+        Ok(self.clone())
+    }
+
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
         let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
@@ -317,6 +321,10 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
         self.sigmas.iter().copied().fold(self.smoothing, f64::min)
     }
 
+    fn carried(&self, map: &Displacement<T, D>) -> Result<Self> {
+        Ok(Self { shares: shares_carried(&self.shares, map)?, ..self.clone() })
+    }
+
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
         self.validate()?;
         let bank = GaussianBank::new(grid, &self.sigmas)?;
@@ -359,6 +367,10 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised {
 
     fn smallest_sigma(&self) -> f64 {
         self.metric.smallest().min(self.smoothing)
+    }
+
+    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+        Ok(self.clone())
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::field::{Image, Weights};
+use crate::field::{Displacement, Image, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::expect_shares;
 use crate::kernel::{Gaussian, Kernel, Workspace};
@@ -84,17 +84,39 @@ pub(super) fn pre_weights<T: Real, const D: usize>(
         prefilter.apply(share.data_mut());
         warp.values::<1>(share.data(), &zero, out.component_mut(i));
     }
-    let n = grid.len();
-    let components = out.components();
-    let data = out.data_mut();
-    for at in 0..n {
-        // Cubic splines overshoot at edges: a share is not negative.
-        let sum = (0..components).fold(T::zero(), |s, i| s + data[i * n + at].max(T::zero()));
-        for i in 0..components {
-            let share = data[i * n + at].max(T::zero());
-            data[i * n + at] = (share / sum).sqrt();
-        }
-    }
+    normalise(&mut out);
+    out.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
     out.expect_finite("pre-weights")?;
     Ok(out)
+}
+
+/// Shares read at x + u(x), on the grid of the map, made to sum to one again.
+pub(super) fn shares_carried<T: Real, const D: usize>(
+    shares: &Weights<T, D>,
+    map: &Displacement<T, D>,
+) -> Result<Weights<T, D>> {
+    let mut out = Weights::zeros_with(map.grid(), shares.components())?;
+    let warp = Warp::<T, D>::new(shares.grid(), map.grid());
+    let prefilter = Prefilter::new(shares.grid());
+    let mut share = Image::<T, D>::zeros(shares.grid())?;
+    for i in 0..shares.components() {
+        share.data_mut().copy_from_slice(shares.component(i));
+        prefilter.apply(share.data_mut());
+        warp.values::<1>(share.data(), map.data(), out.component_mut(i));
+    }
+    normalise(&mut out);
+    out.expect_finite("shares")?;
+    Ok(out)
+}
+
+/// Shares that sum to one at every voxel. Cubic splines overshoot at edges, and a share is not negative.
+fn normalise<T: Real, const D: usize>(shares: &mut Weights<T, D>) {
+    let (n, components) = (shares.grid().len(), shares.components());
+    let data = shares.data_mut();
+    for at in 0..n {
+        let sum = (0..components).fold(T::zero(), |s, i| s + data[i * n + at].max(T::zero()));
+        for i in 0..components {
+            data[i * n + at] = data[i * n + at].max(T::zero()) / sum;
+        }
+    }
 }

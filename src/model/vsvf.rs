@@ -45,6 +45,10 @@ impl<T: Real, const D: usize> Model<T, D> for Vsvf {
         self.metric.smallest()
     }
 
+    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+        Ok(self.clone())
+    }
+
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
         let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;

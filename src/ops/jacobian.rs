@@ -33,6 +33,17 @@ pub(crate) fn determinant<const D: usize>(mut m: [[f64; D]; D]) -> f64 {
     det
 }
 
+/// Signed minors ∂det/∂m_ab: row a replaced by the b-th unit vector.
+fn cofactors<const D: usize>(m: &[[f64; D]; D]) -> [[f64; D]; D] {
+    std::array::from_fn(|a| {
+        std::array::from_fn(|b| {
+            let mut replaced = *m;
+            replaced[a] = std::array::from_fn(|k| if k == b { 1.0 } else { 0.0 });
+            determinant(replaced)
+        })
+    })
+}
+
 /// The full determinant of D(id + u), by second-order central differences: what other tools report.
 ///
 /// One value a voxel, dimensionless. In the outermost voxels the differences see a mirrored
@@ -47,31 +58,197 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
     let grid = map.grid();
     let difference = Difference::new(grid, Order::Second);
     let mut out = Image::zeros(grid)?;
-    let (one, ones) = (T::one(), vec![T::one(); grid.len()]);
-    crate::par::chunks_of(out.data_mut(), 1024, |lo, chunk| {
-        let len = chunk.len();
-        let zeros = || vec![T::zero(); len];
-        let mut slopes: [[Vec<T>; D]; D] =
-            std::array::from_fn(|_| std::array::from_fn(|_| zeros()));
-        for a in 0..D {
-            for b in 0..D {
-                difference.add_scaled(b, one, &ones, map.component(a), lo, &mut slopes[a][b]);
-            }
-        }
+    let ones = vec![T::one(); grid.len()];
+    crate::par::chunks_of(out.data_mut(), CHUNK, |lo, chunk| {
+        let matrices = matrices(&difference, &ones, map, lo, chunk.len());
         for (k, out) in chunk.iter_mut().enumerate() {
-            let identity = |a: usize, b: usize| if a == b { 1.0 } else { 0.0 };
-            *out = T::of(determinant(std::array::from_fn::<[f64; D], D, _>(|a| {
-                std::array::from_fn(|b| identity(a, b) + slopes[a][b][k].f64())
-            })));
+            *out = T::of(determinant(matrices(k)));
         }
     });
     Ok(out)
 }
 
+/// Voxels that are worked on together.
+const CHUNK: usize = 1024;
+
+/// D(id + u) at the voxels `lo..lo + len`.
+fn matrices<T: Real, const D: usize>(
+    difference: &Difference<T, D>,
+    ones: &[T],
+    map: &Displacement<T, D>,
+    lo: usize,
+    len: usize,
+) -> impl Fn(usize) -> [[f64; D]; D] + use<T, D> {
+    let slopes: [[Vec<T>; D]; D] = std::array::from_fn(|a| {
+        std::array::from_fn(|b| {
+            let mut slope = vec![T::zero(); len];
+            difference.add_scaled(b, T::one(), ones, map.component(a), lo, &mut slope);
+            slope
+        })
+    });
+    let identity = |a: usize, b: usize| if a == b { 1.0 } else { 0.0 };
+    move |k| {
+        std::array::from_fn(|a| std::array::from_fn(|b| identity(a, b) + slopes[a][b][k].f64()))
+    }
+}
+
+/// A barrier that keeps a map from folding: the mean over the voxels of φ(det D(id + u)),
+/// φ(d) = log²((d − bound)/(reach − bound)) between the two, 0 above `reach`, and ∞ at `bound` and below.
+///
+/// φ and its slope are continuous at `reach`. Adds `scale` times the gradient to `bar` and returns the mean,
+/// without `scale`, and the smallest determinant (NaN where there is one). Nothing is added where the mean
+/// is not finite. The determinant is that of [`jacobian_determinant`].
+///
+/// # Errors
+/// [`Error::GridMismatch`](crate::Error::GridMismatch) for a gradient over another grid;
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+///
+/// ```
+/// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::{FoldBarrier, fold_barrier}};
+/// let grid = Grid::new([8, 8], [1.0, 1.0])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// let mut bar = Displacement::zeros(&grid)?;
+/// let barrier = FoldBarrier { bound: 0.1, reach: 0.5 };
+/// let (mean, smallest) = fold_barrier(&squeezed, barrier, 1.0, &mut bar)?;
+/// assert!((smallest - 0.3).abs() < 1e-12 && mean > 0.0);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+pub fn fold_barrier<T: Real, const D: usize>(
+    map: &Displacement<T, D>,
+    barrier: FoldBarrier,
+    scale: f64,
+    bar: &mut Displacement<T, D>,
+) -> Result<(f64, f64)> {
+    let grid = map.grid();
+    grid.expect_same(bar.grid(), "gradient of the barrier")?;
+    let difference = Difference::new(grid, Order::Second);
+    let n = grid.len();
+    let ones = vec![T::one(); n];
+    let determinant = jacobian_determinant(map)?;
+    let smallest = determinant
+        .data()
+        .iter()
+        .fold(f64::INFINITY, |m, x| if x.f64() < m || x.is_nan() { x.f64() } else { m });
+    let mean = crate::par::sum(n, |range| {
+        determinant.data()[range].iter().map(|d| barrier.value(d.f64())).sum()
+    }) / n as f64;
+    if !mean.is_finite() || smallest >= barrier.reach {
+        return Ok((mean, smallest));
+    }
+    // φ′ ∂det/∂(Du)_ab: one field for each slope, and back through the differences.
+    let mut by_slope = crate::field::Weights::<T, D>::zeros_with(grid, D * D)?;
+    for a in 0..D {
+        let row = &mut by_slope.data_mut()[a * D * n..(a + 1) * D * n];
+        let parts = crate::par::split::<T, D>(row, n);
+        crate::par::zipped(parts, |lo, row| {
+            let len = row.first().map_or(0, |part| part.len());
+            for from in (0..len).step_by(CHUNK) {
+                let here = CHUNK.min(len - from);
+                let det = &determinant.data()[lo + from..][..here];
+                if det.iter().all(|d| d.f64() >= barrier.reach) {
+                    continue;
+                }
+                let matrices = matrices(&difference, &ones, map, lo + from, here);
+                for k in 0..here {
+                    let slope = scale / n as f64 * barrier.slope(det[k].f64());
+                    if slope != 0.0 {
+                        let cofactors = cofactors(&matrices(k));
+                        for b in 0..D {
+                            row[b][from + k] = T::of(slope * cofactors[a][b]);
+                        }
+                    }
+                }
+            }
+        });
+    }
+    crate::par::components(bar.data_mut(), n, |a, lo, chunk| {
+        for b in 0..D {
+            let by_slope = by_slope.component(a * D + b);
+            difference.add_transposed(b, T::one(), by_slope, &ones, lo, chunk);
+        }
+    });
+    Ok((mean, smallest))
+}
+
+/// Where [`fold_barrier`] acts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FoldBarrier {
+    /// Determinants of this and below cost infinitely much.
+    pub bound: f64,
+    /// Determinants of this and above cost nothing.
+    pub reach: f64,
+}
+
+impl FoldBarrier {
+    fn value(self, det: f64) -> f64 {
+        if det <= self.bound || det.is_nan() {
+            f64::INFINITY
+        } else if det < self.reach {
+            ((det - self.bound) / (self.reach - self.bound)).ln().powi(2)
+        } else {
+            0.0
+        }
+    }
+
+    fn slope(self, det: f64) -> f64 {
+        if det > self.bound && det < self.reach {
+            let rest = det - self.bound;
+            2.0 * (rest / (self.reach - self.bound)).ln() / rest
+        } else {
+            0.0
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::Grid;
+    use crate::grid::{Boundary, Grid};
+    use crate::space::StateSpace;
+    use crate::testing::random;
+
+    #[test]
+    fn the_barrier_has_its_gradient() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([6, 7, 5], [0.5, 1.0, 0.8]).unwrap().with_boundary(boundary);
+            let field = |seed, size: f64| {
+                let data = random::<f64>(3 * grid.len(), seed).iter().map(|x| size * x).collect();
+                Displacement::<f64, 3>::from_vec(&grid, data).unwrap()
+            };
+            let (map, direction) = (field(1, 0.3), field(2, 1.0));
+            let barrier = FoldBarrier { bound: 0.05, reach: 1.1 };
+            let mut bar = Displacement::zeros(&grid).unwrap();
+            let (value, smallest) = fold_barrier(&map, barrier, 3.0, &mut bar).unwrap();
+            assert!(value > 0.01 && smallest > 0.05 && smallest < 0.6, "{value} {smallest}");
+            let slope = bar.dot(&direction);
+            let mut at = |e: f64| {
+                let mut moved = map.clone();
+                moved.axpy(e, &direction);
+                3.0 * fold_barrier(&moved, barrier, 0.0, &mut bar).unwrap().0
+            };
+            // Truncation e² of the third derivative, rounding 1e-16/e.
+            let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((numeric - slope).abs() < 1e-6 * slope.abs().max(1.0), "{numeric} {slope}");
+            let mut remainder = |e: f64| (at(e) - 3.0 * value - e * slope).abs();
+            let order = (remainder(2e-4) / remainder(1e-4)).log2();
+            // φ″ jumps at `reach`, at few of the voxels.
+            assert!((order - 2.0).abs() < 0.1, "{order}");
+        }
+    }
+
+    #[test]
+    fn folds_cost_infinitely_much_and_flat_maps_nothing() {
+        let grid = Grid::new([6, 6], [1.0, 1.0]).unwrap();
+        let barrier = FoldBarrier { bound: 0.0, reach: 0.5 };
+        let mut bar = Displacement::<f64, 2>::zeros(&grid).unwrap();
+        let rest = Displacement::zeros(&grid).unwrap();
+        assert_eq!(fold_barrier(&rest, barrier, 1.0, &mut bar).unwrap(), (0.0, 1.0));
+        let folded = Displacement::from_fn(&grid, 2, |x, a| [-1.5 * x[0], 0.0][a]).unwrap();
+        let (value, smallest) = fold_barrier(&folded, barrier, 1.0, &mut bar).unwrap();
+        assert!(value.is_infinite() && smallest < 0.0);
+        assert!(bar.data().iter().all(|g| *g == 0.0), "nothing is added");
+    }
 
     #[test]
     fn the_determinant_is_full_and_in_physical_units() {

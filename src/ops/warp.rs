@@ -492,8 +492,8 @@ mod tests {
                 let (value, bar) = (warp.at_index::<2>(&c, index), [0.7, -1.3]);
                 let mut c_bar = vec![1.0; c.len()];
                 warp.scatter_at_index(index, bar, &mut c_bar);
-                c_bar.iter_mut().for_each(|x| *x -= 1.0); // it adds
-                let (left, right) = (pair(&value, &bar), pair(&c_bar, &c));
+                // It adds.
+                let (left, right) = (pair(&value, &bar), pair(&c_bar, &c) - c.iter().sum::<f64>());
                 // Rounding of 64 taps beside ones.
                 assert!((left - right).abs() < 1e-13, "{boundary:?} {index:?}");
             }

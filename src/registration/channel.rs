@@ -336,6 +336,9 @@ mod tests {
         spoilt.data_mut()[7] = f32::NAN;
         let error = refused(Channel::new(pair.fixed.clone(), spoilt, Ncc));
         assert!(matches!(error, Some(Error::NonFinite { index: 7, .. })));
+        let chain = registration(&grid, 1).with_channel(channel());
+        let error = chain.run_chain(&pair.fixed, &pair.moving, 2).err();
+        assert!(matches!(error, Some(Error::Setting { name: "terms of a chain", .. })));
         // The moving image may lie on any grid that overlaps in the world.
         let moved = Channel::new(pair.fixed.clone(), off, Ncc);
         assert!(refused(moved).is_none());

@@ -8,10 +8,10 @@ use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
 use crate::error::{Error, Result};
-use crate::field::{Displacement, Image};
+use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State};
-use crate::ops::jacobian::jacobian_determinant;
+use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -34,7 +34,9 @@ pub struct Terms {
     pub channels: f64,
     /// Mean squared error of the landmarks over L², with its weight.
     pub landmarks: f64,
-    /// What is minimised: regularisation + weight · similarity + channels + landmarks.
+    /// The barrier of [`Settings::min_jacobian`](super::Settings::min_jacobian), with its weight.
+    pub folding: f64,
+    /// What is minimised: regularisation + weight · similarity + channels + landmarks + folding.
     pub total: f64,
 }
 
@@ -87,6 +89,9 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     landmarks: Option<LandmarkTerm<T, D>>,
     resample: Workspace<T>,
     steps: Steps,
+    barrier: Option<FoldBarrier>,
+    refused: usize,
+    barrier_slope: Displacement<T, D>,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -141,6 +146,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             landmarks: None,
             resample: Workspace::default(),
             steps,
+            barrier: None,
+            refused: 0,
+            barrier_slope: Displacement::zeros(fixed)?,
             seen: Vec::new(),
             shooting,
         })
@@ -170,6 +178,25 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     pub fn with_landmarks(mut self, landmarks: &Landmarks<D>) -> Result<Self> {
         self.landmarks = Some(LandmarkTerm::new(landmarks, self.shooting.grid())?);
         Ok(self)
+    }
+
+    /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
+    /// at a voxel of the fixed image, and a [barrier](fold_barrier) before it; `None` for no bound.
+    #[must_use]
+    pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
+        let reach = |bound: f64| bound + BARRIER_REACH * (1.0 - bound);
+        self.barrier = bound.map(|bound| FoldBarrier { bound, reach: reach(bound) });
+        self
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.barrier.is_some()
+    }
+
+    /// Evaluations that were refused for the smallest determinant.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused
     }
 
     /// The model on this level.
@@ -207,6 +234,18 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
+/// Weight of the barrier, for energies without unit.
+const BARRIER_WEIGHT: f64 = 1e-2;
+
+/// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
+const BARRIER_REACH: f64 = 0.25;
+
+/// The smallest value of an image; NaN where it has one.
+fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
+    let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
+    image.data().iter().fold(f64::INFINITY, least)
+}
+
 /// 1/(V L²) of a grid.
 pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
     1.0 / (grid.volume() * grid.largest_extent().powi(2))
@@ -228,7 +267,19 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let det = jacobian_determinant(end.map())?;
         let (map, u) = (end.map().data(), self.displacement.data_mut());
         self.upsample.apply(map, u, &mut self.resample);
+        let mut folding = 0.0;
+        if let Some(barrier) = self.barrier {
+            self.barrier_slope.set_zero();
+            let bar = &mut self.barrier_slope;
+            let (mean, found) = fold_barrier(&self.displacement, barrier, BARRIER_WEIGHT, bar)?;
+            if !mean.is_finite() {
+                self.refused += 1;
+                return Err(Error::Folded { bound: barrier.bound, found });
+            }
+            folding = BARRIER_WEIGHT * mean;
+        }
 
+        let u = self.displacement.data();
         let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
         self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
         let similarity = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
@@ -240,6 +291,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
                 *s *= weight * bar;
             }
         });
+        if self.barrier.is_some() {
+            axpy(slope, T::one(), self.barrier_slope.data());
+        }
         let channels =
             self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
         self.bar.set_zero();
@@ -249,12 +303,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity + channels + landmarks;
+        let total = regularisation + self.weight * similarity + channels + landmarks + folding;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, channels, landmarks, total },
+            terms: Terms { regularisation, similarity, channels, landmarks, folding, total },
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
-            min_det: det.data().iter().fold(f64::INFINITY, |m, x| m.min(x.f64())),
+            min_det: smallest(&det),
         });
         Ok(total)
     }

@@ -17,7 +17,7 @@ use crate::grid::Grid;
 use crate::labels::Labels;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::warp::warped;
-use crate::optim::{Euclidean, Outcome, Stop};
+use crate::optim::{Euclidean, Objective, Outcome, Stop};
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
@@ -56,6 +56,8 @@ pub struct LevelReport {
     pub iterations: usize,
     /// Evaluations of energy and gradient.
     pub evaluations: usize,
+    /// Evaluations that [`Settings::min_jacobian`] refused.
+    pub refused: usize,
     /// What was found at the start.
     pub first: Diagnostics,
     /// What was found at the best controls.
@@ -80,6 +82,8 @@ pub struct Report {
     pub levels: Vec<LevelReport>,
     /// Folds of Φ⁻¹ on the fixed image's grid.
     pub folds: Folds,
+    /// Evaluations that [`Settings::min_jacobian`] refused, all levels.
+    pub refused: usize,
     /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
     pub energy_drift: f64,
     /// Time steps of the final map.
@@ -187,6 +191,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         self
     }
 
+    /// Whether there are channels or landmarks.
+    pub(super) fn has_further_terms(&self) -> bool {
+        !self.channels.is_empty() || self.landmarks.is_some()
+    }
+
     /// The model.
     #[must_use]
     pub fn model(&self) -> &M {
@@ -219,7 +228,19 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         moving: &Image<T, D>,
         observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
-        self.run_pairs((fixed, moving), self.settings.intensities, Vec::new(), observer)
+        self.run_model(&self.model, fixed, moving, observer)
+    }
+
+    /// Like [`Registration::run_with`], with another model.
+    pub(super) fn run_model(
+        &self,
+        model: &M,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        observer: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        let intensities = self.settings.intensities;
+        self.run_pairs(model, (fixed, moving), intensities, Vec::new(), observer)
     }
 
     /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
@@ -261,12 +282,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         };
         let others = indicators.into_iter().map(pair).collect();
         let watch = |_: &Progress| ControlFlow::Continue(());
-        self.run_pairs((&fixed, &moving), Intensities::AsGiven, others, watch)
+        self.run_pairs(&self.model, (&fixed, &moving), Intensities::AsGiven, others, watch)
     }
 
     /// The registration of one pair and `others`, and of the channels.
     fn run_pairs<'a>(
         &'a self,
+        model: &M,
         (fixed, moving): (&Image<T, D>, &Image<T, D>),
         intensities: Intensities,
         mut others: Vec<Pair<'a, T, D>>,
@@ -300,8 +322,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let pair = (&fixed_grey, &moving_grey);
-            let next = self.level(pair, &others, level, last, before, &mut watch)?;
+            let pairs = (&fixed_grey, &moving_grey, &*others);
+            let next = self.level(model, pairs, level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -315,6 +337,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let mut result = self.finish(reached, fixed, moving)?;
         result.report.levels = reports;
         result.report.evaluations = evaluations;
+        result.report.refused = result.report.levels.iter().map(|level| level.refused).sum();
         result.report.stopped = stopped;
         result.report.seconds = begin.elapsed().as_secs_f64();
         Ok(result)
@@ -327,8 +350,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// One level of the pyramid, from the controls of the level before.
     fn level(
         &self,
-        (fixed, moving): (&Image<T, D>, &Image<T, D>),
-        others: &[Pair<'_, T, D>],
+        model: &M,
+        (fixed, moving, others): (&Image<T, D>, &Image<T, D>, &[Pair<'_, T, D>]),
         level: &Level,
         last: bool,
         before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
@@ -340,7 +363,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let moving_grid = moving.grid().coarsened(level.factor)?;
         let moving_here = pyramid::coarser(moving, &moving_grid)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
-        let sigma = self.model.smallest_sigma();
+        let sigma = model.smallest_sigma();
         let map = map_grid(
             &grid,
             fixed.grid(),
@@ -348,7 +371,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = self.model.on(&map)?;
+        let shooting = model.on(&map)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
@@ -362,7 +385,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             similarity,
             self.weight(),
             integration,
-        )?;
+        )?
+        .with_min_jacobian(self.settings.min_jacobian);
         for pair in others {
             let (moving, similarity) = pair.coarser(&grid, level.factor)?;
             objective = objective.with_channel(&moving, similarity, pair.weight)?;
@@ -370,6 +394,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         if let Some(landmarks) = &self.landmarks {
             objective = objective.with_landmarks(landmarks)?;
         }
+        let controls = admissible(&mut objective, controls)?;
         let mut first = None;
         let (controls, last, iterations, evaluations, stop) =
             self.search(&mut objective, controls, level.iterations, |progress| {
@@ -381,6 +406,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             map: map.shape().to_vec(),
             iterations,
             evaluations,
+            refused: objective.refused(),
             first: first.unwrap_or(last),
             last,
             stop,
@@ -462,7 +488,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
-        let Reached { mut shooting, controls, report } = reached;
+        let Reached { mut shooting, mut controls, report } = reached;
         let map_grid = shooting.grid().clone();
         let mut start = shooting.blank_state();
         shooting.start(&controls, &mut start);
@@ -492,6 +518,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
 
         let map = resampled(end.map(), fixed.grid())?;
         let forward = resampled(&forward, fixed.grid())?;
+        let folds = Folds::of(&map)?;
+        if self.settings.min_jacobian.is_some_and(|bound| folds.total().min <= bound) {
+            // Levels that end at a coarser resolution have seen the map there only.
+            controls.momentum.scale(T::of(SHRINK));
+            return self.finish(Reached { shooting, controls, report }, fixed, moving);
+        }
         let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
@@ -501,7 +533,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 measure: self.measure.name(),
                 similarity_weight: self.weight(),
                 levels: Vec::new(),
-                folds: Folds::of(&map)?,
+                folds,
+                refused: 0,
                 energy_drift: drift,
                 steps: steps.len(),
                 evaluations: 0,
@@ -514,6 +547,33 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             controls,
         })
     }
+}
+
+/// The factor by which controls beyond the smallest determinant are scaled down, again and again.
+const SHRINK: f64 = 0.8;
+
+/// How often, before the identity is taken instead: 0.8³⁰ leaves a thousandth.
+const SHRINKS: usize = 30;
+
+/// Controls whose map keeps the smallest determinant: those given, with the momentum scaled down as far
+/// as that needs. The momentum zero is the identity, which keeps any.
+fn admissible<S: Shooting<T, D>, T: Real, const D: usize>(
+    objective: &mut PairObjective<S, T, D>,
+    mut controls: Controls<T, D, S::Weights>,
+) -> Result<Controls<T, D, S::Weights>> {
+    if !objective.is_bounded() {
+        return Ok(controls);
+    }
+    let mut gradient = controls.zeros_like();
+    for _ in 0..SHRINKS {
+        match objective.evaluate(&controls, &mut gradient) {
+            Ok(_) => return Ok(controls),
+            Err(error) if error.is_recoverable() => controls.momentum.scale(T::of(SHRINK)),
+            Err(error) => return Err(error),
+        }
+    }
+    controls.momentum.set_zero();
+    Ok(controls)
 }
 
 /// The forward map of a flow, with given steps.

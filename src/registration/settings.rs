@@ -56,6 +56,13 @@ pub struct Settings {
     pub search: Search,
     /// Grey values.
     pub intensities: Intensities,
+    /// The full determinant of DΦ⁻¹ stays above this on the fixed image's grid, at every iterate and in
+    /// the result: a number from 0, which promises a map without folds, to below 1. A barrier
+    /// ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter of the way
+    /// from here to 1; controls beyond it count as infinitely high, so that the line search takes a
+    /// smaller step; what a level starts from is scaled down until it holds. `None` promises nothing. One
+    /// determinant and its transpose more an evaluation.
+    pub min_jacobian: Option<f64>,
 }
 
 impl Default for Settings {
@@ -67,6 +74,7 @@ impl Default for Settings {
             integration: Integration::default(),
             search: Search::default(),
             intensities: Intensities::default(),
+            min_jacobian: None,
         }
     }
 }
@@ -116,6 +124,10 @@ impl Settings {
             Search::Adam(adam) => adam.validate()?,
         }
         self.intensities.validate()?;
+        if let Some(bound) = self.min_jacobian.filter(|bound| !(0.0..1.0).contains(bound)) {
+            let expected = "a number from 0 to below 1, which the identity has";
+            return Err(Error::setting("smallest determinant", expected, bound));
+        }
         self.integration.validate()
     }
 }

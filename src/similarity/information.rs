@@ -176,7 +176,7 @@ mod tests {
             inside + (t - inside).tanh()
         };
         let total: f64 = mask.iter().sum();
-        let bins: Vec<f64> = (-3..=settings.bins as isize + 2).map(|k| k as f64).collect();
+        let bins: Vec<f64> = (-3..=settings.bins.cast_signed() + 2).map(|k| k as f64).collect();
         let mut p = vec![vec![0.0; bins.len()]; bins.len()];
         for k in 0..i.len() {
             for (a, row) in bins.iter().zip(&mut p) {

@@ -225,7 +225,7 @@ pub(super) mod tests {
     #[test]
     fn a_box_and_its_gaussian_see_the_same_variance() {
         let grid = Grid::new([80, 80], [0.5, 0.5]).unwrap();
-        let ramp: Vec<f64> = (0..6400).map(|k| 0.5 * (k / 80) as f64).collect();
+        let ramp: Vec<f64> = (0..6400).map(|k| 0.5 * f64::from(k / 80)).collect();
         let square: Vec<f64> = ramp.iter().map(|x| x * x).collect();
         let input = [ramp, square, vec![0.0; 6400]].concat();
         for width in [2.5, 4.0, 7.3] {

@@ -215,6 +215,15 @@ impl<T: Real, const D: usize, B: Randomise> Randomise for rdmm_core::dynamics::F
     }
 }
 
+impl<T: Real, const D: usize, S: Randomise> Randomise
+    for rdmm_core::dynamics::TrackedState<T, D, S>
+{
+    fn randomise(&mut self, seed: u64) {
+        self.flow.randomise(seed);
+        self.forward.randomise(seed + 4);
+    }
+}
+
 /// Runs `$body` with `$model` bound to every model in turn.
 #[macro_export]
 macro_rules! for_each_model {

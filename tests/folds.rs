@@ -1,0 +1,68 @@
+//! A smallest determinant that is promised is kept.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which show their figures"
+)]
+
+mod common;
+
+use rdmm_core::Error;
+use rdmm_core::evaluate;
+use rdmm_core::field::Image;
+use rdmm_core::grid::Boundary;
+use rdmm_core::model::{Lddmm, MultiGaussian};
+use rdmm_core::registration::{Level, Registered, Registration, Settings};
+use rdmm_core::similarity::Ssd;
+
+/// Two unlike images, with a similarity that is worth any deformation.
+fn register(min_jacobian: Option<f64>, last: f64) -> Registered<f64, 2, ()> {
+    let grid = common::grid([32, 28], Boundary::Reflecting);
+    let image = |seed| Image::from_vec(&grid, common::smooth(&grid, 1, seed)).unwrap();
+    let model = Lddmm { metric: MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap() };
+    let settings = Settings {
+        levels: Some([2.0, last].map(|factor| Level { factor, iterations: 25 }).to_vec()),
+        similarity_weight: Some(300.0),
+        min_jacobian,
+        ..Settings::default()
+    };
+    let registration = Registration::new(model, Ssd).with_settings(settings);
+    registration.run(&image(1), &image(2)).unwrap()
+}
+
+#[test]
+fn the_smallest_determinant_is_kept() {
+    let free = register(None, 1.0);
+    let least = free.report.folds.total().min;
+    println!("free: {least:.3}");
+    for (bound, last) in [(0.0, 1.0), (0.3, 1.0), (0.3, 2.0)] {
+        let found = register(Some(bound), last);
+        let folds = found.report.folds.total();
+        let [before, after] =
+            [found.report.levels[0].first, found.report.levels.last().unwrap().last];
+        println!(
+            "bound {bound}, last factor {last}: {:.3}, {} refused, loss {:.3e} to {:.3e}",
+            folds.min, found.report.refused, before.terms.similarity, after.terms.similarity
+        );
+        assert!(least < bound + 0.1, "the bound matters here: {least}");
+        assert!(folds.min > bound && folds.folded == 0);
+        assert!(found.report.refused > 0 || bound < least);
+        assert!(after.terms.similarity < 0.8 * before.terms.similarity, "something is gained");
+        // The figures are those of the map that is handed out.
+        let again = evaluate::Folds::of(&found.map).unwrap();
+        assert_eq!(again, found.report.folds);
+    }
+}
+
+#[test]
+fn a_bound_that_the_identity_breaks_is_refused() {
+    let grid = common::grid([12, 12], Boundary::Reflecting);
+    let image = Image::from_vec(&grid, common::smooth(&grid, 1, 1)).unwrap();
+    for bad in [1.0, 1.5, -0.1, f64::NAN, f64::INFINITY] {
+        let model = Lddmm { metric: MultiGaussian::new(&[0.2], &[1.0]).unwrap() };
+        let settings = Settings { min_jacobian: Some(bad), ..Settings::default() };
+        let error = Registration::new(model, Ssd).with_settings(settings).run(&image, &image);
+        assert!(matches!(error, Err(Error::Setting { name: "smallest determinant", .. })), "{bad}");
+    }
+}
