@@ -4,6 +4,8 @@
 //! the atlas goes, and the initial momenta, whose mean moves the atlas to the mean shape. The subjects are
 //! generated from one image by random geodesics, so that the truth is known.
 
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
+
 use std::error::Error;
 
 use rdmm_core::adjoint::Sweep;
@@ -44,7 +46,9 @@ fn shot(
 /// `sum / n`.
 fn mean<S: StateSpace<f32>>(fields: &[S]) -> Option<S> {
     let mut mean = fields.first()?.zeros_like();
-    fields.iter().for_each(|field| mean.axpy(1.0 / fields.len() as f32, field));
+    for field in fields {
+        mean.axpy(1.0 / fields.len() as f32, field);
+    }
     Some(mean)
 }
 
@@ -56,14 +60,13 @@ fn main() -> Fallible<()> {
     // Five random geodesics whose momenta sum to zero: the truth is their mean.
     let smoother = Gaussian::<f32, 2>::new(&grid, 0.06)?;
     let noise = |seed| Momentum::from_vec(&grid, random(2 * grid.len(), seed));
-    let mut momenta = Vec::new();
-    for seed in 0..5 {
-        let mut momentum = smoother.smooth(&noise(seed)?)?;
-        momentum.scale(2.0);
-        momenta.push(momentum);
-    }
+    let smooth = |seed| smoother.smooth(&noise(seed)?);
+    let mut momenta = (0..5).map(smooth).collect::<Result<Vec<_>, _>>()?;
     let centre = mean(&momenta).ok_or("no subjects")?;
-    momenta.iter_mut().for_each(|momentum| momentum.axpy(-1.0, &centre));
+    for momentum in &mut momenta {
+        momentum.axpy(-1.0, &centre);
+        momentum.scale(2.0);
+    }
     let subjects: Fallible<Vec<_>> = momenta.iter().map(|m| shot(&model, m, &truth)).collect();
     let subjects = subjects?;
 

@@ -31,7 +31,7 @@ const OPTIONS: [(&str, &str); 11] = [
     ("labels", "the same as --moving-labels"),
     ("mask", "weights of the fixed image's voxels, from 0 to 1"),
     ("model", "vsvf, lddmm, rdmm, rdmm-optimised or all (default)"),
-    ("similarity", "ssd (default), ncc or lncc"),
+    ("similarity", "ssd (default), ncc, lncc, mk-lncc, mi or nmi"),
     ("weight", "weight of the similarity; the measure's default without"),
     ("out", "folder of results (default out/register)"),
     ("seed", "seed of the synthetic pair (default 0)"),

@@ -23,7 +23,7 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 const OPTIONS: [(&str, &str); 4] = [
     ("only", "one set: oasis, brain3d, hippocampus or lung"),
-    ("similarity", "ssd, ncc or lncc in place of the choice for each set"),
+    ("similarity", "ssd, ncc, lncc, mk-lncc, mi or nmi in place of the choice for each set"),
     ("weight", "weight of the similarity in place of the measure's default"),
     ("out", "folder of results (default out/validate)"),
 ];

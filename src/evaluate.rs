@@ -31,7 +31,7 @@ fn is_interior<const D: usize>(grid: &Grid<D>, flat: usize) -> bool {
 
 /// Whether a fractional array index lies between the outer faces of the grid. Periodic grids repeat,
 /// so that every finite index does.
-fn is_inside<const D: usize>(grid: &Grid<D>, index: [f64; D]) -> bool {
+pub(crate) fn is_inside<const D: usize>(grid: &Grid<D>, index: [f64; D]) -> bool {
     if grid.boundary() == Boundary::Periodic {
         return index.iter().all(|x| x.is_finite());
     }

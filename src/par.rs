@@ -32,6 +32,20 @@ pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &m
     }
 }
 
+/// Like [`chunks_of`] for few chunks of much work each: the number of elements says nothing about it.
+pub(crate) fn parts<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let len = len.max(1);
+    #[cfg(feature = "rayon")]
+    if out.len() > len {
+        use rayon::prelude::*;
+        out.par_chunks_mut(len).enumerate().for_each(|(i, part)| f(i * len, part));
+        return;
+    }
+    for (i, part) in out.chunks_mut(len).enumerate() {
+        f(i * len, part);
+    }
+}
+
 /// Calls `f(component, offset, chunk)` for chunks that never cross the border of a component of
 /// `n` elements.
 pub(crate) fn components<T: Send>(

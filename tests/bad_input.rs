@@ -360,7 +360,7 @@ fn metrics_and_models() {
             let metric = $metric;
             refused!(Model::<f64, 2>::on(&Vsvf { metric: metric.clone() }, &grid), $error, $($part),+);
             refused!(Model::<f32, 2>::on(&Lddmm { metric: metric.clone() }, &grid), $error, $($part),+);
-            let model = RdmmOptimised { metric, smoothing: 1.0, carried: Carried::Weights };
+            let model = RdmmOptimised { metric, smoothing: 1.0, carried: Carried::Weights, penalties: Vec::new() };
             refused!(Model::<f64, 2>::on(&model, &grid), $error, $($part),+);
         }};
     }
@@ -374,7 +374,12 @@ fn metrics_and_models() {
     each_model!(changed(&|m| m.border = Some(NAN)), Error::Setting { .. }, "border", "NaN");
     each_model!(changed(&|m| m.border = Some(-2.0)), Error::Setting { .. }, "border", "-2");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
-        let model = RdmmOptimised { metric: good.clone(), smoothing, carried: Carried::PreWeights };
+        let model = RdmmOptimised {
+            metric: good.clone(),
+            smoothing,
+            carried: Carried::PreWeights,
+            penalties: Vec::new(),
+        };
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
     }
 
@@ -520,7 +525,12 @@ fn states_and_controls_of_another_grid() {
     wrong_grid_everywhere(&Vsvf { metric: metric.clone() });
     wrong_grid_everywhere(&Lddmm { metric: metric.clone() });
     for carried in [Carried::PreWeights, Carried::Weights] {
-        wrong_grid_everywhere(&RdmmOptimised { metric: metric.clone(), smoothing: 2.0, carried });
+        wrong_grid_everywhere(&RdmmOptimised {
+            metric: metric.clone(),
+            smoothing: 2.0,
+            carried,
+            penalties: Vec::new(),
+        });
         let shares = common::shares(&square(16));
         let mut model = Rdmm::new(&metric.sigmas, shares, 2.0).unwrap();
         model.carried = carried;
@@ -1243,7 +1253,12 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
     Ok(match odd.model {
         0 => run!(Vsvf { metric }),
         1 => run!(Lddmm { metric }),
-        2 => run!(RdmmOptimised { metric, smoothing: sigma, carried: Carried::PreWeights }),
+        2 => run!(RdmmOptimised {
+            metric,
+            smoothing: sigma,
+            carried: Carried::PreWeights,
+            penalties: Vec::new()
+        }),
         _ => {
             let shares = Weights::from_fn(&grid, 2, |x, i| {
                 let share = (1.0 + (x[0] / odd.spacing).sin()) / 2.0;

@@ -1,10 +1,6 @@
 //! RDMM by image and adjoint against RDMM by momentum: the same geodesics.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests, which show their figures"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
@@ -49,12 +45,12 @@ fn body<const D: usize>(grid: &Grid<D>, gamma: f64) -> ImageAdjoint<f64, D> {
 fn shoot<const D: usize, E: Evolution<f64, D>>(
     grid: &Grid<D>,
     evolution: E,
-    start: E::State,
+    start: &E::State,
     steps: usize,
 ) -> E::State {
     let stepper = Stepper::new(grid, evolution, RK4, MapTransport::SemiLagrangian);
     let (mut state, mut next, mut ws) =
-        (start.clone(), start.zeros_like(), stepper.workspace(&start));
+        (start.clone(), start.zeros_like(), stepper.workspace(start));
     for _ in 0..steps {
         stepper.step(&state, 1.0 / steps as f64, &mut next, &mut ws);
         std::mem::swap(&mut state, &mut next);
@@ -74,9 +70,9 @@ fn difference<const D: usize>(grid: &Grid<D>, carried: Carried, steps: usize) ->
     let energy = momentum_form.hamiltonian(&geodesic).unwrap();
 
     let image_end =
-        shoot(grid, Arc::clone(&image_form), Flow { body: start, map: rest.clone() }, steps);
+        shoot(grid, Arc::clone(&image_form), &Flow { body: start, map: rest.clone() }, steps);
     let state = Flow { body: geodesic, map: rest };
-    let momentum_end = shoot(grid, momentum_form, state, steps);
+    let momentum_end = shoot(grid, momentum_form, &state, steps);
     assert!(momentum_end.map().max_abs() > 0.005, "something moves");
 
     let m = image_form.momentum(&image_end.body).unwrap();
@@ -130,7 +126,8 @@ fn the_energy_drift_has_the_order_of_the_integrator_at_every_boundary() {
             let energy = form.hamiltonian(&start).unwrap();
             let drift = [4, 8, 16].map(|steps| {
                 let map = Displacement::zeros(&grid).unwrap();
-                let end = shoot(&grid, Arc::clone(&form), Flow { body: start.clone(), map }, steps);
+                let end =
+                    shoot(&grid, Arc::clone(&form), &Flow { body: start.clone(), map }, steps);
                 (form.hamiltonian(&end.body).unwrap() / energy - 1.0).abs()
             });
             let observed = slope(&[1.0, 0.5, 0.25], &drift);

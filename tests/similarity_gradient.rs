@@ -11,8 +11,10 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::model::{Carried, Controls, Model, Shooting};
 use rdmm_core::optim::Objective;
-use rdmm_core::registration::PairObjective;
-use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
+use rdmm_core::registration::{Landmarks, PairObjective};
+use rdmm_core::similarity::{
+    Histogram, Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd, Sum, Window,
+};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{DOPRI5, Steps};
 
@@ -57,7 +59,17 @@ fn check<const D: usize, M: Model<f64, D>>(
 where
     ControlsOf<M, D>: Randomise,
 {
-    let mut energy = objective(grid, model, measure, fixed_steps(3));
+    check_energy(objective(grid, model, measure, fixed_steps(3)), grid, model)
+}
+
+fn check_energy<const D: usize, M: Model<f64, D>>(
+    mut energy: PairObjective<M::Shooting, f64, D>,
+    grid: &Grid<D>,
+    model: &M,
+) -> (f64, f64)
+where
+    ControlsOf<M, D>: Randomise,
+{
     let start = point(grid, model, 5);
     let (mut gradient, mut rest) = (start.zeros_like(), start.zeros_like());
     let value = energy.evaluate(&start, &mut gradient).unwrap();
@@ -131,6 +143,88 @@ fn the_gradient_of_the_energy_equals_differences_in_three_dimensions() {
         });
     }
     println!("3-D: differences {worst:.1e}, Taylor slope off by {most:.3}");
+}
+
+/// Measures of the grey values −1.5 to 1.5 that the images have.
+fn further_measures<const D: usize>() -> [Box<dyn Measure<f64, D>>; 4] {
+    let histogram = Histogram { bins: 8, fixed: [-1.5, 1.5], moving: [-1.5, 1.5] };
+    let windows = [(0.4, Window::Gaussian { sigma: 0.15 }), (0.6, Window::Box { width: 0.4 })];
+    let parts: Vec<(f64, Box<dyn Measure<f64, D>>)> =
+        vec![(1.0, Box::new(Ssd)), (0.5, Box::new(Ncc))];
+    [
+        Box::new(MultiLncc::new(&windows).unwrap()),
+        Box::new(MutualInformation { histogram }),
+        Box::new(Nmi { histogram }),
+        Box::new(Sum::new(parts).unwrap()),
+    ]
+}
+
+#[test]
+fn the_gradient_of_the_energy_equals_differences_for_further_measures() {
+    let grid = grid([16, 18], Boundary::Reflecting);
+    let model = common::rdmm_optimised(Carried::PreWeights);
+    for measure in further_measures::<2>() {
+        let (off, taylor) = check(&grid, &model, &*measure);
+        println!("{}: {off:.1e}, {taylor:.3}", measure.name());
+        assert!(off < DIFFERENCES, "{}: {off:.1e}", measure.name());
+        assert!(taylor < TAYLOR, "{}: slope off by {taylor:.3}", measure.name());
+    }
+}
+
+/// Points inside the box of `grid` and targets a few per cent of it away.
+fn landmarks<const D: usize>(grid: &Grid<D>) -> Landmarks<D> {
+    let at = |part: f64, by: f64| {
+        let index = |a: usize| (part + 0.1 * a as f64) * (grid.shape()[a] as f64 - 1.0);
+        grid.to_world(std::array::from_fn(index)).map(|x| x + by * grid.largest_extent())
+    };
+    let fixed = [at(0.11, 0.0), at(0.43, 0.0), at(0.77, 0.0)];
+    Landmarks::new(&fixed, &[at(0.11, 0.03), at(0.43, -0.05), at(0.77, 0.02)], 20.0).unwrap()
+}
+
+#[test]
+fn the_gradient_of_the_energy_equals_differences_with_channels_and_landmarks() {
+    for boundary in Boundary::ALL {
+        let grid = grid([16, 18], boundary);
+        // The channel's moving image has a grid of its own.
+        let other = grid.coarsened(1.5).unwrap();
+        for_each_model!(&grid, |model| {
+            let channel = Ncc.against(&image(&grid, 3), None).unwrap();
+            let energy = objective::<2, _>(&grid, &model, &Ssd, fixed_steps(3))
+                .with_channel(&image(&other, 4), channel, 2.0)
+                .and_then(|energy| energy.with_landmarks(&landmarks(&grid)))
+                .unwrap();
+            let (off, taylor) = check_energy(energy, &grid, &model);
+            let name = Model::<f64, 2>::name(&model);
+            assert!(off < DIFFERENCES, "{name} {boundary:?}: {off:.1e}");
+            assert!(taylor < TAYLOR, "{name} {boundary:?}: slope off by {taylor:.3}");
+        });
+    }
+}
+
+#[test]
+fn a_channel_of_the_same_pair_doubles_the_weight() {
+    let grid = grid([16, 18], Boundary::Reflecting);
+    let model = common::rdmm_optimised(Carried::PreWeights);
+    let start = point(&grid, &model, 5);
+    let similarity = || Ssd.against(&image(&grid, 2), None).unwrap();
+    let evaluate = |energy: &mut PairObjective<_, f64, 2>| {
+        let mut gradient = start.zeros_like();
+        (energy.evaluate(&start, &mut gradient).unwrap(), gradient)
+    };
+    let mut one = objective(&grid, &model, &Ssd, fixed_steps(3))
+        .with_channel(&image(&grid, 1), similarity(), 3.0)
+        .unwrap();
+    let shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
+    let how = fixed_steps(3);
+    let mut two =
+        PairObjective::new(shooting, &image(&grid, 1), &grid, similarity(), 6.0, how).unwrap();
+    let ((value, mut gradient), (expected, of_two)) = (evaluate(&mut one), evaluate(&mut two));
+    // The same sums in another order.
+    assert!((value - expected).abs() < 1e-14 * expected);
+    gradient.axpy(-1.0, &of_two);
+    assert!(gradient.norm() < 1e-13 * of_two.norm());
+    let terms = one.diagnostics(value).terms;
+    assert!((terms.channels - 3.0 * terms.similarity).abs() < 1e-14 * terms.channels);
 }
 
 #[test]

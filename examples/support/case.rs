@@ -14,7 +14,7 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
 use rdmm_core::registration::{Progress, Registration, Settings};
-use rdmm_core::similarity::{Lncc, Ncc, Ssd};
+use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 
 use super::outcome::{Outcome, Overlap};
 use super::panel::{Orientation, Panel};
@@ -57,6 +57,10 @@ pub(crate) enum Similarity {
     Ncc,
     /// In Gaussian windows of four voxels.
     Lncc,
+    /// In the paper's windows.
+    MultiLncc,
+    MutualInformation,
+    Nmi,
 }
 
 impl std::str::FromStr for Similarity {
@@ -67,7 +71,13 @@ impl std::str::FromStr for Similarity {
             "ssd" => Ok(Self::Ssd),
             "ncc" => Ok(Self::Ncc),
             "lncc" => Ok(Self::Lncc),
-            other => Err(format!("--similarity: expected ssd, ncc or lncc, found {other}")),
+            "mk-lncc" => Ok(Self::MultiLncc),
+            "mi" => Ok(Self::MutualInformation),
+            "nmi" => Ok(Self::Nmi),
+            other => {
+                let expected = "ssd, ncc, lncc, mk-lncc, mi or nmi";
+                Err(format!("--similarity: expected {expected}, found {other}"))
+            }
         }
     }
 }
@@ -132,6 +142,9 @@ impl<const D: usize> Case<'_, D> {
             Similarity::Ssd => Registration::new(model, Ssd),
             Similarity::Ncc => Registration::new(model, Ncc),
             Similarity::Lncc => Registration::new(model, Lncc { sigma }),
+            Similarity::MultiLncc => Registration::new(model, MultiLncc::for_grid(grid)),
+            Similarity::MutualInformation => Registration::new(model, MutualInformation::default()),
+            Similarity::Nmi => Registration::new(model, Nmi::default()),
         };
         let settings = Settings { similarity_weight: weight, ..Settings::default() };
         // NCC and MSE are of the images as the registration saw them, so that MSE has no unit.

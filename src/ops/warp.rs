@@ -169,6 +169,24 @@ impl<T: Real, const D: usize> Warp<T, D> {
         self.cell(index.map(T::of)).values(&parts::<T, C>(coefficients))
     }
 
+    /// Transpose of [`Warp::at_index`] in the coefficients: adds `bar` at the point to `C` components of
+    /// `coefficients_bar`.
+    pub fn scatter_at_index<const C: usize>(
+        &self,
+        index: [f64; D],
+        bar: [T; C],
+        coefficients_bar: &mut [T],
+    ) {
+        let n = self.source_len();
+        if !or_nan(coefficients_bar.len() == C * n, coefficients_bar) {
+            return;
+        }
+        let cell = self.cell(index.map(T::of));
+        for (bar, out) in bar.into_iter().zip(coefficients_bar.chunks_mut(n)) {
+            cell.scatter(bar, out);
+        }
+    }
+
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
     /// has `D` components over the target, along the target's axes and in physical units.
     pub fn value_and_gradient(
@@ -482,6 +500,28 @@ mod tests {
             let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
             let exact = pair(&d_bar, &direction);
             assert!((numeric - exact).abs() < 1e-7 * exact.abs().max(1.0), "{boundary:?}");
+        }
+    }
+
+    #[test]
+    fn reading_a_point_and_its_transpose_match() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([6, 5, 7], [0.5, 1.0, 2.0]).unwrap().with_boundary(boundary);
+            let warp = Warp::<f64, 3>::new(&grid, &grid);
+            let c: Vec<f64> = random(2 * grid.len(), 1);
+            // Inside, near a face, and beyond one.
+            for index in [[2.3, 1.9, 4.5], [-0.3, 4.2, 0.0], [9.1, -3.7, 6.4]] {
+                let (value, bar) = (warp.at_index::<2>(&c, index), [0.7, -1.3]);
+                let mut c_bar = vec![1.0; c.len()];
+                warp.scatter_at_index(index, bar, &mut c_bar);
+                // It adds.
+                let (left, right) = (pair(&value, &bar), pair(&c_bar, &c) - c.iter().sum::<f64>());
+                // Rounding of 64 taps beside ones.
+                assert!((left - right).abs() < 1e-13, "{boundary:?} {index:?}");
+            }
+            let mut short = vec![0.0; 3];
+            warp.scatter_at_index([1.0; 3], [1.0], &mut short);
+            assert!(short.iter().all(|x| x.is_nan()));
         }
     }
 

@@ -40,7 +40,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// read once in the result; between legs the image that the optimiser sees is interpolated once a leg.
     ///
     /// # Errors
-    /// [`Error::Length`] for no leg; those of [`Registration::run`].
+    /// [`Error::Length`] for no leg; [`Error::Setting`] where there are channels or landmarks, which belong
+    /// to one map; those of [`Registration::run`].
     ///
     /// ```
     /// use rdmm_core::grid::Grid;
@@ -64,6 +65,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     ) -> Result<Chain<T, D, WeightsOf<M, T, D>>> {
         let none = Error::Length { what: "geodesics of a chain", expected: 1, found: 0 };
         let rest = legs.checked_sub(1).ok_or(none)?;
+        if self.has_further_terms() {
+            let expected = "no channels and no landmarks: they belong to one map";
+            return Err(Error::setting("terms of a chain", expected, "some"));
+        }
         let first = self.run(fixed, moving)?;
         let (mut map, mut forward) = (first.map.clone(), first.forward.clone());
         let (mut image, mut done) = (first.warped.clone(), vec![first]);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::channel::ChannelTerm;
+use super::landmarks::{LandmarkTerm, Landmarks};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
 use crate::dynamics::MapState;
@@ -29,11 +31,15 @@ pub struct Terms {
     pub regularisation: f64,
     /// The similarity loss, without its weight.
     pub similarity: f64,
+    /// The losses of further channels, with their weights.
+    pub channels: f64,
+    /// Mean squared error of the landmarks over L², with its weight.
+    pub landmarks: f64,
     /// The penalties of the weights, each with its λ.
     pub penalty: f64,
     /// The barrier of [`Settings::min_jacobian`](super::Settings::min_jacobian), with its weight.
     pub folding: f64,
-    /// What is minimised: regularisation + weight · similarity + penalty + folding.
+    /// What is minimised: regularisation + weight · similarity, and the other terms.
     pub total: f64,
 }
 
@@ -60,6 +66,11 @@ pub struct Diagnostics {
 /// the voxels of the fixed image by cubic splines and the moving image is read at the displaced points, so
 /// that it is interpolated once. The division by V L² makes energies and the weight λ independent of the
 /// unit of length and the same as in the paper's unit square.
+///
+/// [`PairObjective::with_channel`] and [`PairObjective::with_landmarks`] add further pairs of images and
+/// points:
+///
+#[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
     sweep: Sweep<Arc<S::Evolution>, T, D>,
@@ -69,6 +80,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     /// Spline coefficients of the moving image.
     moving: Image<T, D>,
     warp: Warp<T, D>,
+    initial: Affine<D>,
     upsample: Resample<T, D>,
     start: State<T, D, S>,
     /// The shape of controls.
@@ -78,6 +90,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warped: Image<T, D>,
     warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
+    channels: Vec<ChannelTerm<T, D>>,
+    landmarks: Option<LandmarkTerm<T, D>>,
     resample: Workspace<T>,
     steps: Steps,
     barrier: Option<FoldBarrier>,
@@ -124,6 +138,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             similarity,
             weight,
             warp: Warp::new(moving.grid(), fixed),
+            initial: Affine::identity(),
             moving: coefficients,
             upsample: Resample::new(&grid, fixed),
             bar: start.clone(),
@@ -133,6 +148,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             warped: Image::zeros(fixed)?,
             warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
+            channels: Vec::new(),
+            landmarks: None,
             resample: Workspace::default(),
             steps,
             barrier: None,
@@ -141,6 +158,34 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             seen: Vec::new(),
             shooting,
         })
+    }
+
+    /// The energy with λ Sim of a further moving image added; `similarity` was prepared against an image on
+    /// the grid of the fixed image.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless `weight` is finite and positive; [`Error::NonFinite`] for NaN or infinity
+    /// in the image; [`Error::OutOfMemory`].
+    pub fn with_channel(
+        mut self,
+        moving: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+        weight: f64,
+    ) -> Result<Self> {
+        let fixed = self.warped.grid();
+        let warp = Warp::through(moving.grid(), fixed, &self.initial);
+        self.channels.push(ChannelTerm::new(moving, warp, similarity, weight)?);
+        Ok(self)
+    }
+
+    /// The energy with the term of these landmarks, in place of those before.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a fixed point outside the grid; [`Error::OutOfMemory`].
+    pub fn with_landmarks(mut self, landmarks: &Landmarks<D>) -> Result<Self> {
+        let grid = self.shooting.grid();
+        self.landmarks = Some(LandmarkTerm::new(landmarks, grid, &self.initial)?);
+        Ok(self)
     }
 
     /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
@@ -163,12 +208,14 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 
     /// The same with an affine map A of the world after the inverse map: the moving image is read at
-    /// A(x + u(x)), interpolated once, and the gradient goes through A.
+    /// A(x + u(x)), interpolated once, and the gradient goes through A. It counts for the channels and
+    /// landmarks that are added after it.
     ///
     #[doc = include_str!("../../docs/math/totalmap.html")]
     #[must_use]
     pub fn with_initial(mut self, initial: &Affine<D>) -> Self {
         self.warp = Warp::through(self.moving.grid(), self.warped.grid(), initial);
+        self.initial = *initial;
         self
     }
 
@@ -268,15 +315,32 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         if self.barrier.is_some() {
             axpy(slope, T::one(), self.barrier_slope.data());
         }
+        let channels =
+            self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
         self.bar.set_zero();
         let map_bar = self.bar.map_mut().data_mut();
-        self.upsample.transpose(self.slope.data(), map_bar, &mut self.resample);
+        self.upsample.transpose(slope, map_bar, &mut self.resample);
+        let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
         self.sweep.backward(&mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
-        let total = regularisation + self.weight * similarity + penalty + folding;
+        let terms = Terms {
+            regularisation,
+            similarity,
+            channels,
+            landmarks,
+            penalty,
+            folding,
+            total: regularisation
+                + self.weight * similarity
+                + channels
+                + landmarks
+                + penalty
+                + folding,
+        };
+        let total = terms.total;
         self.seen.push(Diagnostics {
-            terms: Terms { regularisation, similarity, penalty, folding, total },
+            terms,
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
             min_det: smallest(&det),

@@ -3,15 +3,18 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::InverseMetric;
+use super::channel::{Channel, Pair, indicators};
+use super::landmarks::Landmarks;
 use super::objective::{Diagnostics, PairObjective};
 use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
+use super::{Intensities, InverseMetric};
 use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
+use crate::labels::Labels;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::{Warp, warped};
@@ -148,6 +151,8 @@ pub struct Registration<M, T: Real, const D: usize> {
     settings: Settings,
     mask: Option<Image<T, D>>,
     initial: Affine<D>,
+    channels: Vec<Channel<T, D>>,
+    landmarks: Option<Landmarks<D>>,
 }
 
 /// Controls and grid-bound model that a level ended with.
@@ -161,8 +166,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registration with default settings.
     #[must_use]
     pub fn new(model: M, measure: impl Measure<T, D> + 'static) -> Self {
-        let (settings, initial) = (Settings::default(), Affine::identity());
-        Self { model, measure: Box::new(measure), settings, mask: None, initial }
+        Self {
+            model,
+            measure: Box::new(measure),
+            settings: Settings::default(),
+            mask: None,
+            initial: Affine::identity(),
+            channels: Vec::new(),
+            landmarks: None,
+        }
     }
 
     /// The same with other settings.
@@ -214,6 +226,25 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         self
     }
 
+    /// The same with a further pair of images, beside those before.
+    #[must_use]
+    pub fn with_channel(mut self, channel: Channel<T, D>) -> Self {
+        self.channels.push(channel);
+        self
+    }
+
+    /// The same with these landmarks, in place of those before.
+    #[must_use]
+    pub fn with_landmarks(mut self, landmarks: Landmarks<D>) -> Self {
+        self.landmarks = Some(landmarks);
+        self
+    }
+
+    /// Whether there are channels or landmarks.
+    pub(super) fn has_further_terms(&self) -> bool {
+        !self.channels.is_empty() || self.landmarks.is_some()
+    }
+
     /// The model.
     #[must_use]
     pub fn model(&self) -> &M {
@@ -255,6 +286,62 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         (model, initial): (&M, &Affine<D>),
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
+        observer: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        let intensities = self.settings.intensities;
+        self.run_pairs((model, initial), (fixed, moving), intensities, Vec::new(), observer)
+    }
+
+    /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
+    /// [`label_channels`](super::label_channels), each with the weight and mask of the registration. Channels
+    /// and landmarks count too. `warped` of the result is the indicator of the smallest label;
+    /// [`Labels::warped`] carries the whole map. Grey values are taken as they are.
+    ///
+    /// # Errors
+    /// Those of [`Registration::run`] and [`label_channels`](super::label_channels).
+    ///
+    /// ```
+    /// use rdmm_core::evaluate::dice;
+    /// use rdmm_core::grid::Grid;
+    /// use rdmm_core::model::{Lddmm, MultiGaussian};
+    /// use rdmm_core::registration::Registration;
+    /// use rdmm_core::similarity::Ssd;
+    /// use rdmm_core::synthetic::Shapes;
+    ///
+    /// let grid = Grid::<2>::unit([40, 40])?;
+    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let (fixed, moving) = (&pair.fixed_labels, &pair.moving_labels);
+    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let result = Registration::<_, f32, 2>::new(model, Ssd).run_labels(fixed, moving, 0.025)?;
+    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &moving.warped(&result.map)?)?);
+    /// assert!(after.iter().all(|(label, dice)| *dice >= before[label]));
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn run_labels(
+        &self,
+        fixed: &Labels<D>,
+        moving: &Labels<D>,
+        sigma: f64,
+    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        let mut indicators = indicators(fixed, moving, sigma)?;
+        let (fixed, moving) = indicators.remove(0);
+        let pair = |(fixed, moving)| {
+            let (measure, weight, mask) = (&*self.measure, self.weight(), self.mask.as_ref());
+            Pair { fixed, moving, measure, weight, mask }
+        };
+        let others = indicators.into_iter().map(pair).collect();
+        let watch = |_: &Progress| ControlFlow::Continue(());
+        let recipe = (&self.model, &self.initial);
+        self.run_pairs(recipe, (&fixed, &moving), Intensities::AsGiven, others, watch)
+    }
+
+    /// The registration of one pair and `others`, and of the channels.
+    fn run_pairs<'a>(
+        &'a self,
+        (model, initial): (&M, &Affine<D>),
+        (fixed, moving): (&Image<T, D>, &Image<T, D>),
+        intensities: Intensities,
+        mut others: Vec<Pair<'a, T, D>>,
         mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
         let begin = Instant::now();
@@ -262,8 +349,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         if let Some(mask) = &self.mask {
             fixed.grid().expect_same(mask.grid(), "mask")?;
         }
-        let fixed_grey = self.settings.intensities.applied(fixed, "fixed image")?;
-        let moving_grey = self.settings.intensities.applied(moving, "moving image")?;
+        if let Some(landmarks) = &self.landmarks {
+            landmarks.expect_inside(fixed.grid())?;
+        }
+        let fixed_grey = intensities.applied(fixed, "fixed image")?;
+        let moving_grey = intensities.applied(moving, "moving image")?;
+        for channel in &self.channels {
+            others.push(channel.pair(fixed.grid())?);
+        }
         let finest = fixed.grid();
         let levels =
             self.settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
@@ -279,14 +372,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let next = self.level(
-                (model, initial),
-                (&fixed_grey, &moving_grey),
-                level,
-                last,
-                before,
-                &mut watch,
-            )?;
+            let recipe = (model, initial);
+            let pairs = (&fixed_grey, &moving_grey, &*others);
+            let next = self.level(recipe, pairs, level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -314,7 +402,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     fn level(
         &self,
         (model, initial): (&M, &Affine<D>),
-        (fixed, moving): (&Image<T, D>, &Image<T, D>),
+        (fixed, moving, others): (&Image<T, D>, &Image<T, D>, &[Pair<'_, T, D>]),
         level: &Level,
         last: bool,
         before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
@@ -351,6 +439,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         )?
         .with_initial(initial)
         .with_min_jacobian(self.settings.min_jacobian);
+        for pair in others {
+            let (moving, similarity) = pair.coarser(&grid, level.factor)?;
+            objective = objective.with_channel(&moving, similarity, pair.weight)?;
+        }
+        if let Some(landmarks) = &self.landmarks {
+            objective = objective.with_landmarks(landmarks)?;
+        }
         let controls = admissible(&mut objective, controls)?;
         let mut first = None;
         let (controls, last, iterations, evaluations, stop) =

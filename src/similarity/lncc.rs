@@ -1,7 +1,7 @@
+use super::window::{Average, Window};
 use super::{Measure, NO_CONTRAST, Shares, Similarity};
 use crate::error::Result;
 use crate::field::{Image, Weights};
-use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::par;
 use crate::scalar::Real;
 
@@ -65,11 +65,10 @@ struct Prepared<T, const D: usize> {
     /// Variance of I over the whole mask.
     contrast: f64,
     shares: Shares<T>,
-    window: Gaussian<T, D>,
+    window: Average<T, D>,
     /// Three components before and after the windows.
     products: Vec<T>,
     windowed: Vec<T>,
-    ws: Workspace<T>,
 }
 
 /// Second moments in one window, with those of the texture.
@@ -102,32 +101,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Lncc {
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
-        fixed.expect_finite("fixed image")?;
-        let grid = fixed.grid();
-        let shares = Shares::new(grid, mask)?;
-        let (mean, contrast) = shares.contrast(fixed.data(), "fixed image")?;
-        let boundary = grid.boundary().of_weights();
-        let window = Gaussian::new(&grid.clone().with_boundary(boundary), self.sigma)?;
-        let three = || Weights::<T, D>::zeros_with(grid, 3).map(Weights::into_vec);
-        let mut loss = Prepared {
-            fixed: centred(fixed.data(), mean),
-            fixed_mean: Vec::new(),
-            fixed_variance: Vec::new(),
-            contrast,
-            shares,
-            window,
-            products: three()?,
-            windowed: three()?,
-            ws: Workspace::new(),
-        };
-        // The moments of I with itself: G⋆I, G⋆I².
-        loss.window_products(fixed.data(), mean);
-        let n = grid.len();
-        loss.fixed_mean = loss.windowed[..n].to_vec();
-        let square = &loss.windowed[n..2 * n];
-        let variance = |(m, s): (&T, &T)| T::of(variance(m.f64(), s.f64()));
-        loss.fixed_variance = loss.fixed_mean.iter().zip(square).map(variance).collect();
-        Ok(Box::new(loss))
+        prepared(Window::Gaussian { sigma: self.sigma }, fixed, mask)
     }
 
     fn name(&self) -> &'static str {
@@ -137,6 +111,37 @@ impl<T: Real, const D: usize> Measure<T, D> for Lncc {
     fn default_weight(&self) -> f64 {
         0.01
     }
+}
+
+/// One minus the mean squared correlation in `window`, against one fixed image.
+pub(super) fn prepared<T: Real, const D: usize>(
+    window: Window,
+    fixed: &Image<T, D>,
+    mask: Option<&Image<T, D>>,
+) -> Result<Box<dyn Similarity<T>>> {
+    fixed.expect_finite("fixed image")?;
+    let grid = fixed.grid();
+    let shares = Shares::new(grid, mask)?;
+    let (mean, contrast) = shares.contrast(fixed.data(), "fixed image")?;
+    let three = || Weights::<T, D>::zeros_with(grid, 3).map(Weights::into_vec);
+    let mut loss = Prepared {
+        fixed: centred(fixed.data(), mean),
+        fixed_mean: Vec::new(),
+        fixed_variance: Vec::new(),
+        contrast,
+        shares,
+        window: Average::new(window, grid)?,
+        products: three()?,
+        windowed: three()?,
+    };
+    // The moments of I with itself: G⋆I, G⋆I².
+    loss.window_products(fixed.data(), mean);
+    let n = grid.len();
+    loss.fixed_mean = loss.windowed[..n].to_vec();
+    let square = &loss.windowed[n..2 * n];
+    let variance = |(m, s): (&T, &T)| T::of(variance(m.f64(), s.f64()));
+    loss.fixed_variance = loss.fixed_mean.iter().zip(square).map(variance).collect();
+    Ok(Box::new(loss))
 }
 
 fn centred<T: Real>(image: &[T], mean: f64) -> Vec<T> {
@@ -161,7 +166,7 @@ impl<T: Real, const D: usize> Prepared<T, D> {
                 cross[k] = fixed[lo + k] * j;
             }
         });
-        self.window.apply(&self.products, &mut self.windowed, &mut self.ws);
+        self.window.apply(&self.products, &mut self.windowed);
     }
 
     /// The mean of J and the texture, with the windows of J in `windowed`.
@@ -214,7 +219,7 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
             }
         });
         self.products = products;
-        self.window.apply(&self.products, &mut self.windowed, &mut self.ws);
+        self.window.apply(&self.products, &mut self.windowed);
         // ∂loss/∂J = I G⋆A + 2 J G⋆B − G⋆(A G⋆I + 2 B G⋆J) + ∂loss/∂ε_J ∂ε_J/∂J
         par::chunks(gradient, |lo, out| {
             for (i, out) in (lo..).zip(out) {
@@ -240,6 +245,7 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
 mod tests {
     use super::*;
     use crate::grid::{Boundary, Grid};
+    use crate::similarity::window::tests::overlaps;
     use crate::testing::random;
 
     /// Normalised sampled Gaussian along one axis, mirrored or repeated, as a matrix.
@@ -262,35 +268,40 @@ mod tests {
         for boundary in Boundary::ALL {
             let grid = Grid::new([6, 7], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let periodic = boundary == Boundary::Periodic;
-            let (wx, wy) = (axis(6, 1.0, 0.9, periodic), axis(7, 0.5, 0.9, periodic));
-            let (i, j) = (random::<f64>(42, 1), random::<f64>(42, 2));
-            let mask: Vec<f64> = random::<f64>(42, 3).iter().map(|x| x.abs()).collect();
-            let total: f64 = mask.iter().sum();
-            let moments = |x: &[f64]| {
-                let mean = x.iter().zip(&mask).map(|(x, m)| m * x).sum::<f64>() / total;
-                x.iter().zip(&mask).map(|(x, m)| m * (x - mean).powi(2)).sum::<f64>() / total
-            };
-            let (ei, ej) = (moments(&i) / 400.0, moments(&j) / 400.0);
-            let mut lncc = 0.0;
-            for at in 0..42 {
-                let weight = |k: usize| wx[at / 7][k / 7] * wy[at % 7][k % 7];
-                let mean = |x: &[f64]| (0..42).map(|k| weight(k) * x[k]).sum::<f64>();
-                let (mi, mj) = (mean(&i), mean(&j));
-                // Centred sums, unlike the code's differences of means.
-                let covariance = |x: &[f64], mx: f64, y: &[f64], my: f64| {
-                    (0..42).map(|k| weight(k) * (x[k] - mx) * (y[k] - my)).sum::<f64>()
+            let gaussian = (axis(6, 1.0, 0.9, periodic), axis(7, 0.5, 0.9, periodic));
+            let cube = (overlaps(6, 2.6, periodic), overlaps(7, 5.2, periodic));
+            for ((wx, wy), window) in
+                [(gaussian, Window::Gaussian { sigma: 0.9 }), (cube, Window::Box { width: 2.6 })]
+            {
+                let (i, j) = (random::<f64>(42, 1), random::<f64>(42, 2));
+                let mask: Vec<f64> = random::<f64>(42, 3).iter().map(|x| x.abs()).collect();
+                let total: f64 = mask.iter().sum();
+                let moments = |x: &[f64]| {
+                    let mean = x.iter().zip(&mask).map(|(x, m)| m * x).sum::<f64>() / total;
+                    x.iter().zip(&mask).map(|(x, m)| m * (x - mean).powi(2)).sum::<f64>() / total
                 };
-                let vi = covariance(&i, mi, &i, mi) + ei;
-                let vj = covariance(&j, mj, &j, mj) + ej;
-                let cross = covariance(&i, mi, &j, mj) + (ei * ej).sqrt();
-                lncc += mask[at] / total * cross * cross / (vi * vj);
+                let (ei, ej) = (moments(&i) / 400.0, moments(&j) / 400.0);
+                let mut lncc = 0.0;
+                for at in 0..42 {
+                    let weight = |k: usize| wx[at / 7][k / 7] * wy[at % 7][k % 7];
+                    let mean = |x: &[f64]| (0..42).map(|k| weight(k) * x[k]).sum::<f64>();
+                    let (mi, mj) = (mean(&i), mean(&j));
+                    // Centred sums, unlike the code's differences of means.
+                    let covariance = |x: &[f64], mx: f64, y: &[f64], my: f64| {
+                        (0..42).map(|k| weight(k) * (x[k] - mx) * (y[k] - my)).sum::<f64>()
+                    };
+                    let vi = covariance(&i, mi, &i, mi) + ei;
+                    let vj = covariance(&j, mj, &j, mj) + ej;
+                    let cross = covariance(&i, mi, &j, mj) + (ei * ej).sqrt();
+                    lncc += mask[at] / total * cross * cross / (vi * vj);
+                }
+                let fixed = Image::from_vec(&grid, i).unwrap();
+                let mask = Image::from_vec(&grid, mask.clone()).unwrap();
+                let mut loss = prepared(window, &fixed, Some(&mask)).unwrap();
+                let value = loss.value(&j);
+                // Rounding, and the floor of 1e-12 of the variance.
+                assert!((value - (1.0 - lncc)).abs() < 1e-11, "{boundary:?}: {value} {lncc}");
             }
-            let fixed = Image::from_vec(&grid, i).unwrap();
-            let mask = Image::from_vec(&grid, mask.clone()).unwrap();
-            let mut loss = Lncc { sigma: 0.9 }.against(&fixed, Some(&mask)).unwrap();
-            let value = loss.value(&j);
-            // Rounding, and the floor of 1e-12 of the variance.
-            assert!((value - (1.0 - lncc)).abs() < 1e-11, "{boundary:?}: {value} {lncc}");
         }
     }
 }

@@ -80,8 +80,8 @@ pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T
     model
 }
 
-pub fn rdmm_optimised(carried: Carried) -> RdmmOptimised {
-    RdmmOptimised { metric: metric(), smoothing: 0.12, carried }
+pub fn rdmm_optimised<T: Real, const D: usize>(carried: Carried) -> RdmmOptimised<T, D> {
+    RdmmOptimised { metric: metric(), smoothing: 0.12, carried, penalties: Vec::new() }
 }
 
 /// A grid of anisotropic spacing and extent about one.
