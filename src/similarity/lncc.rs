@@ -245,7 +245,7 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
 mod tests {
     use super::*;
     use crate::grid::{Boundary, Grid};
-    use crate::similarity::window::tests::overlaps;
+    use crate::similarity::window::overlaps;
     use crate::testing::random;
 
     /// Normalised sampled Gaussian along one axis, mirrored or repeated, as a matrix.

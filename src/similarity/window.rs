@@ -174,26 +174,26 @@ fn add<T: Real>(sums: &mut [f64; COLUMNS], sign: f64, row: &[T]) {
     }
 }
 
+/// Weights of a box along one axis by the overlap of voxels with it, and its mirror images.
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) fn overlaps(n: usize, voxels: f64, periodic: bool) -> Vec<Vec<f64>> {
+    let n = n.cast_signed();
+    let images = |j: isize, k: isize| {
+        if periodic { vec![j + k * n] } else { vec![j + 2 * k * n, 2 * k * n - 1 - j] }
+    };
+    // Overlap of [d − ½, d + ½] with [−w/2, w/2], over w.
+    let overlap = |d: isize| {
+        let (d, half) = (d as f64, 0.5 * voxels);
+        ((d + 0.5).min(half) - (d - 0.5).max(-half)).max(0.0) / voxels
+    };
+    let weight = |i, j| (-12..=12).flat_map(|k| images(j, k)).map(|j| overlap(i - j)).sum::<f64>();
+    (0..n).map(|i| (0..n).map(|j| weight(i, j)).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
     use super::*;
     use crate::testing::random;
-
-    /// Weights of a box along one axis by the overlap of voxels with it, and its mirror images.
-    pub(in crate::similarity) fn overlaps(n: usize, voxels: f64, periodic: bool) -> Vec<Vec<f64>> {
-        let n = n.cast_signed();
-        let images = |j: isize, k: isize| {
-            if periodic { vec![j + k * n] } else { vec![j + 2 * k * n, 2 * k * n - 1 - j] }
-        };
-        // Overlap of [d − ½, d + ½] with [−w/2, w/2], over w.
-        let overlap = |d: isize| {
-            let (d, half) = (d as f64, 0.5 * voxels);
-            ((d + 0.5).min(half) - (d - 0.5).max(-half)).max(0.0) / voxels
-        };
-        let weight =
-            |i, j| (-12..=12).flat_map(|k| images(j, k)).map(|j| overlap(i - j)).sum::<f64>();
-        (0..n).map(|i| (0..n).map(|j| weight(i, j)).collect()).collect()
-    }
 
     #[test]
     fn box_averages_equal_direct_sums_and_are_symmetric() {
