@@ -18,6 +18,7 @@ use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 
 use super::outcome::{Outcome, Overlap};
 use super::panel::{Orientation, Panel};
+use super::regional::Regional;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -91,6 +92,8 @@ pub(crate) struct Case<'a, const D: usize> {
     pub(crate) labels: Option<(&'a Labels<D>, &'a Labels<D>)>,
     /// Regions of the moving image: 0 is stiff, other labels are permissive.
     pub(crate) regions: Option<&'a Labels<D>>,
+    /// The permissive region in the fixed image, where it is known.
+    pub(crate) fixed_region: Option<&'a Labels<D>>,
     /// Weights of the fixed image's voxels, from 0 to 1.
     pub(crate) mask: Option<&'a Image<f32, D>>,
     pub(crate) orientation: Orientation,
@@ -182,6 +185,12 @@ impl<const D: usize> Case<'_, D> {
                 ]),
             },
             inverse: [inverse.mean, inverse.max],
+            regional: match (self.fixed_region, self.labels) {
+                (Some(region), Some((_, objects))) => {
+                    Some(Regional::of(&result, region, objects)?)
+                }
+                _ => None,
+            },
             spacing: grid.coarsest_spacing(),
             report: result.report,
         };

@@ -7,3 +7,4 @@ pub(crate) mod outcome;
 pub(crate) mod panel;
 pub(crate) mod raster;
 pub(crate) mod read;
+pub(crate) mod regional;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use rdmm_core::registration::Report;
 use serde_json::{Value, json};
 
+use super::regional::Regional;
+
 /// What one registration gave. Pairs are before and after.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
@@ -16,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) overlap: Option<[Overlap; 2]>,
     /// Mean and largest distance of Φ(Φ⁻¹(x)) from x in the interior, physical units.
     pub(crate) inverse: [f64; 2],
+    /// Where the regulariser lies; `None` where the regions are not known on both sides.
+    pub(crate) regional: Option<Regional>,
     /// Coarsest spacing of the fixed image.
     pub(crate) spacing: f64,
     pub(crate) report: Report,
