@@ -69,3 +69,42 @@ fn the_number_of_threads_does_not_change_a_bit() {
         }
     }
 }
+
+#[cfg(feature = "rayon")]
+#[test]
+fn the_number_of_threads_does_not_change_a_bit_of_a_similarity() {
+    use rdmm_core::field::Image;
+    use rdmm_core::similarity::{Histogram, Measure, MultiLncc, MutualInformation, Ncc, Window};
+    use rdmm_core::testing::random;
+
+    let grid = volume();
+    let fixed = Image::<f32, 3>::from_vec(&grid, random(grid.len(), 1)).unwrap();
+    let warped: Vec<f32> = random(grid.len(), 2);
+    let histogram = Histogram { fixed: [-1.0, 1.0], moving: [-1.0, 1.0], ..Histogram::default() };
+    let windows = [
+        (0.5, Window::Gaussian { sigma: 2.0 * grid.coarsest_spacing() }),
+        (0.5, Window::Box { width: 6.5 * grid.coarsest_spacing() }),
+    ];
+    let measures: [Box<dyn Measure<f32, 3>>; 3] = [
+        Box::new(Ncc),
+        Box::new(MultiLncc::new(&windows).unwrap()),
+        Box::new(MutualInformation { histogram }),
+    ];
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let evaluate = |measure: &Box<dyn Measure<f32, 3>>| {
+                let mut gradient = vec![f32::NAN; grid.len()];
+                let mut loss = measure.against(&fixed, None).unwrap();
+                let value = loss.value_and_gradient(&warped, &mut gradient);
+                assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
+                (value.to_bits(), bits(&gradient))
+            };
+            measures.iter().map(evaluate).collect::<Vec<_>>()
+        })
+    };
+    let one = with(1);
+    for threads in [2, 5] {
+        assert!(with(threads) == one, "{threads} threads");
+    }
+}
