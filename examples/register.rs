@@ -128,6 +128,7 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
         moving: &pair.moving,
         labels: Some((&pair.fixed_labels, &pair.moving_labels)),
         regions: Some(&pair.foreground),
+        fixed_region: Some(&pair.fixed_foreground),
         mask: None,
         orientation: Orientation::Rows,
     })?;
@@ -173,6 +174,7 @@ where
         moving,
         labels: fixed_labels.as_ref().zip(moving_labels.as_ref()),
         regions: moving_labels.as_ref(),
+        fixed_region: None,
         mask,
         orientation,
     })?;

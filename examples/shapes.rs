@@ -124,7 +124,7 @@ fn run() -> Fallible<()> {
             regions: Some(&pair.foreground),
             fixed_region: Some(&pair.fixed_foreground),
             mask: None,
-            orientation: Orientation::DownRight,
+            orientation: Orientation::Rows,
         };
         for rows in &mut all {
             let panel = out.join(format!("{seed}-{}.png", rows.kind.stem()));

@@ -219,15 +219,7 @@ fn plain<'a, const D: usize>(
     moving: &'a Image<f32, D>,
     orientation: Orientation,
 ) -> Case<'a, D> {
-    Case {
-        fixed,
-        moving,
-        labels: None,
-        regions: None,
-        fixed_region: None,
-        mask: None,
-        orientation,
-    }
+    Case { fixed, moving, labels: None, regions: None, fixed_region: None, mask: None, orientation }
 }
 
 fn by_label(overlap: Option<&[Overlap; 2]>) -> String {

@@ -75,6 +75,8 @@ pub struct Pair<T, const D: usize> {
     /// 1 in the source's foreground object and in those inside it, 0 elsewhere: the region that
     /// deforms strongly.
     pub foreground: Labels<D>,
+    /// The same region of the target: where a regulariser that is given in the source should go.
+    pub fixed_foreground: Labels<D>,
 }
 
 impl Shapes {
@@ -89,13 +91,15 @@ impl Shapes {
         let (moving, moving_labels) = render(grid, &source)?;
         let (fixed, fixed_labels) = render(grid, &target)?;
         let inside = |&label: &u32| u32::from(label == FOREGROUND || INSIDE.contains(&label));
-        let foreground = moving_labels.data().iter().map(inside).collect();
+        let region =
+            |labels: &Labels<D>| Labels::from_vec(grid, labels.data().iter().map(inside).collect());
         Ok(Pair {
             moving,
             fixed,
+            foreground: region(&moving_labels)?,
+            fixed_foreground: region(&fixed_labels)?,
             moving_labels,
             fixed_labels,
-            foreground: Labels::from_vec(grid, foreground)?,
         })
     }
 

@@ -93,14 +93,14 @@ fn the_number_of_threads_does_not_change_a_bit_of_a_similarity() {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let evaluate = |measure: &Box<dyn Measure<f32, 3>>| {
+            let evaluate = |measure: &dyn Measure<f32, 3>| {
                 let mut gradient = vec![f32::NAN; grid.len()];
                 let mut loss = measure.against(&fixed, None).unwrap();
                 let value = loss.value_and_gradient(&warped, &mut gradient);
                 assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
                 (value.to_bits(), bits(&gradient))
             };
-            measures.iter().map(evaluate).collect::<Vec<_>>()
+            measures.iter().map(|measure| evaluate(&**measure)).collect::<Vec<_>>()
         })
     };
     let one = with(1);

@@ -609,7 +609,10 @@ fn self_registration<M: Model<f64, 2>>(
 fn an_image_registers_to_itself_with_the_identity() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
     let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = RdmmOptimised::<f64, 2>::new(metric, 0.08).unwrap();
+    let rdmm = RdmmOptimised::<f64, 2> {
+        penalties: Vec::new(),
+        ..RdmmOptimised::new(metric, 0.08).unwrap()
+    };
     let lncc = Lncc { sigma: 0.08 };
     let mut largest = 0.0_f64;
     for levels in 1..=3 {
@@ -631,6 +634,10 @@ fn an_image_registers_to_itself_with_the_identity() {
     // Splines reproduce an image at its voxels to rounding, so gradients are rounding; the floors of the
     // variances leave NCC and LNCC gradients of about 1e-12.
     assert!(largest < 1e-6, "{largest:.1e} voxels");
+    // Penalties move the weights, and the momentum's rounding with them through the joint curvature.
+    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric.clone(), 0.08).unwrap();
+    let moved = self_registration(penalised, Ssd, 3);
+    assert!(moved < 1e-3, "{moved:.1e} voxels");
 }
 
 /// The bits do not depend on what a workspace held before.

@@ -186,9 +186,7 @@ impl<const D: usize> Case<'_, D> {
             },
             inverse: [inverse.mean, inverse.max],
             regional: match (self.fixed_region, self.labels) {
-                (Some(region), Some((_, objects))) => {
-                    Some(Regional::of(&result, region, objects)?)
-                }
+                (Some(region), Some((_, objects))) => Some(Regional::of(&result, region, objects)?),
                 _ => None,
             },
             spacing: grid.coarsest_spacing(),

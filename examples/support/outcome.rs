@@ -145,6 +145,9 @@ impl Outcome {
             "dice_whole_after": whole(1),
             "inverse_consistency_mean": self.inverse[0],
             "inverse_consistency_max": self.inverse[1],
+            "level_set_dice": self.regional.map(|r| r.level_set),
+            "deformation_inside_over_outside": self.regional.map(|r| r.inside),
+            "sigma_at_edges_over_elsewhere": self.regional.map(|r| r.edges),
             "steps": report.steps,
             "levels": levels,
         });

@@ -49,8 +49,8 @@ fn inside<const D: usize>(map: &Displacement<f32, D>, region: &Labels<D>) -> Fal
     let det = jacobian_determinant(map)?;
     let mean = |within: bool| {
         let voxels = det.data().iter().zip(region.data()).filter(|(_, r)| (**r != 0) == within);
-        let (sum, count) =
-            voxels.fold((0.0, 0.0), |(s, c), (det, _)| (s + f64::from(det.abs().ln().abs()), c + 1.0));
+        let (sum, count) = voxels
+            .fold((0.0, 0.0), |(s, c), (det, _)| (s + f64::from(det.abs().ln().abs()), c + 1.0));
         sum / count
     };
     Ok(mean(true) / mean(false))
@@ -83,8 +83,7 @@ fn edges<const D: usize>(sigma: &Image<f32, D>, objects: &Labels<D>) -> f64 {
     }
     let mean = |wanted: bool| {
         let voxels = sigma.data().iter().zip(&near).filter(|(_, near)| **near == wanted);
-        let (sum, count) =
-            voxels.fold((0.0, 0.0), |(s, c), (&x, _)| (s + f64::from(x), c + 1.0));
+        let (sum, count) = voxels.fold((0.0, 0.0), |(s, c), (&x, _)| (s + f64::from(x), c + 1.0));
         sum / count
     };
     mean(true) / mean(false)

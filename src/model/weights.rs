@@ -164,7 +164,7 @@ impl<T: Real> Penalties<T> {
 
 /// `h` ← the pre-weights of the logits.
 fn pre_weights<T: Real>(scales: usize, logits: &[T], h: &mut [T]) {
-    let n = logits.len() / scales;
+    let n = logits.len().checked_div(scales).unwrap_or(0);
     let mut here = vec![T::zero(); scales];
     for at in 0..n {
         normalised((0..scales).map(|i| logits[i * n + at]), &mut here);
@@ -176,7 +176,7 @@ fn pre_weights<T: Real>(scales: usize, logits: &[T], h: &mut [T]) {
 
 /// `bar` ← the transpose of the derivative of [`pre_weights`], applied to it.
 fn pre_weights_vjp<T: Real>(scales: usize, logits: &[T], bar: &mut [T]) {
-    let n = logits.len() / scales;
+    let n = logits.len().checked_div(scales).unwrap_or(0);
     let mut h = vec![T::zero(); scales];
     for at in 0..n {
         normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
