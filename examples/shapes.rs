@@ -4,6 +4,7 @@
 //! shows. Pictures and a report of every pair go to `--out`.
 #![expect(clippy::print_stdout, reason = "an example reports on the terminal")]
 
+#[expect(dead_code, reason = "other examples use more of it")]
 mod support;
 
 use std::path::PathBuf;
