@@ -388,7 +388,7 @@ pub struct RdmmOptimised<T, const D: usize> {
 }
 
 /// Default λ of OMT, of total variation and of the range penalty.
-const PENALTIES: [f64; 3] = [0.01, 0.01, 0.01];
+const PENALTIES: [f64; 3] = [1e-3, 1e-3, 1e-3];
 
 impl<T: Real, const D: usize> RdmmOptimised<T, D> {
     /// RDMM that starts from this metric, with G of this standard deviation (physical units) and the
