@@ -62,20 +62,22 @@ struct Method {
 }
 
 const METHODS: [Method; 8] = [
-    Method { name: "one geodesic", legs: 1, finer: 1, weight: 1.0, min_jacobian: None },
-    Method { name: "four times the steps", legs: 1, finer: 4, weight: 1.0, min_jacobian: None },
-    Method { name: "weight × 10", legs: 1, finer: 1, weight: 10.0, min_jacobian: None },
-    Method { name: "weight × 100", legs: 1, finer: 1, weight: 100.0, min_jacobian: None },
-    Method { name: "det > 0.05", legs: 1, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
-    Method { name: "two geodesics", legs: 2, finer: 1, weight: 1.0, min_jacobian: None },
-    Method { name: "four geodesics", legs: 4, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "default", legs: 1, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
+    Method { name: "no bound", legs: 1, finer: 1, weight: 1.0, min_jacobian: None },
     Method {
-        name: "four, det > 0.05 each",
-        legs: 4,
-        finer: 1,
+        name: "four times the steps, no bound",
+        legs: 1,
+        finer: 4,
         weight: 1.0,
-        min_jacobian: Some(0.05),
+        min_jacobian: None,
     },
+    Method { name: "weight × 10, no bound", legs: 1, finer: 1, weight: 10.0, min_jacobian: None },
+    Method {
+        name: "weight × 100, no bound", legs: 1, finer: 1, weight: 100.0, min_jacobian: None
+    },
+    Method { name: "two geodesics, no bound", legs: 2, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "four geodesics, no bound", legs: 4, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "four, bounded", legs: 4, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
 ];
 
 fn image(grid: &Grid<2>, shape: Shape) -> Fallible<Image<f32, 2>> {

@@ -15,6 +15,7 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::synthetic::Shapes;
+use rdmm_core::world::Affine;
 use support::arguments::{Arguments, Asked};
 use support::case::{Case, Kind, Similarity};
 use support::outcome::{HEADINGS, Outcome, table};
@@ -129,6 +130,9 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
         labels: Some((&pair.fixed_labels, &pair.moving_labels)),
         regions: Some(&pair.foreground),
         fixed_region: Some(&pair.fixed_foreground),
+        levels: None,
+        initial: Affine::identity(),
+        points: None,
         mask: None,
         orientation: Orientation::Rows,
     })?;
@@ -175,6 +179,9 @@ where
         labels: fixed_labels.as_ref().zip(moving_labels.as_ref()),
         regions: moving_labels.as_ref(),
         fixed_region: None,
+        levels: None,
+        initial: Affine::identity(),
+        points: None,
         mask,
         orientation,
     })?;

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use rdmm_core::grid::Grid;
 use rdmm_core::synthetic::Shapes;
+use rdmm_core::world::Affine;
 
 use support::arguments::{Arguments, Asked};
 use support::case::{Case, Kind, Similarity};
@@ -124,6 +125,9 @@ fn run() -> Fallible<()> {
             labels: Some((&pair.fixed_labels, &pair.moving_labels)),
             regions: Some(&pair.foreground),
             fixed_region: Some(&pair.fixed_foreground),
+            levels: None,
+            initial: Affine::identity(),
+            points: None,
             mask: None,
             orientation: Orientation::Rows,
         };

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rdmm_core::evaluate::{dice, dice_whole, inverse_consistency, mse, ncc};
+use rdmm_core::evaluate::{
+    dice, dice_whole, inverse_consistency, mse, ncc, target_registration_error,
+};
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
@@ -13,8 +15,9 @@ use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, s
 use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
-use rdmm_core::registration::{Progress, Registration, Settings};
+use rdmm_core::registration::{Level, Progress, Registration, Settings};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
+use rdmm_core::world::Affine;
 
 use super::outcome::{Outcome, Overlap};
 use super::panel::{Orientation, Panel};
@@ -28,6 +31,9 @@ const SMOOTHING: f64 = 0.05;
 /// Shares of these Gaussians where the regulariser is stiff, and where it is permissive.
 const STIFF: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
 const PERMISSIVE: [f64; 4] = [0.2, 0.5, 0.3, 0.0];
+
+/// Points of the fixed image, and the same ones of the moving image.
+pub(crate) type Points<'a, const D: usize> = (&'a [[f64; D]], &'a [[f64; D]]);
 
 /// Which model registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +100,12 @@ pub(crate) struct Case<'a, const D: usize> {
     pub(crate) regions: Option<&'a Labels<D>>,
     /// The permissive region in the fixed image, where it is known.
     pub(crate) fixed_region: Option<&'a Labels<D>>,
+    /// Resolution levels; `None` takes the default ones.
+    pub(crate) levels: Option<Vec<Level>>,
+    /// Where the registration starts from.
+    pub(crate) initial: Affine<D>,
+    /// The same points in the fixed and in the moving image, world coordinates.
+    pub(crate) points: Option<Points<'a, D>>,
     /// Weights of the fixed image's voxels, from 0 to 1.
     pub(crate) mask: Option<&'a Image<f32, D>>,
     pub(crate) orientation: Orientation,
@@ -149,11 +161,15 @@ impl<const D: usize> Case<'_, D> {
             Similarity::MutualInformation => Registration::new(model, MutualInformation::default()),
             Similarity::Nmi => Registration::new(model, Nmi::default()),
         };
-        let settings = Settings { similarity_weight: weight, ..Settings::default() };
+        let settings = Settings {
+            similarity_weight: weight,
+            levels: self.levels.clone(),
+            ..Settings::default()
+        };
         // NCC and MSE are of the images as the registration saw them, so that MSE has no unit.
         let fixed = settings.intensities.applied(self.fixed, "fixed image")?;
         let moving = settings.intensities.applied(self.moving, "moving image")?;
-        let mut registration = registration.with_settings(settings);
+        let mut registration = registration.with_settings(settings).with_initial(self.initial);
         if let Some(mask) = self.mask {
             registration = registration.with_mask(mask.clone());
         }
@@ -185,6 +201,18 @@ impl<const D: usize> Case<'_, D> {
                 ]),
             },
             inverse: [inverse.mean, inverse.max],
+            landmarks: match self.points {
+                None => None,
+                Some((fixed, moving)) => Some([
+                    mean(&target_registration_error(&rest, fixed, moving)?),
+                    mean(&target_registration_error(
+                        &self.initial.displacement::<f32>(grid)?,
+                        fixed,
+                        moving,
+                    )?),
+                    mean(&target_registration_error(&result.map, fixed, moving)?),
+                ]),
+            },
             regional: match (self.fixed_region, self.labels) {
                 (Some(region), Some((_, objects))) => Some(Regional::of(&result, region, objects)?),
                 _ => None,
@@ -226,6 +254,10 @@ fn overlap<const D: usize>(
         whole: dice_whole(&moved, fixed)?,
         ncc: ncc(warped, target, Some(&union))?,
     })
+}
+
+fn mean(errors: &[f64]) -> f64 {
+    errors.iter().sum::<f64>() / errors.len() as f64
 }
 
 /// Whether an image varies beyond rounding.

@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) overlap: Option<[Overlap; 2]>,
     /// Mean and largest distance of Φ(Φ⁻¹(x)) from x in the interior, physical units.
     pub(crate) inverse: [f64; 2],
+    /// Mean distance of landmarks before, after the initial map and in the end, physical units.
+    pub(crate) landmarks: Option<[f64; 3]>,
     /// Where the regulariser lies; `None` where the regions are not known on both sides.
     pub(crate) regional: Option<Regional>,
     /// Coarsest spacing of the fixed image.
@@ -92,6 +94,9 @@ impl Outcome {
         if let Some([before, after]) = &self.overlap {
             text = format!("{text}, mean Dice {}", pair([before.mean(), after.mean()]));
         }
+        if let Some([before, initial, after]) = self.landmarks {
+            text = format!("{text}, landmarks {before:.2} to {initial:.2} to {after:.2}");
+        }
         text.replace('→', "to")
     }
 
@@ -145,6 +150,7 @@ impl Outcome {
             "dice_whole_after": whole(1),
             "inverse_consistency_mean": self.inverse[0],
             "inverse_consistency_max": self.inverse[1],
+            "landmarks_before_initial_after": self.landmarks,
             "level_set_dice": self.regional.map(|r| r.level_set),
             "deformation_inside_over_outside": self.regional.map(|r| r.inside),
             "sigma_at_edges_over_elsewhere": self.regional.map(|r| r.edges),

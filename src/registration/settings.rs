@@ -71,12 +71,12 @@ pub struct Settings {
     pub search: Search,
     /// Grey values.
     pub intensities: Intensities,
-    /// The full determinant of DΦ⁻¹, the non-linear part, stays above this on the fixed image's grid, at every iterate and in
-    /// the result: a number from 0, which promises a map without folds, to below 1. A barrier
-    /// ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter of the way
-    /// from here to 1; controls beyond it count as infinitely high, so that the line search takes a
-    /// smaller step; what a level starts from is scaled down until it holds. `None` promises nothing. One
-    /// determinant and its transpose more an evaluation.
+    /// The full determinant of DΦ⁻¹, the non-linear part, stays above this on the fixed image's grid, at
+    /// every iterate and in the result: a number from 0, which promises a map without folds, to below 1.
+    /// A barrier ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter
+    /// of the way from here to 1; controls beyond it count as infinitely high, so that the line search
+    /// takes a smaller step; what a level starts from is scaled down until it holds. 0.05 by default;
+    /// `None` promises nothing. One determinant and its transpose more an evaluation.
     pub min_jacobian: Option<f64>,
 }
 
@@ -89,10 +89,13 @@ impl Default for Settings {
             integration: Integration::default(),
             search: Search::default(),
             intensities: Intensities::default(),
-            min_jacobian: None,
+            min_jacobian: Some(LEAST_JACOBIAN),
         }
     }
 }
+
+/// Default of [`Settings::min_jacobian`]: voxels shrink to a twentieth of their size at most.
+const LEAST_JACOBIAN: f64 = 0.05;
 
 /// Voxels of the map grid a smallest σ, on the last level and on those before: with fewer than two, maps
 /// that are steep between voxels fold when they are interpolated, and a level that only prepares the next
