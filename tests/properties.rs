@@ -609,7 +609,7 @@ fn self_registration<M: Model<f64, 2>>(
 fn an_image_registers_to_itself_with_the_identity() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
     let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = RdmmOptimised { metric, smoothing: 0.08, carried: Carried::PreWeights };
+    let rdmm = RdmmOptimised::new(metric, 0.08).unwrap();
     let lncc = Lncc { sigma: 0.08 };
     let mut largest = 0.0_f64;
     for levels in 1..=3 {

@@ -129,10 +129,10 @@ mod tests {
         let grid = Grid::new([4, 4], [1.0, 1.0]).unwrap();
         let forward = Forward::new(&grid);
         for (axis, n, lo) in [(2, 16, 0), (0, 15, 0), (0, 16, 9)] {
-            let mut out = [0.0; 8];
+            let mut out = [0.0_f64; 8];
             forward.add(axis, &vec![1.0; n], lo, &mut out);
             assert!(out.iter().all(|x| x.is_nan()));
-            let mut out = [0.0; 8];
+            let mut out = [0.0_f64; 8];
             forward.add_transposed(axis, &vec![1.0; n], lo, &mut out);
             assert!(out.iter().all(|x| x.is_nan()));
         }
