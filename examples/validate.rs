@@ -129,7 +129,7 @@ impl Validation {
         // At full resolution the sections are 0.9 megapixels of stain; the landmarks need less.
 
         let case = Case {
-            levels: Some(levels),
+            levels: Some(&levels),
             initial: found.map,
             points: Some((&fixed_points, &moving_points)),
             ..plain(&fixed, &moving, Orientation::Rows)

@@ -131,6 +131,19 @@ pub enum Error {
         /// The sum found.
         found: f64,
     },
+    /// No mixture of the Gaussians has the local standard deviation that was asked for.
+    #[error(
+        "local standard deviation of a region: expected between {min} and {max}, the smallest and the \
+         largest σ, found {found}: ask for another or add a Gaussian"
+    )]
+    LocalSigma {
+        /// What was asked for.
+        found: f64,
+        /// Smallest σ.
+        min: f64,
+        /// Largest σ.
+        max: f64,
+    },
     /// A setting is out of its range.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {

@@ -9,7 +9,7 @@ pub mod vsvf;
 pub mod weights;
 
 pub use geodesic::{GeodesicShooting, Lddmm, Rdmm, RdmmOptimised};
-pub use regions::{Carried, shares_by_label};
+pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
 pub use vsvf::Vsvf;
 pub use weights::{Given, Softmax, Uniform, WeightControl};
 
@@ -24,6 +24,7 @@ use crate::kernel::window::border_window;
 use crate::kernel::{GaussianBank, Kernel, Spectral, Windowed};
 use crate::ops::difference::Order;
 use crate::ops::resample::Resample;
+use crate::optim::{Euclidean, InitialInverseHessian};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 use crate::world::Affine;
@@ -164,6 +165,12 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// [`Error::Setting`](crate::Error::Setting) unless ε is positive.
     fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>>;
 
+    /// What turns a gradient in the controls of the weights into a direction of descent, up to a factor: a
+    /// symmetric positive definite operator. The identity by default.
+    fn inverse_weights_metric(&self) -> BoxedInverse<T, Self::Weights> {
+        Box::new(Euclidean)
+    }
+
     /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units.
     ///
     /// # Errors
@@ -172,6 +179,9 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>>;
 }
+
+/// An initial inverse Hessian chosen at run time.
+pub type BoxedInverse<T, W> = Box<dyn InitialInverseHessian<T, W> + Send>;
 
 /// The state of a [`Shooting`]'s evolution.
 pub type State<T, const D: usize, S> =

@@ -343,6 +343,15 @@ fn kernels() {
     }
 }
 
+/// RDMM without penalties, so that the parts of the model are what is refused.
+fn optimised<T: Real>(
+    metric: MultiGaussian,
+    smoothing: f64,
+    carried: Carried,
+) -> RdmmOptimised<T, 2> {
+    RdmmOptimised { metric, smoothing, carried, penalties: Vec::new() }
+}
+
 #[test]
 fn metrics_and_models() {
     let grid = square(16);
@@ -360,7 +369,7 @@ fn metrics_and_models() {
             let metric = $metric;
             refused!(Model::<f64, 2>::on(&Vsvf { metric: metric.clone() }, &grid), $error, $($part),+);
             refused!(Model::<f32, 2>::on(&Lddmm { metric: metric.clone() }, &grid), $error, $($part),+);
-            let model = RdmmOptimised { metric, smoothing: 1.0, carried: Carried::Weights, penalties: Vec::new() };
+            let model = optimised(metric, 1.0, Carried::Weights);
             refused!(Model::<f64, 2>::on(&model, &grid), $error, $($part),+);
         }};
     }
@@ -374,12 +383,7 @@ fn metrics_and_models() {
     each_model!(changed(&|m| m.border = Some(NAN)), Error::Setting { .. }, "border", "NaN");
     each_model!(changed(&|m| m.border = Some(-2.0)), Error::Setting { .. }, "border", "-2");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
-        let model = RdmmOptimised {
-            metric: good.clone(),
-            smoothing,
-            carried: Carried::PreWeights,
-            penalties: Vec::new(),
-        };
+        let model = optimised(good.clone(), smoothing, Carried::PreWeights);
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
     }
 
@@ -512,7 +516,7 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     let go = |_: &_| ControlFlow::Continue(());
     let result = lbfgs.minimize(&mut objective, &mut Euclidean, controls.clone(), go);
     refused!(result, Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
-    let result = InverseMetric::<f64, 2>::new(&shooting, 1.0, NAN);
+    let result = InverseMetric::<f64, 2, _>::new(&shooting, 1.0, NAN);
     refused!(result, Error::Setting { .. }, "epsilon", "NaN");
     let mut h0 = InverseMetric::new(&shooting, 1.0, 1e-3).unwrap();
     let result = lbfgs.minimize(&mut objective, &mut h0, controls, go);
@@ -525,12 +529,16 @@ fn states_and_controls_of_another_grid() {
     wrong_grid_everywhere(&Vsvf { metric: metric.clone() });
     wrong_grid_everywhere(&Lddmm { metric: metric.clone() });
     for carried in [Carried::PreWeights, Carried::Weights] {
-        wrong_grid_everywhere(&RdmmOptimised {
-            metric: metric.clone(),
-            smoothing: 2.0,
-            carried,
-            penalties: Vec::new(),
-        });
+        wrong_grid_everywhere(&optimised(metric.clone(), 2.0, carried));
+        let penalised =
+            RdmmOptimised { carried, ..RdmmOptimised::new(metric.clone(), 2.0).unwrap() };
+        wrong_grid_everywhere(&penalised);
+        let (mut here, there) =
+            (penalised.on(&square(16)).unwrap(), penalised.on(&square(200)).unwrap());
+        assert!(here.add_penalty(&there.rest(), &mut there.rest()).is_nan());
+        let (rest, mut foreign) = (here.rest(), there.rest());
+        here.add_penalty(&rest, &mut foreign);
+        assert!(!foreign.is_finite());
         let shares = common::shares(&square(16));
         let mut model = Rdmm::new(&metric.sigmas, shares, 2.0).unwrap();
         model.carried = carried;
@@ -1253,12 +1261,7 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
     Ok(match odd.model {
         0 => run!(Vsvf { metric }),
         1 => run!(Lddmm { metric }),
-        2 => run!(RdmmOptimised {
-            metric,
-            smoothing: sigma,
-            carried: Carried::PreWeights,
-            penalties: Vec::new()
-        }),
+        2 => run!(RdmmOptimised::new(metric, sigma).unwrap()),
         _ => {
             let shares = Weights::from_fn(&grid, 2, |x, i| {
                 let share = (1.0 + (x[0] / odd.spacing).sin()) / 2.0;

@@ -9,7 +9,7 @@ use rdmm_core::adjoint::Checkpoints;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Carried, Controls, Model, Shooting};
+use rdmm_core::model::{Carried, Controls, Model, RdmmOptimised, Shooting};
 use rdmm_core::optim::Objective;
 use rdmm_core::registration::{Landmarks, PairObjective};
 use rdmm_core::similarity::{
@@ -225,6 +225,36 @@ fn a_channel_of_the_same_pair_doubles_the_weight() {
     assert!(gradient.norm() < 1e-13 * of_two.norm());
     let terms = one.diagnostics(value).terms;
     assert!((terms.channels - 3.0 * terms.similarity).abs() < 1e-14 * terms.channels);
+}
+
+/// Penalties are a term of their own: they change the logits' gradient and nothing else.
+#[test]
+fn penalties_are_added_and_observers_see_them() {
+    let grid = grid([16, 18], Boundary::Reflecting);
+    let with = common::rdmm_optimised::<f64, 2>(Carried::PreWeights);
+    let without = RdmmOptimised { penalties: Vec::new(), ..with.clone() };
+    let start = point(&grid, &with, 5);
+    let evaluated = |model: &RdmmOptimised<f64, 2>| {
+        let mut energy = objective::<2, _>(&grid, model, &Ssd, fixed_steps(3));
+        let mut gradient = start.zeros_like();
+        let value = energy.evaluate(&start, &mut gradient).unwrap();
+        (energy.diagnostics(value).terms, gradient)
+    };
+    let ((a, slope), (b, plain)) = (evaluated(&with), evaluated(&without));
+    assert!(a.penalty > 0.01 && b.penalty.abs() < 1e-300);
+    assert_eq!(a.total.to_bits(), (b.total + a.penalty).to_bits());
+    assert_eq!(slope.momentum.data(), plain.momentum.data());
+    let mut difference = slope.weights.clone();
+    difference.axpy(-1.0, &plain.weights);
+    assert!(difference.norm() > 0.1 * plain.weights.norm());
+
+    // At the start the global weights cost nothing but OMT: Σ share_i cost_i, to rounding.
+    let mut shooting = with.on(&grid).unwrap();
+    let rest = shooting.rest();
+    let costs = common::SIGMAS.map(|s| (0.3_f64 / s).ln() / 3.0_f64.ln());
+    let expected: f64 = costs.iter().zip([0.2, 0.5, 0.3]).map(|(cost, share)| cost * share).sum();
+    let found = shooting.add_penalty(&rest, &mut rest.zeros_like());
+    assert!((found - 0.3 * expected).abs() < 1e-12, "{found}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub(crate) struct Case<'a, const D: usize> {
     /// The permissive region in the fixed image, where it is known.
     pub(crate) fixed_region: Option<&'a Labels<D>>,
     /// Resolution levels; `None` takes the default ones.
-    pub(crate) levels: Option<Vec<Level>>,
+    pub(crate) levels: Option<&'a [Level]>,
     /// Where the registration starts from.
     pub(crate) initial: Affine<D>,
     /// The same points in the fixed and in the moving image, world coordinates.
@@ -163,7 +163,7 @@ impl<const D: usize> Case<'_, D> {
         };
         let settings = Settings {
             similarity_weight: weight,
-            levels: self.levels.clone(),
+            levels: self.levels.map(<[Level]>::to_vec),
             ..Settings::default()
         };
         // NCC and MSE are of the images as the registration saw them, so that MSE has no unit.

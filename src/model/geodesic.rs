@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::regions::{Carried, pre_weights, shares_carried};
 use super::weights::{Given, Softmax, Uniform, WeightControl};
-use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
+use super::{
+    BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed,
+};
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
@@ -155,6 +157,10 @@ where
 
     fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
         self.spread.bank.regularised_inverse(&self.spread.mean_shares, epsilon)
+    }
+
+    fn inverse_weights_metric(&self) -> BoxedInverse<T, C::Control> {
+        self.control.inverse_metric()
     }
 
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
@@ -429,11 +435,9 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised<T, D> {
         let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
         let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
-        let mut control = Softmax::new(grid, shares, once);
-        if !self.penalties.is_empty() {
-            let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
-            control = control.with_penalties(&self.penalties, sigmas, gaussian)?;
-        }
+        let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
+        let control = Softmax::new(grid, shares, once);
+        let control = control.with_penalties(&self.penalties, sigmas, gaussian)?;
         Ok(GeodesicShooting::new(evolution, control, spread))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{BoxedKernel, resampled};
+use super::{BoxedInverse, BoxedKernel, resampled};
 use crate::error::Result;
 use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
+use crate::optim::{Euclidean, InitialInverseHessian};
 use crate::regularize::{On, Penalty, Regularizer};
 use crate::scalar::Real;
 use crate::space::StateSpace;
@@ -32,6 +33,12 @@ pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
     /// there are none.
     fn add_penalty(&mut self, _control: &Self::Control, _control_bar: &mut Self::Control) -> f64 {
         0.0
+    }
+
+    /// What turns a gradient in the controls into a direction of descent, up to a factor. The identity by
+    /// default.
+    fn inverse_metric(&self) -> BoxedInverse<T, Self::Control> {
+        Box::new(Euclidean)
     }
 
     /// Controls of another grid over the same box, carried to this one.
@@ -102,7 +109,8 @@ impl<T: Real, const D: usize> Softmax<T, D> {
         Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffer }
     }
 
-    /// The same with penalties of h and of w = G ⋆ h, for Gaussians with these σ and G = `gaussian`.
+    /// The same with penalties of h and of w = G ⋆ h, for Gaussians with these σ and G = `gaussian`, by
+    /// which gradients in the logits are smoothed.
     ///
     /// # Errors
     /// Those of [`Regularizer::on_grid`].
@@ -120,8 +128,9 @@ impl<T: Real, const D: usize> Softmax<T, D> {
                 On::Weights => of_weights.push(entry),
             }
         }
-        let len = self.scales() * self.grid.len();
+        let len = if penalties.is_empty() { 0 } else { self.scales() * self.grid.len() };
         let fields = std::array::from_fn(|_| vec![T::zero(); len]);
+        let gaussian = Arc::new(gaussian);
         self.penalties = Some(Penalties { of_pre_weights, of_weights, gaussian, fields });
         Ok(self)
     }
@@ -137,9 +146,22 @@ struct Penalties<T> {
     of_pre_weights: Vec<(f64, Box<dyn Penalty<T>>)>,
     of_weights: Vec<(f64, Box<dyn Penalty<T>>)>,
     /// G.
-    gaussian: BoxedKernel<T>,
-    /// h, h̄, w and w̄.
+    gaussian: Arc<BoxedKernel<T>>,
+    /// h, h̄, w and w̄; empty without penalties.
     fields: [Vec<T>; 4],
+}
+
+/// G on the gradient in the logits: the metric sees them through G alone, and total variation resists
+/// rough ones.
+struct Smoothed<T> {
+    gaussian: Arc<BoxedKernel<T>>,
+    ws: Workspace<T>,
+}
+
+impl<T: Real, const D: usize> InitialInverseHessian<T, Weights<T, D>> for Smoothed<T> {
+    fn apply(&mut self, gradient: &Weights<T, D>, direction: &mut Weights<T, D>) {
+        self.gaussian.apply(gradient.data(), direction.data_mut(), &mut self.ws);
+    }
 }
 
 impl<T: Real> Penalties<T> {
@@ -252,7 +274,20 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
             control_bar.scale(T::nan());
             return f64::NAN;
         }
+        if penalties.of_pre_weights.is_empty() && penalties.of_weights.is_empty() {
+            return 0.0;
+        }
         penalties.add(scales, logits, control_bar.data_mut(), &mut self.ws)
+    }
+
+    fn inverse_metric(&self) -> BoxedInverse<T, Weights<T, D>> {
+        match &self.penalties {
+            None => Box::new(Euclidean),
+            Some(penalties) => {
+                let gaussian = Arc::clone(&penalties.gaussian);
+                Box::new(Smoothed { gaussian, ws: Workspace::new() })
+            }
+        }
     }
 
     fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {

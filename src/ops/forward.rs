@@ -129,12 +129,12 @@ mod tests {
         let grid = Grid::new([4, 4], [1.0, 1.0]).unwrap();
         let forward = Forward::new(&grid);
         for (axis, n, lo) in [(2, 16, 0), (0, 15, 0), (0, 16, 9)] {
-            let mut out = [0.0; 8];
+            let mut out = [0.0_f64; 8];
             forward.add(axis, &vec![1.0; n], lo, &mut out);
-            assert!(out.iter().all(|x: &f64| x.is_nan()));
-            let mut out = [0.0; 8];
+            assert!(out.iter().all(|x| x.is_nan()));
+            let mut out = [0.0_f64; 8];
             forward.add_transposed(axis, &vec![1.0; n], lo, &mut out);
-            assert!(out.iter().all(|x: &f64| x.is_nan()));
+            assert!(out.iter().all(|x| x.is_nan()));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::scalar::Real;
 /// weights cost nothing. For a straight edge across a cube, normal to an axis, the value is the jump of the
 /// weights, √(Σ_i [h_i]²), times the mean of g on it, less at most ε L. Edges in other directions are
 /// measured within a few per cent where they are some voxels wide; where they are not, forward differences
-/// make a diagonal edge up to √2 longer. Three passes over N·D fields.
+/// make one of the diagonals √2 longer. Three passes over N·D fields.
 ///
 /// # References
 /// Blomgren, Chan, *Color TV: total variation methods for restoration of vector-valued images*, IEEE

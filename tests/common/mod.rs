@@ -7,6 +7,8 @@
     reason = "each test file uses a part"
 )]
 
+use std::sync::Arc;
+
 use rdmm_core::Real;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
@@ -19,6 +21,7 @@ use rdmm_core::model::{
     Vsvf,
 };
 use rdmm_core::ops::difference::Order;
+use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
 use rdmm_core::testing::random;
@@ -80,8 +83,15 @@ pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T
     model
 }
 
+/// With penalties that are as large as the other parts of the energy.
 pub fn rdmm_optimised<T: Real, const D: usize>(carried: Carried) -> RdmmOptimised<T, D> {
-    RdmmOptimised { metric: metric(), smoothing: 0.12, carried, penalties: Vec::new() }
+    let metric = metric();
+    let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
+        Arc::new(Omt::new(0.3).unwrap()),
+        Arc::new(TotalVariation::new(0.2).unwrap()),
+        Arc::new(Range::new(0.1, &metric.shares).unwrap()),
+    ];
+    RdmmOptimised { metric, smoothing: 0.12, carried, penalties }
 }
 
 /// A grid of anisotropic spacing and extent about one.
