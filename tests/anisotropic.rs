@@ -54,14 +54,15 @@ where
     S: Shooting<f64, D>,
     S::Evolution: EvolutionVjp<f64, D>,
 {
-    let controls = controls(&mut shooting, 0.5, 5);
+    // Large enough that the leading term of the error shows: smaller ones cancel in part.
+    let controls = controls(&mut shooting, 4.0, 5);
     let mut start = shooting.blank_state();
     shooting.start(&controls, &mut start);
     let before = shooting.hamiltonian(&start).unwrap();
     let semi_lagrangian = MapTransport::SemiLagrangian;
     let grid = shooting.grid().clone();
     let stepper = Stepper::new(&grid, shooting.evolution(), RK4, semi_lagrangian);
-    let steps = [4.0, 8.0, 16.0];
+    let steps = [16.0, 32.0, 64.0];
     // The largest on the way: at the end alone the sign may change.
     let drifts = steps.map(|n| {
         let (mut state, mut next) = (start.clone(), start.zeros_like());
@@ -76,7 +77,8 @@ where
     });
     let observed = slope(&steps.map(|n| 1.0 / n), &drifts);
     println!("{name}: order {observed:.2}, drifts {drifts:?}");
-    // RK4; 0.3 for three step counts that are not yet asymptotic.
+    // RK4; 0.3 for three step counts that are not yet asymptotic. A drift of some per cent with 16 steps at
+    // most is below 1e-3 with 64.
     assert!(observed > 3.7 && drifts[2] < 1e-3, "{name}: {observed:.2} {drifts:?}");
 }
 

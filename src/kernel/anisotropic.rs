@@ -54,7 +54,7 @@ impl<const D: usize> Covariance<D> {
             return Err(Error::NonFinite { what: "covariance", index, found: matrix[index] });
         }
         let off = (matrix - matrix.transpose()).amax();
-        if !(off <= ASYMMETRY * matrix.amax()) {
+        if off.is_nan() || off > ASYMMETRY * matrix.amax() {
             let expected = "a symmetric matrix";
             let found = format!("entries that differ by {off:e} from their mirror images");
             return Err(Error::setting("covariance of a Gaussian", expected, found));
