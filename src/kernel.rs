@@ -1,10 +1,12 @@
 //! Symmetric positive smoothing operators: Gaussians, their sums, and windowed kernels.
 
+pub mod anisotropic;
 pub mod gaussian;
 pub mod spectral;
 mod transform;
 pub mod window;
 
+pub use anisotropic::Covariance;
 pub use gaussian::{Gaussian, GaussianBank};
 pub use spectral::Spectral;
 pub use window::Windowed;

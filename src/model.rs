@@ -5,11 +5,13 @@
 
 pub mod geodesic;
 pub mod regions;
+pub mod scale;
 pub mod vsvf;
 pub mod weights;
 
 pub use geodesic::{GeodesicShooting, Lddmm, Rdmm, RdmmOptimised};
 pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
+pub use scale::Scale;
 pub use vsvf::Vsvf;
 pub use weights::{Given, Softmax, Uniform, WeightControl};
 
@@ -21,7 +23,7 @@ use crate::field::{Displacement, Image, Momentum};
 use crate::grid::Grid;
 use crate::kernel::gaussian::expect_shares;
 use crate::kernel::window::border_window;
-use crate::kernel::{GaussianBank, Kernel, Spectral, Windowed};
+use crate::kernel::{Covariance, GaussianBank, Kernel, Spectral, Windowed};
 use crate::ops::difference::Order;
 use crate::ops::resample::Resample;
 use crate::optim::{Euclidean, InitialInverseHessian};
@@ -171,7 +173,8 @@ pub trait Shooting<T: Real, const D: usize>: Send {
         Box::new(Euclidean)
     }
 
-    /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units.
+    /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units. For Gaussians
+    /// with a covariance it is the root mean square over the directions, √(Σ w_i² tr Σ_i / D).
     ///
     /// # Errors
     /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) for
@@ -187,12 +190,13 @@ pub type BoxedInverse<T, W> = Box<dyn InitialInverseHessian<T, W> + Send>;
 pub type State<T, const D: usize, S> =
     <<S as Shooting<T, D>>::Evolution as crate::dynamics::Evolution<T, D>>::State;
 
-/// A sum of Gaussians Σ share_i K_σi, and how it is discretised.
+/// A sum of Gaussians Σ share_i K_i, and how it is discretised. `S` says what the Gaussians are given by: a
+/// standard deviation (`f64`) or a [`Covariance`].
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct MultiGaussian {
-    /// Standard deviations, physical units, increasing.
-    pub sigmas: Vec<f64>,
+pub struct MultiGaussian<S = f64> {
+    /// Standard deviations, physical units, increasing; or covariances.
+    pub sigmas: Vec<S>,
     /// Shares w_i² of the Gaussians, ≥ 0, of sum one.
     pub shares: Vec<f64>,
     /// Order of the central differences.
@@ -210,9 +214,7 @@ impl MultiGaussian {
     /// [`Error::Length`](crate::Error::Length) and [`Error::Shares`](crate::Error::Shares) where the
     /// shares do not fit. The σ are checked against each grid.
     pub fn new(sigmas: &[f64], shares: &[f64]) -> Result<Self> {
-        expect_shares(shares, sigmas.len())?;
-        let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
-        Ok(Self { sigmas, shares, order: Order::default(), border: None })
+        Self::of(sigmas, shares)
     }
 
     /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
@@ -229,15 +231,32 @@ impl MultiGaussian {
             border: None,
         }
     }
+}
 
-    fn bank<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<GaussianBank<T, D>> {
-        expect_shares(&self.shares, self.sigmas.len())?;
-        GaussianBank::new(grid, &self.sigmas)
+impl<const D: usize> MultiGaussian<Covariance<D>> {
+    /// Gaussians with these covariances and shares, in any order, fourth-order differences, no window. Correlated
+    /// axes need a periodic or free grid, see [`Gaussian::anisotropic`](crate::kernel::Gaussian::anisotropic).
+    ///
+    /// # Errors
+    /// Those of [`MultiGaussian::new`].
+    pub fn anisotropic(covariances: &[Covariance<D>], shares: &[f64]) -> Result<Self> {
+        Self::of(covariances, shares)
+    }
+}
+
+impl<S: Clone> MultiGaussian<S> {
+    fn of(sigmas: &[S], shares: &[f64]) -> Result<Self> {
+        expect_shares(shares, sigmas.len())?;
+        let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
+        Ok(Self { sigmas, shares, order: Order::default(), border: None })
     }
 
-    /// The smallest σ, or infinity for an empty list, which the bank refuses.
-    fn smallest(&self) -> f64 {
-        self.sigmas.iter().copied().fold(f64::INFINITY, f64::min)
+    fn bank<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<GaussianBank<T, D>>
+    where
+        S: Scale<D>,
+    {
+        expect_shares(&self.shares, self.sigmas.len())?;
+        S::bank(grid, &self.sigmas)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use nalgebra::SMatrix;
 use rustfft::FftPlanner;
 
+use super::anisotropic::{Covariance, Spectrum};
 use super::transform::Transform;
 use super::{Kernel, Spectral, Workspace};
 use crate::error::{Error, Result, positive};
@@ -33,16 +35,30 @@ pub(crate) fn padding(sigma_in_voxels: f64) -> usize {
     zeros
 }
 
-/// Convolution with one Gaussian of unit mass, axis by axis: D passes over each component.
+/// Convolution with one Gaussian of unit mass.
 ///
 /// Symmetric and positive at every [`Boundary`]: periodic; reflecting, in the cosine basis; free, by zero
 /// padding. A reflecting or periodic Gaussian keeps the integral of a field, a free one loses what leaves
 /// the grid.
+///
+/// | covariance | boundary | cost a component |
+/// | --- | --- | --- |
+/// | σ², or a diagonal matrix | each | D passes |
+/// | with correlated axes | periodic, free | 2 D passes |
 #[derive(Clone, Debug)]
 pub struct Gaussian<T, const D: usize> {
-    sigma: f64,
+    covariance: Covariance<D>,
     grid: Grid<D>,
-    axes: [(Arc<Transform<T>>, Vec<T>); D],
+    operator: Operator<T, D>,
+}
+
+/// How a Gaussian is applied.
+#[derive(Clone, Debug)]
+enum Operator<T, const D: usize> {
+    /// A product of Gaussians along the axes: one filter an axis.
+    Separable([(Arc<Transform<T>>, Vec<T>); D]),
+    /// One multiplier of all axes together.
+    Joint(Spectral<T, D>),
 }
 
 impl<T: Real, const D: usize> Gaussian<T, D> {
@@ -64,26 +80,75 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// ```
     pub fn new(grid: &Grid<D>, sigma: f64) -> Result<Self> {
         expect_sigma(grid, 0, sigma)?;
-        expect_padding::<T, D>(grid, sigma)?;
-        Ok(Self::planned(grid, sigma, &mut FftPlanner::new()))
+        Self::planned(grid, isotropic(sigma)?, &mut FftPlanner::new())
     }
 
-    fn planned(grid: &Grid<D>, sigma: f64, planner: &mut FftPlanner<T>) -> Self {
-        let axes = std::array::from_fn(|a| {
-            let voxels = sigma / grid.spacing()[a];
-            let transform =
-                Transform::new(planner, grid.shape()[a], grid.boundary(), padding(voxels));
-            let omega = transform.frequencies();
-            let gain = omega.iter().map(|&w| T::of(multiplier(voxels, w))).collect();
-            (Arc::new(transform), gain)
-        });
-        Self { sigma, grid: grid.clone(), axes }
+    /// A Gaussian of this covariance on `grid`.
+    ///
+    /// A reflecting border takes axes without correlation only. A mirrored Gaussian at an angle is another
+    /// Gaussian, so that smoothing the mirrored field would not be symmetric as a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Sigma`] where a principal standard deviation is below half the coarsest spacing or above the
+    /// largest extent; [`Error::Setting`] for correlated axes on a reflecting grid; [`Error::OutOfMemory`] as
+    /// for [`Gaussian::new`].
+    ///
+    /// ```
+    /// use rdmm_core::grid::{Boundary, Grid};
+    /// use rdmm_core::kernel::{Covariance, Gaussian};
+    /// let fibre = Covariance::along([2.0, 1.0], 4.0, 1.0)?;
+    /// let grid = Grid::new([32, 24], [1.0, 1.0])?;
+    /// assert!(Gaussian::<f64, 2>::anisotropic(&grid, fibre).is_err()); // reflecting
+    /// let gaussian = Gaussian::<f64, 2>::anisotropic(&grid.with_boundary(Boundary::Free), fibre)?;
+    /// assert!((gaussian.sigma() - 8.5_f64.sqrt()).abs() < 1e-12);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn anisotropic(grid: &Grid<D>, covariance: Covariance<D>) -> Result<Self> {
+        covariance.expect_on(grid, 0)?;
+        Self::planned(grid, covariance, &mut FftPlanner::new())
     }
 
-    /// Standard deviation in physical units.
+    fn planned(
+        grid: &Grid<D>,
+        covariance: Covariance<D>,
+        planner: &mut FftPlanner<T>,
+    ) -> Result<Self> {
+        let (sigmas, correlation) = (covariance.axis_sigmas(), covariance.correlation());
+        expect_padding::<T, D>(grid, sigmas)?;
+        if correlation > 0.0 && grid.boundary() == Boundary::Reflecting {
+            return Err(Error::setting(
+                "correlation of two axes in the covariance of a Gaussian",
+                "0 on a reflecting grid: take `Boundary::Free` or `Boundary::Periodic`",
+                correlation,
+            ));
+        }
+        let operator = if correlation > 0.0 {
+            let spectrum = Spectrum::new(grid, &covariance);
+            Operator::Joint(Spectral::tilted(grid, sigmas, |omega| spectrum.at(omega)))
+        } else {
+            Operator::Separable(std::array::from_fn(|a| {
+                let voxels = sigmas[a] / grid.spacing()[a];
+                let transform =
+                    Transform::new(planner, grid.shape()[a], grid.boundary(), padding(voxels));
+                let omega = transform.frequencies();
+                let gain = omega.iter().map(|&w| T::of(multiplier(voxels, w))).collect();
+                (Arc::new(transform), gain)
+            }))
+        };
+        Ok(Self { covariance, grid: grid.clone(), operator })
+    }
+
+    /// Standard deviation in physical units; with a covariance, the root mean square √(tr Σ / D) of the
+    /// principal ones.
     #[must_use]
     pub fn sigma(&self) -> f64 {
-        self.sigma
+        self.covariance.sigma()
+    }
+
+    /// The covariance, σ² on the diagonal for an isotropic Gaussian.
+    #[must_use]
+    pub fn covariance(&self) -> &Covariance<D> {
+        &self.covariance
     }
 
     /// The grid.
@@ -99,6 +164,10 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         if !super::fits(n, input, out) {
             return;
         }
+        let axes = match &self.operator {
+            Operator::Joint(spectral) => return spectral.apply(input, out, ws),
+            Operator::Separable(axes) => axes,
+        };
         for field in &mut ws.fields {
             if field.len() < n {
                 field.resize(n, T::zero());
@@ -106,7 +175,7 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         }
         let (fields, slots) = (&mut ws.fields, &mut ws.slots);
         for (input, out) in input.chunks(n).zip(out.chunks_mut(n)) {
-            for (a, (transform, gain)) in self.axes.iter().enumerate() {
+            for (a, (transform, gain)) in axes.iter().enumerate() {
                 let [even, odd] = fields;
                 let (from, to) = if a % 2 == 0 { (odd, even) } else { (even, odd) };
                 let from = if a == 0 { input } else { &from[..n] };
@@ -121,12 +190,17 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
     }
 }
 
-/// `Ok` if the spectrum of a free grid, padded for `sigma`, can be indexed.
-fn expect_padding<T, const D: usize>(grid: &Grid<D>, sigma: f64) -> Result<()> {
+/// σ² on the diagonal, for a σ that was checked against a grid.
+fn isotropic<const D: usize>(sigma: f64) -> Result<Covariance<D>> {
+    Covariance::new(SMatrix::identity() * (sigma * sigma))
+}
+
+/// `Ok` if the spectrum of a free grid, padded for these σ along its axes, can be indexed.
+fn expect_padding<T, const D: usize>(grid: &Grid<D>, sigmas: [f64; D]) -> Result<()> {
     if grid.boundary() != Boundary::Free {
         return Ok(());
     }
-    let padded = |a: usize| grid.shape()[a].saturating_add(padding(sigma / grid.spacing()[a]));
+    let padded = |a: usize| grid.shape()[a].saturating_add(padding(sigmas[a] / grid.spacing()[a]));
     // Lengths grow by a factor under two to one that the FFT likes.
     let len = (0..D).fold(1usize, |len, a| len.saturating_mul(padded(a).saturating_mul(2)));
     if len >> D > MAX_VOXELS {
@@ -136,7 +210,7 @@ fn expect_padding<T, const D: usize>(grid: &Grid<D>, sigma: f64) -> Result<()> {
 }
 
 /// `Ok` if a Gaussian of `sigma` lives on `grid`.
-fn expect_sigma<const D: usize>(grid: &Grid<D>, index: usize, sigma: f64) -> Result<()> {
+pub(super) fn expect_sigma<const D: usize>(grid: &Grid<D>, index: usize, sigma: f64) -> Result<()> {
     let (min, max) = (0.5 * grid.coarsest_spacing(), grid.largest_extent());
     // Rounding of physical units must not refuse a σ that is exactly half a voxel.
     if sigma >= min * (1.0 - 1e-9) && sigma <= max * (1.0 + 1e-9) {
@@ -146,7 +220,7 @@ fn expect_sigma<const D: usize>(grid: &Grid<D>, index: usize, sigma: f64) -> Res
     }
 }
 
-/// Gaussians σ₀ < … < σ_{N−1} on one grid, with shared FFT plans.
+/// Gaussians on one grid, with shared FFT plans: σ₀ < … < σ_{N−1}, or one covariance each.
 #[derive(Clone, Debug)]
 pub struct GaussianBank<T, const D: usize> {
     grid: Grid<D>,
@@ -170,11 +244,41 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
                 let previous = sigmas[index - 1];
                 return Err(Error::SigmaOrder { index, found: sigma, previous });
             }
-            expect_padding::<T, D>(grid, sigma)?;
         }
+        let covariances: Result<Vec<_>> = sigmas.iter().map(|&sigma| isotropic(sigma)).collect();
+        Self::planned(grid, &covariances?)
+    }
+
+    /// The bank of these covariances, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for an empty list; those of [`Gaussian::anisotropic`].
+    ///
+    /// ```
+    /// use rdmm_core::grid::{Boundary, Grid};
+    /// use rdmm_core::kernel::{Covariance, GaussianBank};
+    /// use rdmm_core::testing::{check_positive, check_symmetric};
+    /// let grid = Grid::new([16, 12], [1.0, 1.0])?.with_boundary(Boundary::Free);
+    /// let scales = [Covariance::along([1.0, 1.0], 3.0, 1.0)?, Covariance::isotropic(4.0)?];
+    /// let sum = GaussianBank::<f64, 2>::anisotropic(&grid, &scales)?.combined(&[0.4, 0.6])?;
+    /// check_symmetric(&sum, grid.len(), 1e-13);
+    /// check_positive(&sum, grid.len(), 1e-13);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn anisotropic(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
+        if covariances.is_empty() {
+            return Err(Error::Length { what: "covariances of a bank", expected: 1, found: 0 });
+        }
+        for (index, covariance) in covariances.iter().enumerate() {
+            covariance.expect_on(grid, index)?;
+        }
+        Self::planned(grid, covariances)
+    }
+
+    fn planned(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
         let mut planner = FftPlanner::new();
-        let scales = sigmas.iter().map(|&s| Gaussian::planned(grid, s, &mut planner)).collect();
-        Ok(Self { grid: grid.clone(), scales })
+        let gaussians = covariances.iter().map(|&c| Gaussian::planned(grid, c, &mut planner));
+        Ok(Self { grid: grid.clone(), scales: gaussians.collect::<Result<_>>()? })
     }
 
     /// The grid.
@@ -183,7 +287,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         &self.grid
     }
 
-    /// The Gaussians, smallest σ first.
+    /// The Gaussians in the order in which they were given.
     #[must_use]
     pub fn scales(&self) -> &[Gaussian<T, D>] {
         &self.scales
@@ -195,7 +299,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         self.scales
     }
 
-    /// Standard deviations, physical units.
+    /// Standard deviations, physical units: [`Gaussian::sigma`] of each.
     #[must_use]
     pub fn sigmas(&self) -> Vec<f64> {
         self.scales.iter().map(Gaussian::sigma).collect()
@@ -222,17 +326,29 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         Ok(self.spectral(shares, |sum| 1.0 / (sum + epsilon)))
     }
 
-    fn spectral(&self, shares: &[f64], f: impl Fn(f64) -> f64) -> Spectral<T, D> {
+    fn spectral(&self, shares: &[f64], f: impl Fn(f64) -> f64 + Sync) -> Spectral<T, D> {
         let spacing = self.grid.spacing();
-        let largest = self.scales.last().map_or(0.0, Gaussian::sigma);
-        // A Gaussian is a product over the axes: its multipliers are computed along each axis only.
+        let sigmas: Vec<[f64; D]> =
+            self.scales.iter().map(|g| g.covariance.axis_sigmas()).collect();
+        let reach = std::array::from_fn(|a| sigmas.iter().fold(0.0, |m, s| s[a].max(m)));
+        if self.scales.iter().any(|g| matches!(g.operator, Operator::Joint(_))) {
+            let spectra: Vec<_> =
+                self.scales.iter().map(|g| Spectrum::new(&self.grid, &g.covariance)).collect();
+            return Spectral::tilted(&self.grid, reach, |omega| {
+                f(shares
+                    .iter()
+                    .zip(&spectra)
+                    .fold(0.0, |sum, (share, g)| sum + share * g.at(omega)))
+            });
+        }
+        // Without correlations a Gaussian is a product over the axes: its multipliers are computed along
+        // each axis only.
         let along = |a: usize, omega: &[f64]| -> Vec<Vec<f64>> {
-            let of = |g: &Gaussian<T, D>| {
-                omega.iter().map(|&w| multiplier(g.sigma / spacing[a], w)).collect()
-            };
-            self.scales.iter().map(of).collect()
+            let of =
+                |s: &[f64; D]| omega.iter().map(|&w| multiplier(s[a] / spacing[a], w)).collect();
+            sigmas.iter().map(of).collect()
         };
-        Spectral::new(&self.grid, largest, along, |gains, k| {
+        Spectral::new(&self.grid, reach, along, |gains, k| {
             f(shares.iter().enumerate().fold(0.0, |sum, (i, share)| {
                 sum + share * (0..D).map(|a| gains[a][i][k[a]]).product::<f64>()
             }))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::regions::{Carried, pre_weights, shares_carried};
+use super::scale::{Scale, smallest};
 use super::weights::{Given, Softmax, Uniform, WeightControl};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed,
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::SHARES;
-use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel, Spectral};
+use crate::kernel::{Covariance, Gaussian, GaussianBank, Identity, Kernel, Spectral};
 use crate::metric::{Fixed, Metric, Mixture};
 use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
 use crate::scalar::Real;
@@ -200,12 +201,12 @@ where
 /// doi:10.1007/s11263-011-0481-8.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Lddmm {
+pub struct Lddmm<S = f64> {
     /// The metric.
-    pub metric: MultiGaussian,
+    pub metric: MultiGaussian<S>,
 }
 
-impl<T: Real, const D: usize> Model<T, D> for Lddmm {
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
     type Shooting = GeodesicShooting<Fixed<BoxedKernel<T>>, Uniform, T, D>;
 
     fn name(&self) -> &'static str {
@@ -213,7 +214,7 @@ impl<T: Real, const D: usize> Model<T, D> for Lddmm {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        self.metric.smallest()
+        smallest(&self.metric.sigmas)
     }
 
     fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
@@ -230,14 +231,15 @@ impl<T: Real, const D: usize> Model<T, D> for Lddmm {
     }
 }
 
-/// RDMM with a given regulariser: the shares of the Gaussians at every voxel of the source image.
+/// RDMM with a given regulariser: the shares of the Gaussians at every voxel of the source image. The Gaussians
+/// are given by standard deviations or, [`Rdmm::anisotropic`], by covariances.
 ///
 /// # References
 /// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rdmm<T, const D: usize> {
-    /// Standard deviations, physical units, increasing.
-    pub sigmas: Vec<f64>,
+pub struct Rdmm<T, const D: usize, S = f64> {
+    /// Standard deviations, physical units, increasing; or covariances.
+    pub sigmas: Vec<S>,
     /// Shares h_i² on the source image's grid, of sum one at every voxel. A registration from an initial
     /// affine map A reads them at A(x).
     pub shares: Weights<T, D>,
@@ -260,6 +262,48 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
     /// [`Error::Length`] unless there is a share field a σ; [`Error::Shares`] where they do not sum to
     /// one; [`Error::Setting`] for a negative share.
     pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
+        Self::of(sigmas, shares, smoothing)
+    }
+}
+
+impl<T: Real, const D: usize> Rdmm<T, D, Covariance<D>> {
+    /// RDMM whose Gaussians have these covariances, in any order, along the axes of the grid. The rest is as for
+    /// [`Rdmm::new`].
+    ///
+    /// Correlated axes need images on a periodic or free grid, see
+    /// [`Gaussian::anisotropic`](crate::kernel::Gaussian::anisotropic).
+    ///
+    /// # Errors
+    /// Those of [`Rdmm::new`].
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use rdmm_core::grid::{Boundary, Grid};
+    /// use rdmm_core::kernel::Covariance;
+    /// use rdmm_core::labels::Labels;
+    /// use rdmm_core::model::{Model, Rdmm, shares_by_label};
+    /// let grid = Grid::new([24, 24], [1.0, 1.0])?.with_boundary(Boundary::Free);
+    /// let muscle = Labels::from_vec(&grid, (0..576).map(|i| u32::from(i % 24 > 11)).collect())?;
+    /// let shares = BTreeMap::from([(0, vec![1.0, 0.0]), (1, vec![0.2, 0.8])]);
+    /// let shares = shares_by_label::<f64, 2>(&muscle, &shares)?;
+    /// // Long along the fibres of the muscle, the same in all directions elsewhere.
+    /// let scales = [Covariance::isotropic(4.0)?, Covariance::along([1.0, 1.0], 6.0, 1.5)?];
+    /// let model = Rdmm::anisotropic(&scales, shares, 2.0)?;
+    /// let shooting = model.on(&grid)?;
+    /// # let _ = shooting;
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn anisotropic(
+        covariances: &[Covariance<D>],
+        shares: Weights<T, D>,
+        smoothing: f64,
+    ) -> Result<Self> {
+        Self::of(covariances, shares, smoothing)
+    }
+}
+
+impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
+    fn of(sigmas: &[S], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
         let model = Self {
             sigmas: sigmas.to_vec(),
             shares,
@@ -326,7 +370,7 @@ fn region_evolution<T: Real, const D: usize>(
     Ok(Epdiff::new(grid, metric, order))
 }
 
-impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, Given<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -335,7 +379,7 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
 
     fn smallest_sigma(&self) -> f64 {
         // G smooths weights on the same grid.
-        self.sigmas.iter().copied().fold(self.smoothing, f64::min)
+        smallest(&self.sigmas).min(self.smoothing)
     }
 
     fn carried(&self, map: &Displacement<T, D>) -> Result<Self> {
@@ -348,7 +392,7 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
 
     fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
         self.validate()?;
-        let bank = GaussianBank::new(grid, &self.sigmas)?;
+        let bank = S::bank(grid, &self.sigmas)?;
         let h = pre_weights(&self.shares, grid, initial)?;
         let means = (0..h.components()).map(|i| {
             h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / grid.len() as f64
@@ -382,9 +426,10 @@ impl<T: Real, const D: usize> Model<T, D> for Rdmm<T, D> {
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct RdmmOptimised<T, const D: usize> {
-    /// The metric that the optimisation starts from, everywhere.
-    pub metric: MultiGaussian,
+pub struct RdmmOptimised<T, const D: usize, S = f64> {
+    /// The metric that the optimisation starts from, everywhere. For the penalties a covariance Σ counts with
+    /// σ = det(Σ)^(1/2D), which must increase.
+    pub metric: MultiGaussian<S>,
     /// Standard deviation of G, physical units.
     pub smoothing: f64,
     /// Which weights the flow carries.
@@ -396,13 +441,13 @@ pub struct RdmmOptimised<T, const D: usize> {
 /// Default λ of OMT, of total variation and of the range penalty.
 const PENALTIES: [f64; 3] = [1e-3, 1e-3, 1e-3];
 
-impl<T: Real, const D: usize> RdmmOptimised<T, D> {
+impl<T: Real, const D: usize, S> RdmmOptimised<T, D, S> {
     /// RDMM that starts from this metric, with G of this standard deviation (physical units) and the
     /// default penalties; pre-weights are carried.
     ///
     /// # Errors
     /// [`Error::Shares`] where the shares of the metric do not sum to one.
-    pub fn new(metric: MultiGaussian, smoothing: f64) -> Result<Self> {
+    pub fn new(metric: MultiGaussian<S>, smoothing: f64) -> Result<Self> {
         let [omt, tv, range] = PENALTIES;
         let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
             Arc::new(Omt::new(omt)?),
@@ -413,7 +458,7 @@ impl<T: Real, const D: usize> RdmmOptimised<T, D> {
     }
 }
 
-impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised<T, D> {
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, Softmax<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -421,7 +466,7 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised<T, D> {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        self.metric.smallest().min(self.smoothing)
+        smallest(&self.metric.sigmas).min(self.smoothing)
     }
 
     fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
@@ -436,8 +481,9 @@ impl<T: Real, const D: usize> Model<T, D> for RdmmOptimised<T, D> {
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
         let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
         let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
+        let sigmas: Vec<f64> = sigmas.iter().map(Scale::sigma).collect();
         let control = Softmax::new(grid, shares, once);
-        let control = control.with_penalties(&self.penalties, sigmas, gaussian)?;
+        let control = control.with_penalties(&self.penalties, &sigmas, gaussian)?;
         Ok(GeodesicShooting::new(evolution, control, spread))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::scale::{Scale, smallest};
 use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
 use crate::dynamics::{Flow, Stationary};
 use crate::error::Result;
@@ -18,9 +19,9 @@ use crate::space::StateSpace;
 /// arXiv:1903.08811.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Vsvf {
+pub struct Vsvf<S = f64> {
     /// The metric.
-    pub metric: MultiGaussian,
+    pub metric: MultiGaussian<S>,
 }
 
 /// vSVF on one grid.
@@ -34,7 +35,7 @@ pub struct VsvfShooting<T, const D: usize> {
     ws: Workspace<T>,
 }
 
-impl<T: Real, const D: usize> Model<T, D> for Vsvf {
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
     type Shooting = VsvfShooting<T, D>;
 
     fn name(&self) -> &'static str {
@@ -42,7 +43,7 @@ impl<T: Real, const D: usize> Model<T, D> for Vsvf {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        self.metric.smallest()
+        smallest(&self.metric.sigmas)
     }
 
     fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
