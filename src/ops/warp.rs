@@ -442,6 +442,11 @@ impl<T: Real, const D: usize> Composition<T, D> {
         self.warp.values::<D>(coefficients, d, out);
     }
 
+    /// Transpose of [`Composition::sample`] in d alone: `d_bar += D(v)ᵀ bar`.
+    pub fn add_position_bar(&self, coefficients: &[T], d: &[T], bar: &[T], d_bar: &mut [T]) {
+        self.warp.add_position_bar::<D>(coefficients, d, bar, d_bar);
+    }
+
     /// Transpose of [`Composition::sample`]: `d_bar += D(v)ᵀ bar`, and `v_bar += Sᵀ bar` where S
     /// samples v at id + d; `scratch` has the size of v.
     pub fn sample_vjp(
@@ -453,7 +458,7 @@ impl<T: Real, const D: usize> Composition<T, D> {
         v_bar: &mut [T],
         scratch: &mut [T],
     ) {
-        self.warp.add_position_bar::<D>(coefficients, d, bar, d_bar);
+        self.add_position_bar(coefficients, d, bar, d_bar);
         scratch.fill(T::zero());
         self.warp.scatter(d, bar, scratch);
         self.prefilter.apply(scratch);

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::run::{Registered, Registration};
+use super::run::{Recipe, Registered, Registration};
 use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
@@ -37,7 +37,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// A geodesic pays for its length squared, so that n legs of a way d cost n (d/n)² = d²/n: what one
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
     /// whole map is a diffeomorphism but no geodesic. Maps are composed exactly and the moving image is
-    /// read once in the result; between legs the image that the optimiser sees is interpolated once a leg.
+    /// read once in the result. [`Settings::min_jacobian`](super::Settings::min_jacobian) holds for the
+    /// whole map, as far as the last level is at full resolution. Between legs the image that the optimiser sees is interpolated once a leg.
     ///
     /// # Errors
     /// [`Error::Length`] for no leg; [`Error::Setting`] where there are channels or landmarks, which belong
@@ -76,7 +77,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             let carried = self.model().carried(&map)?;
             let leg = self.run_model(
                 // The map so far holds the initial affine map.
-                (&carried, &Affine::identity()),
+                Recipe {
+                    model: &carried,
+                    initial: &Affine::identity(),
+                    map_before: Some(&map),
+                },
                 fixed,
                 &image,
                 |_| ControlFlow::Continue(()),

@@ -10,11 +10,11 @@ use crate::dynamics::MapState;
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
-use crate::model::{Controls, Shooting, State};
+use crate::model::{Controls, Shooting, State, resampled};
 use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::Warp;
+use crate::ops::warp::{Composition, Warp};
 use crate::optim::Objective;
 use crate::par;
 use crate::scalar::Real;
@@ -97,6 +97,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     barrier: Option<FoldBarrier>,
     refused: usize,
     barrier_slope: Displacement<T, D>,
+    before: Option<MapBefore<T, D>>,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -155,6 +156,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             barrier: None,
             refused: 0,
             barrier_slope: Displacement::zeros(fixed)?,
+            before: None,
             seen: Vec::new(),
             shooting,
         })
@@ -195,6 +197,16 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         let reach = |bound: f64| bound + BARRIER_REACH * (1.0 - bound);
         self.barrier = bound.map(|bound| FoldBarrier { bound, reach: reach(bound) });
         self
+    }
+
+    /// The same, with the bound on the determinant of `before`∘Φ⁻¹ in place of that of Φ⁻¹: the whole map
+    /// where one geodesic follows another. `before` is a map over the fixed image's box.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] for a map over another box; [`Error::OutOfMemory`].
+    pub fn with_map_before(mut self, before: &Displacement<T, D>) -> Result<Self> {
+        self.before = Some(MapBefore::new(before, self.warped.grid())?);
+        Ok(self)
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -254,6 +266,43 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
+/// The map that the moving image was read at before this registration, and the whole map.
+struct MapBefore<T: Real, const D: usize> {
+    composition: Composition<T, D>,
+    /// Spline coefficients of U before.
+    coefficients: Vec<T>,
+    whole: Displacement<T, D>,
+    whole_bar: Displacement<T, D>,
+}
+
+impl<T: Real, const D: usize> MapBefore<T, D> {
+    fn new(before: &Displacement<T, D>, grid: &Grid<D>) -> Result<Self> {
+        let before = resampled(before, grid)?;
+        let composition = Composition::new(grid);
+        let mut coefficients = vec![T::zero(); before.data().len()];
+        composition.coefficients(before.data(), &mut coefficients);
+        let whole_bar = Displacement::zeros(grid)?;
+        Ok(Self { composition, coefficients, whole: before, whole_bar })
+    }
+
+    /// The barrier of w = u + U∘(id + u); adds its gradient ū = w̄ + D(U)ᵀ w̄ to `u_bar`.
+    fn barrier(
+        &mut self,
+        u: &Displacement<T, D>,
+        barrier: FoldBarrier,
+        u_bar: &mut Displacement<T, D>,
+    ) -> Result<(f64, f64)> {
+        let Self { composition, coefficients, whole, whole_bar } = self;
+        composition.compose(coefficients, u.data(), whole.data_mut());
+        whole_bar.set_zero();
+        let found = fold_barrier(whole, barrier, BARRIER_WEIGHT, whole_bar)?;
+        let bar = whole_bar.data();
+        composition.add_position_bar(coefficients, u.data(), bar, u_bar.data_mut());
+        axpy(u_bar.data_mut(), T::one(), bar);
+        Ok(found)
+    }
+}
+
 /// Weight of the barrier, for energies without unit.
 const BARRIER_WEIGHT: f64 = 1e-2;
 
@@ -291,8 +340,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let mut folding = 0.0;
         if let Some(barrier) = self.barrier {
             self.barrier_slope.set_zero();
-            let bar = &mut self.barrier_slope;
-            let (mean, found) = fold_barrier(&self.displacement, barrier, BARRIER_WEIGHT, bar)?;
+            let (u, bar) = (&self.displacement, &mut self.barrier_slope);
+            let (mean, found) = match &mut self.before {
+                None => fold_barrier(u, barrier, BARRIER_WEIGHT, bar)?,
+                Some(before) => before.barrier(u, barrier, bar)?,
+            };
             if !mean.is_finite() {
                 self.refused += 1;
                 return Err(Error::Folded { bound: barrier.bound, found });

@@ -155,6 +155,22 @@ pub struct Registration<M, T: Real, const D: usize> {
     landmarks: Option<Landmarks<D>>,
 }
 
+/// What a registration may take in place of its own.
+pub(super) struct Recipe<'a, M, T: Real, const D: usize> {
+    pub(super) model: &'a M,
+    pub(super) initial: &'a Affine<D>,
+    /// The map that the moving image was read at before: the smallest determinant is that of both together.
+    pub(super) map_before: Option<&'a Displacement<T, D>>,
+}
+
+impl<M, T: Real, const D: usize> Clone for Recipe<'_, M, T, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M, T: Real, const D: usize> Copy for Recipe<'_, M, T, D> {}
+
 /// Controls and grid-bound model that a level ended with.
 struct Reached<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
@@ -277,19 +293,23 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         moving: &Image<T, D>,
         observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
-        self.run_model((&self.model, &self.initial), fixed, moving, observer)
+        self.run_model(self.recipe(), fixed, moving, observer)
     }
 
-    /// Like [`Registration::run_with`], with another model and another initial map.
+    fn recipe(&self) -> Recipe<'_, M, T, D> {
+        Recipe { model: &self.model, initial: &self.initial, map_before: None }
+    }
+
+    /// Like [`Registration::run_with`], with another recipe.
     pub(super) fn run_model(
         &self,
-        (model, initial): (&M, &Affine<D>),
+        recipe: Recipe<'_, M, T, D>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
         observer: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
         let intensities = self.settings.intensities;
-        self.run_pairs((model, initial), (fixed, moving), intensities, Vec::new(), observer)
+        self.run_pairs(recipe, (fixed, moving), intensities, Vec::new(), observer)
     }
 
     /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
@@ -331,14 +351,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         };
         let others = indicators.into_iter().map(pair).collect();
         let watch = |_: &Progress| ControlFlow::Continue(());
-        let recipe = (&self.model, &self.initial);
-        self.run_pairs(recipe, (&fixed, &moving), Intensities::AsGiven, others, watch)
+        self.run_pairs(self.recipe(), (&fixed, &moving), Intensities::AsGiven, others, watch)
     }
 
     /// The registration of one pair and `others`, and of the channels.
     fn run_pairs<'a>(
         &'a self,
-        (model, initial): (&M, &Affine<D>),
+        recipe: Recipe<'_, M, T, D>,
         (fixed, moving): (&Image<T, D>, &Image<T, D>),
         intensities: Intensities,
         mut others: Vec<Pair<'a, T, D>>,
@@ -372,7 +391,6 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let recipe = (model, initial);
             let pairs = (&fixed_grey, &moving_grey, &*others);
             let next = self.level(recipe, pairs, level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
@@ -385,7 +403,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         let expected = crate::Error::Length { what: "levels", expected: 1, found: 0 };
         let reached = reached.ok_or(expected)?;
-        let mut result = self.finish(initial, reached, fixed, moving)?;
+        let mut result = self.finish(recipe.initial, reached, fixed, moving)?;
         result.report.levels = reports;
         result.report.evaluations = evaluations;
         result.report.refused = result.report.levels.iter().map(|level| level.refused).sum();
@@ -401,7 +419,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// One level of the pyramid, from the controls of the level before.
     fn level(
         &self,
-        (model, initial): (&M, &Affine<D>),
+        recipe: Recipe<'_, M, T, D>,
         (fixed, moving, others): (&Image<T, D>, &Image<T, D>, &[Pair<'_, T, D>]),
         level: &Level,
         last: bool,
@@ -414,7 +432,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let moving_grid = moving.grid().coarsened(level.factor)?;
         let moving_here = pyramid::coarser(moving, &moving_grid)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
-        let sigma = model.smallest_sigma();
+        let sigma = recipe.model.smallest_sigma();
         let map = map_grid(
             &grid,
             fixed.grid(),
@@ -422,7 +440,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = model.on_through(&map, initial)?;
+        let shooting = recipe.model.on_through(&map, recipe.initial)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
@@ -437,8 +455,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             self.weight(),
             integration,
         )?
-        .with_initial(initial)
+        .with_initial(recipe.initial)
         .with_min_jacobian(self.settings.min_jacobian);
+        if let Some(before) = within(recipe.map_before, self.settings.min_jacobian, &grid)? {
+            objective = objective.with_map_before(&before)?;
+        }
         for pair in others {
             let (moving, similarity) = pair.coarser(&grid, level.factor)?;
             objective = objective.with_channel(&moving, similarity, pair.weight)?;
@@ -603,6 +624,18 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             controls,
         })
     }
+}
+
+/// The map before, at the resolution of a level, where it keeps the bound there: beyond it no control would.
+fn within<T: Real, const D: usize>(
+    before: Option<&Displacement<T, D>>,
+    bound: Option<f64>,
+    grid: &Grid<D>,
+) -> Result<Option<Displacement<T, D>>> {
+    let (Some(before), Some(bound)) = (before, bound) else { return Ok(None) };
+    let before = resampled(before, grid)?;
+    let least = Folds::of(&before)?.total().min;
+    Ok((least > bound).then_some(before))
 }
 
 /// The factor by which controls beyond the smallest determinant are scaled down, again and again.
