@@ -165,10 +165,14 @@ impl<T: Real, const D: usize> InitialInverseHessian<T, Weights<T, D>> for Smooth
 }
 
 impl<T: Real> Penalties<T> {
-    /// Σ_k λ_k P_k of the logits of `scales` Gaussians, and its gradient added to `bar`.
-    fn add(&mut self, scales: usize, logits: &[T], bar: &mut [T], ws: &mut Workspace<T>) -> f64 {
+    fn is_empty(&self) -> bool {
+        self.of_pre_weights.is_empty() && self.of_weights.is_empty()
+    }
+
+    /// Σ_k λ_k P_k of logits on `n` voxels, and its gradient added to `bar`.
+    fn add(&mut self, n: usize, logits: &[T], bar: &mut [T], ws: &mut Workspace<T>) -> f64 {
         let Self { of_pre_weights, of_weights, gaussian, fields: [h, h_bar, w, w_bar] } = self;
-        pre_weights(scales, logits, h);
+        pre_weights(n, logits, h);
         gaussian.apply(h, w, ws);
         let sum =
             |penalties: &mut Vec<(f64, Box<dyn Penalty<T>>)>, weights: &[T], bar: &mut [T]| {
@@ -178,15 +182,15 @@ impl<T: Real> Penalties<T> {
         let value = sum(of_pre_weights, h, h_bar) + sum(of_weights, w, w_bar);
         gaussian.apply(w_bar, w, ws);
         axpy(h_bar, T::one(), w);
-        pre_weights_vjp(scales, logits, h_bar);
+        pre_weights_vjp(n, logits, h_bar);
         axpy(bar, T::one(), h_bar);
         value
     }
 }
 
-/// `h` ← the pre-weights of the logits.
-fn pre_weights<T: Real>(scales: usize, logits: &[T], h: &mut [T]) {
-    let n = logits.len().checked_div(scales).unwrap_or(0);
+/// `h` ← the pre-weights of the logits, `n` voxels of each Gaussian.
+fn pre_weights<T: Real>(n: usize, logits: &[T], h: &mut [T]) {
+    let scales = logits.len() / n;
     let mut here = vec![T::zero(); scales];
     for at in 0..n {
         normalised((0..scales).map(|i| logits[i * n + at]), &mut here);
@@ -197,8 +201,8 @@ fn pre_weights<T: Real>(scales: usize, logits: &[T], h: &mut [T]) {
 }
 
 /// `bar` ← the transpose of the derivative of [`pre_weights`], applied to it.
-fn pre_weights_vjp<T: Real>(scales: usize, logits: &[T], bar: &mut [T]) {
-    let n = logits.len().checked_div(scales).unwrap_or(0);
+fn pre_weights_vjp<T: Real>(n: usize, logits: &[T], bar: &mut [T]) {
+    let scales = logits.len() / n;
     let mut h = vec![T::zero(); scales];
     for at in 0..n {
         normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
@@ -242,12 +246,12 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
     }
 
     fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
-        let (scales, logits) = (self.scales(), control.data());
-        if logits.len() != self.grid.len() * scales {
+        let (n, logits) = (self.grid.len(), control.data());
+        if logits.len() != n * self.scales() {
             return weights.scale(T::nan());
         }
         self.buffer.resize(logits.len(), T::zero());
-        pre_weights(scales, logits, &mut self.buffer);
+        pre_weights(n, logits, &mut self.buffer);
         self.smoothing.apply(&self.buffer, weights.data_mut(), &mut self.ws);
     }
 
@@ -257,27 +261,29 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         bar: &Weights<T, D>,
         control_bar: &mut Weights<T, D>,
     ) {
-        let (scales, logits) = (self.scales(), control.data());
-        if logits.len() != self.grid.len() * scales {
+        let (n, logits) = (self.grid.len(), control.data());
+        if logits.len() != n * self.scales() {
             return control_bar.scale(T::nan());
         }
         self.buffer.resize(logits.len(), T::zero());
         self.smoothing.apply(bar.data(), &mut self.buffer, &mut self.ws);
-        pre_weights_vjp(scales, logits, &mut self.buffer);
+        pre_weights_vjp(n, logits, &mut self.buffer);
         axpy(control_bar.data_mut(), T::one(), &self.buffer);
     }
 
     fn add_penalty(&mut self, control: &Weights<T, D>, control_bar: &mut Weights<T, D>) -> f64 {
-        let (scales, logits) = (self.scales(), control.data());
-        let Some(penalties) = &mut self.penalties else { return 0.0 };
-        if logits.len() != self.grid.len() * scales {
-            control_bar.scale(T::nan());
-            return f64::NAN;
+        let (n, logits, len) = (self.grid.len(), control.data(), self.grid.len() * self.scales());
+        match &mut self.penalties {
+            Some(penalties) if !penalties.is_empty() => {
+                if logits.len() == len {
+                    penalties.add(n, logits, control_bar.data_mut(), &mut self.ws)
+                } else {
+                    control_bar.scale(T::nan());
+                    f64::NAN
+                }
+            }
+            _ => 0.0,
         }
-        if penalties.of_pre_weights.is_empty() && penalties.of_weights.is_empty() {
-            return 0.0;
-        }
-        penalties.add(scales, logits, control_bar.data_mut(), &mut self.ws)
     }
 
     fn inverse_metric(&self) -> BoxedInverse<T, Weights<T, D>> {

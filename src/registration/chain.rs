@@ -77,11 +77,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             let carried = self.model().carried(&map)?;
             let leg = self.run_model(
                 // The map so far holds the initial affine map.
-                Recipe {
-                    model: &carried,
-                    initial: &Affine::identity(),
-                    map_before: Some(&map),
-                },
+                Recipe { model: &carried, initial: &Affine::identity(), map_before: Some(&map) },
                 fixed,
                 &image,
                 |_| ControlFlow::Continue(()),
