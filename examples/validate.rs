@@ -265,6 +265,8 @@ impl Validation {
         check("histology, landmarks of RDMM", self.mean("histology", "RDMM optimised", near), -4.5);
         check("lung, NCC of LDDMM", self.mean("lung", "LDDMM", ncc), 0.85);
         check("lung, NCC of RDMM", self.mean("lung", "RDMM", ncc), 0.85);
+        let optimised = self.mean("lung", "RDMM optimised", ncc);
+        check("lung, NCC of RDMM optimised", optimised, 0.85);
         for model in ["vSVF", "LDDMM"] {
             let what = format!("hippocampus, mean whole Dice of {model}");
             check(&what, self.mean("hippocampus", model, whole), 0.78);

@@ -14,8 +14,8 @@ use crate::scalar::Real;
 /// 0 where the largest Gaussian has the whole share, 1 where the smallest has it. With a single Gaussian
 /// there is nothing to move, and the penalty is 0. One pass over the weights.
 ///
-/// Smoothing lowers Σ w_i² where weights change, so the penalty of w is a little lower for rough h. See
-/// the [theory](https://docs.rs/rdmm-core) page of the book for how much.
+/// Smoothing lowers Σ w_i² where weights change, so the penalty of w is lower for rough h. Total variation
+/// beside it makes up for that.
 ///
 /// # References
 /// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 3; Niethammer, Kwitt, Vialard,
