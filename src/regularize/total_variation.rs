@@ -18,7 +18,7 @@ use crate::scalar::Real;
 ///
 /// The gradients are forward differences. ε makes the root smooth; it is subtracted, so that constant
 /// weights cost nothing. For a straight edge across a cube, normal to an axis, the value is the jump of the
-/// weights, √(Σ_i [h_i]²), times the mean of g on it, less at most ε L. Edges in other directions are
+/// weights, √(Σ_i Δh_i²), times the mean of g on it, less at most ε L. Edges in other directions are
 /// measured within a few per cent where they are some voxels wide; where they are not, forward differences
 /// make one of the diagonals √2 longer. Three passes over N·D fields.
 ///
