@@ -8,15 +8,18 @@ use crate::field::{Displacement, Image};
 use crate::scalar::Real;
 use crate::world::determinant;
 
-/// Signed minors ∂det/∂m_ab: row a replaced by the b-th unit vector.
-fn cofactors<const D: usize>(m: &SMatrix<f64, D, D>) -> SMatrix<f64, D, D> {
-    SMatrix::from_fn(|a, b| {
-        let mut replaced = *m;
-        for k in 0..D {
-            replaced[(a, k)] = if k == b { 1.0 } else { 0.0 };
-        }
-        determinant(replaced)
-    })
+/// The signed minor ∂det/∂m_ab: the determinant with row a replaced by the b-th unit vector.
+fn cofactor<const D: usize>(mut m: SMatrix<f64, D, D>, a: usize, b: usize) -> f64 {
+    for k in 0..D {
+        m[(a, k)] = if k == b { 1.0 } else { 0.0 };
+    }
+    determinant(m)
+}
+
+/// The smallest value of an image; NaN where it has one.
+pub(crate) fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
+    let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
+    image.data().iter().fold(f64::INFINITY, least)
 }
 
 /// The full determinant of D(id + u), by second-order central differences: what other tools report.
@@ -98,10 +101,7 @@ pub fn fold_barrier<T: Real, const D: usize>(
     let n = grid.len();
     let ones = vec![T::one(); n];
     let determinant = jacobian_determinant(map)?;
-    let smallest = determinant
-        .data()
-        .iter()
-        .fold(f64::INFINITY, |m, x| if x.f64() < m || x.is_nan() { x.f64() } else { m });
+    let smallest = smallest(&determinant);
     let mean = crate::par::sum(n, |range| {
         determinant.data()[range].iter().map(|d| barrier.value(d.f64())).sum()
     }) / n as f64;
@@ -125,9 +125,9 @@ pub fn fold_barrier<T: Real, const D: usize>(
                 for k in 0..here {
                     let slope = scale / n as f64 * barrier.slope(det[k].f64());
                     if slope != 0.0 {
-                        let cofactors = cofactors(&matrices(k));
+                        let matrix = matrices(k);
                         for b in 0..D {
-                            row[b][from + k] = T::of(slope * cofactors[(a, b)]);
+                            row[b][from + k] = T::of(slope * cofactor(matrix, a, b));
                         }
                     }
                 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State, resampled};
-use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant};
+use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant, smallest};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::{Composition, Warp};
@@ -308,12 +308,6 @@ const BARRIER_WEIGHT: f64 = 1e-2;
 
 /// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
 const BARRIER_REACH: f64 = 0.25;
-
-/// The smallest value of an image; NaN where it has one.
-fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
-    let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
-    image.data().iter().fold(f64::INFINITY, least)
-}
 
 /// 1/(V L²) of a grid.
 pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
