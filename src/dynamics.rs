@@ -34,6 +34,15 @@ pub trait MapState<T: Real, const D: usize>: StateSpace<T> {
     fn map(&self) -> &Displacement<T, D>;
     /// u of Φ⁻¹ = id + u, to change.
     fn map_mut(&mut self) -> &mut Displacement<T, D>;
+
+    /// U of the forward map Φ = id + U, where the state holds it, as [`TrackedState`] does.
+    fn forward(&self) -> Option<&Displacement<T, D>> {
+        None
+    }
+    /// U of Φ = id + U, to change.
+    fn forward_mut(&mut self) -> Option<&mut Displacement<T, D>> {
+        None
+    }
 }
 
 impl<T: Real, const D: usize, B: StateSpace<T>> MapState<T, D> for Flow<T, D, B> {

@@ -6,12 +6,14 @@
 pub mod geodesic;
 pub mod regions;
 pub mod scale;
+pub mod two_sided;
 pub mod vsvf;
 pub mod weights;
 
 pub use geodesic::{GeodesicShooting, Lddmm, Rdmm, RdmmOptimised};
 pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
 pub use scale::Scale;
+pub use two_sided::TwoSided;
 pub use vsvf::Vsvf;
 pub use weights::{Given, Softmax, Uniform, WeightControl};
 

@@ -27,6 +27,12 @@ impl<T: Real, const D: usize, S: MapState<T, D>> MapState<T, D> for TrackedState
     fn map_mut(&mut self) -> &mut Displacement<T, D> {
         self.flow.map_mut()
     }
+    fn forward(&self) -> Option<&Displacement<T, D>> {
+        Some(&self.forward)
+    }
+    fn forward_mut(&mut self) -> Option<&mut Displacement<T, D>> {
+        Some(&mut self.forward)
+    }
 }
 
 /// Any evolution, with ∂tΦ = v∘Φ beside it: one interpolation of the velocity (cubic) a stage.

@@ -12,6 +12,7 @@ use crate::par;
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::{Measure, Similarity};
+use crate::world::Affine;
 
 /// A further pair of images that the same map must match: λ Sim(J₀∘Φ⁻¹, J₁), added to the energy.
 ///
@@ -45,6 +46,7 @@ pub struct Channel<T: Real, const D: usize> {
     measure: Box<dyn Measure<T, D>>,
     weight: Option<f64>,
     mask: Option<Image<T, D>>,
+    moving_mask: Option<Image<T, D>>,
     intensities: Intensities,
 }
 
@@ -58,7 +60,8 @@ impl<T: Real, const D: usize> Channel<T, D> {
         measure: impl Measure<T, D> + 'static,
     ) -> Self {
         let (measure, intensities) = (Box::new(measure), Intensities::default());
-        Self { fixed, moving, measure, weight: None, mask: None, intensities }
+        let (mask, moving_mask) = (None, None);
+        Self { fixed, moving, measure, weight: None, mask, moving_mask, intensities }
     }
 
     /// The same with another λ.
@@ -75,6 +78,14 @@ impl<T: Real, const D: usize> Channel<T, D> {
         self
     }
 
+    /// The same with a mask on the moving image, as in
+    /// [`Registration::with_moving_mask`](super::Registration::with_moving_mask).
+    #[must_use]
+    pub fn with_moving_mask(mut self, mask: Image<T, D>) -> Self {
+        self.moving_mask = Some(mask);
+        self
+    }
+
     /// The same with other rules for grey values.
     #[must_use]
     pub fn with_intensities(mut self, intensities: Intensities) -> Self {
@@ -88,6 +99,9 @@ impl<T: Real, const D: usize> Channel<T, D> {
         if let Some(mask) = &self.mask {
             grid.expect_same(mask.grid(), "mask of a channel")?;
         }
+        if let Some(mask) = &self.moving_mask {
+            self.moving.grid().expect_same(mask.grid(), "mask of a channel's moving image")?;
+        }
         let weight = self.weight.unwrap_or_else(|| self.measure.default_weight());
         Ok(Pair {
             fixed: self.intensities.applied(&self.fixed, "fixed image of a channel")?,
@@ -95,6 +109,7 @@ impl<T: Real, const D: usize> Channel<T, D> {
             measure: &*self.measure,
             weight: positive("weight of a channel", weight)?,
             mask: self.mask.as_ref(),
+            moving_mask: self.moving_mask.as_ref(),
         })
     }
 }
@@ -171,6 +186,7 @@ pub(super) struct Pair<'a, T: Real, const D: usize> {
     pub(super) measure: &'a dyn Measure<T, D>,
     pub(super) weight: f64,
     pub(super) mask: Option<&'a Image<T, D>>,
+    pub(super) moving_mask: Option<&'a Image<T, D>>,
 }
 
 impl<T: Real, const D: usize> Pair<'_, T, D> {
@@ -185,6 +201,53 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
         Ok((moving, self.measure.against(&fixed, mask.as_ref())?))
     }
+
+    /// The fixed image at the resolution of `grid`, and the loss against the moving image as it is read there
+    /// through an affine map.
+    pub(super) fn coarser_reverse(
+        &self,
+        grid: &Grid<D>,
+        factor: f64,
+        initial: &Affine<D>,
+    ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
+        let fixed = pyramid::coarser(&self.fixed, grid)?;
+        let there = self.moving.grid().coarsened(factor)?;
+        let moving = read_through(&pyramid::coarser(&self.moving, &there)?, grid, initial)?;
+        let mask = self.moving_mask.map(|mask| {
+            let mut mask = read_through(&pyramid::coarser_mask(mask, &there)?, grid, initial)?;
+            // The overshoot of the interpolation.
+            mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
+            Result::Ok(mask)
+        });
+        Ok((fixed, self.measure.against(&moving, mask.transpose()?.as_ref())?))
+    }
+
+    /// `Ok` if the masks fit a comparison of the given sides: one needs the fixed image's mask alone, two
+    /// need both masks or none.
+    pub(super) fn expect_masks(&self, two_sided: bool) -> Result<()> {
+        let masks = (self.mask.is_some(), self.moving_mask.is_some());
+        let expected = match (two_sided, masks) {
+            (false, (_, false)) | (true, (true, true) | (false, false)) => return Ok(()),
+            (false, (_, true)) => "no mask of the moving image, which a TwoSided model alone uses",
+            (true, _) => "masks of both images or of neither for a TwoSided model",
+        };
+        let found = format!("of the fixed image {}, of the moving image {}", masks.0, masks.1);
+        Err(Error::setting("masks", expected, found))
+    }
+}
+
+/// `image` read at A(x) for the voxels x of `grid`.
+fn read_through<T: Real, const D: usize>(
+    image: &Image<T, D>,
+    grid: &Grid<D>,
+    initial: &Affine<D>,
+) -> Result<Image<T, D>> {
+    let mut coefficients = image.clone();
+    Prefilter::new(image.grid()).apply(coefficients.data_mut());
+    let (rest, mut out) = (Displacement::<T, D>::zeros(grid)?, Image::zeros(grid)?);
+    let warp = Warp::through(image.grid(), grid, initial);
+    warp.values::<1>(coefficients.data(), rest.data(), out.data_mut());
+    Ok(out)
 }
 
 /// λ Sim(J₀∘(id + u), J₁) as a function of u on the fixed image's grid.

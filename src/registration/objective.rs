@@ -33,6 +33,9 @@ pub struct Terms {
     pub similarity: f64,
     /// The losses of further channels, with their weights.
     pub channels: f64,
+    /// The losses seen from the moving image, with their weights; 0 unless the model is
+    /// [`TwoSided`](crate::model::TwoSided).
+    pub reverse: f64,
     /// Mean squared error of the landmarks over L², with its weight.
     pub landmarks: f64,
     /// The penalties of the weights, each with its λ.
@@ -91,6 +94,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
     channels: Vec<ChannelTerm<T, D>>,
+    reverse: Option<Reverse<T, D>>,
     landmarks: Option<LandmarkTerm<T, D>>,
     resample: Workspace<T>,
     steps: Steps,
@@ -150,6 +154,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
             channels: Vec::new(),
+            reverse: None,
             landmarks: None,
             resample: Workspace::default(),
             steps,
@@ -180,6 +185,34 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         Ok(self)
     }
 
+    /// The energy with λ Sim(I₁∘Φ, J) added, the comparison seen from the moving image: `fixed` is I₁, on the
+    /// grid of the fixed image, and `similarity` was prepared against the moving image as it is read there
+    /// without a deformation.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless `weight` is finite and positive, and where the model does not carry the
+    /// forward map, as [`TwoSided`](crate::model::TwoSided) does; [`Error::NonFinite`] for NaN or infinity
+    /// in the image; [`Error::OutOfMemory`].
+    pub fn with_reverse(
+        mut self,
+        fixed: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+        weight: f64,
+    ) -> Result<Self> {
+        if !self.is_two_sided() {
+            let expected = "a model that carries the forward map, such as TwoSided";
+            return Err(Error::setting("model of a reverse term", expected, "one without"));
+        }
+        let grid = self.warped.grid();
+        fixed.grid().expect_same(grid, "fixed image of a reverse term")?;
+        let term = ChannelTerm::new(fixed, Warp::new(grid, grid), similarity, weight)?;
+        match &mut self.reverse {
+            Some(reverse) => reverse.terms.push(term),
+            None => self.reverse = Some(Reverse::new(grid, term)?),
+        }
+        Ok(self)
+    }
+
     /// The energy with the term of these landmarks, in place of those before.
     ///
     /// # Errors
@@ -207,6 +240,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     pub fn with_map_before(mut self, before: &Displacement<T, D>) -> Result<Self> {
         self.before = Some(MapBefore::new(before, self.warped.grid())?);
         Ok(self)
+    }
+
+    /// Whether the model carries the forward map.
+    pub(super) fn is_two_sided(&self) -> bool {
+        self.start.forward().is_some()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -263,6 +301,34 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             self.sweep.keep_steps(found.steps);
         }
         found
+    }
+}
+
+/// The terms that depend on the forward map.
+struct Reverse<T: Real, const D: usize> {
+    terms: Vec<ChannelTerm<T, D>>,
+    /// U on the fixed image's grid.
+    forward: Displacement<T, D>,
+    slope: Displacement<T, D>,
+}
+
+impl<T: Real, const D: usize> Reverse<T, D> {
+    fn new(grid: &Grid<D>, term: ChannelTerm<T, D>) -> Result<Self> {
+        let (forward, slope) = (Displacement::zeros(grid)?, Displacement::zeros(grid)?);
+        Ok(Self { terms: vec![term], forward, slope })
+    }
+
+    /// The terms at U on the map grid; ∂/∂U on the fixed image's grid is left in `slope`.
+    fn evaluate(
+        &mut self,
+        forward: &Displacement<T, D>,
+        upsample: &Resample<T, D>,
+        ws: &mut Workspace<T>,
+    ) -> f64 {
+        upsample.apply(forward.data(), self.forward.data_mut(), ws);
+        self.slope.set_zero();
+        let (u, slope) = (self.forward.data(), self.slope.data_mut());
+        self.terms.iter_mut().map(|term| term.add(u, slope)).sum()
     }
 }
 
@@ -364,6 +430,14 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let channels =
             self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
         self.bar.set_zero();
+        let mut reverse = 0.0;
+        if let (Some(terms), Some(forward)) = (&mut self.reverse, end.forward()) {
+            reverse = terms.evaluate(forward, &self.upsample, &mut self.resample);
+            if let Some(bar) = self.bar.forward_mut() {
+                let slope = terms.slope.data();
+                self.upsample.transpose(slope, bar.data_mut(), &mut self.resample);
+            }
+        }
         let map_bar = self.bar.map_mut().data_mut();
         self.upsample.transpose(slope, map_bar, &mut self.resample);
         let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
@@ -374,12 +448,14 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
             regularisation,
             similarity,
             channels,
+            reverse,
             landmarks,
             penalty,
             folding,
             total: regularisation
                 + self.weight * similarity
                 + channels
+                + reverse
                 + landmarks
                 + penalty
                 + folding,

@@ -11,7 +11,7 @@ use super::{Intensities, InverseMetric};
 use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
-use crate::evaluate::Folds;
+use crate::evaluate::{Consistency, Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::labels::Labels;
@@ -19,7 +19,6 @@ use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::{Warp, warped};
 use crate::optim::{Euclidean, Objective, Outcome, Stop};
-use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::space::StateSpace;
@@ -86,6 +85,8 @@ pub struct Report {
     pub folds: Folds,
     /// Evaluations that [`Settings::min_jacobian`] refused, all levels.
     pub refused: usize,
+    /// How far Φ∘Φ⁻¹, the non-linear parts, is from the identity.
+    pub inverse_consistency: Consistency,
     /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
     pub energy_drift: f64,
     /// Time steps of the final map.
@@ -150,6 +151,7 @@ pub struct Registration<M, T: Real, const D: usize> {
     measure: Box<dyn Measure<T, D>>,
     settings: Settings,
     mask: Option<Image<T, D>>,
+    moving_mask: Option<Image<T, D>>,
     initial: Affine<D>,
     channels: Vec<Channel<T, D>>,
     landmarks: Option<Landmarks<D>>,
@@ -187,6 +189,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             measure: Box::new(measure),
             settings: Settings::default(),
             mask: None,
+            moving_mask: None,
             initial: Affine::identity(),
             channels: Vec::new(),
             landmarks: None,
@@ -204,6 +207,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     #[must_use]
     pub fn with_mask(mut self, mask: Image<T, D>) -> Self {
         self.mask = Some(mask);
+        self
+    }
+
+    /// The same with a mask on the moving image, over its grid, for the half of a comparison that is seen from
+    /// there: for a [`TwoSided`](crate::model::TwoSided) model, together with the fixed image's mask.
+    #[must_use]
+    pub fn with_moving_mask(mut self, mask: Image<T, D>) -> Self {
+        self.moving_mask = Some(mask);
         self
     }
 
@@ -345,13 +356,17 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
         let mut indicators = indicators(fixed, moving, sigma)?;
         let (fixed, moving) = indicators.remove(0);
-        let pair = |(fixed, moving)| {
-            let (measure, weight, mask) = (&*self.measure, self.weight(), self.mask.as_ref());
-            Pair { fixed, moving, measure, weight, mask }
-        };
+        let pair = |(fixed, moving)| self.pair(fixed, moving);
         let others = indicators.into_iter().map(pair).collect();
         let watch = |_: &Progress| ControlFlow::Continue(());
         self.run_pairs(self.recipe(), (&fixed, &moving), Intensities::AsGiven, others, watch)
+    }
+
+    /// A pair by the measure, weight and masks of the registration.
+    fn pair(&self, fixed: Image<T, D>, moving: Image<T, D>) -> Pair<'_, T, D> {
+        let (measure, weight) = (&*self.measure, self.weight());
+        let (mask, moving_mask) = (self.mask.as_ref(), self.moving_mask.as_ref());
+        Pair { fixed, moving, measure, weight, mask, moving_mask }
     }
 
     /// The registration of one pair and `others`, and of the channels.
@@ -368,11 +383,15 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         if let Some(mask) = &self.mask {
             fixed.grid().expect_same(mask.grid(), "mask")?;
         }
+        if let Some(mask) = &self.moving_mask {
+            moving.grid().expect_same(mask.grid(), "mask of the moving image")?;
+        }
         if let Some(landmarks) = &self.landmarks {
             landmarks.expect_inside(fixed.grid())?;
         }
         let fixed_grey = intensities.applied(fixed, "fixed image")?;
         let moving_grey = intensities.applied(moving, "moving image")?;
+        let first = self.pair(fixed_grey, moving_grey);
         for channel in &self.channels {
             others.push(channel.pair(fixed.grid())?);
         }
@@ -391,8 +410,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 observer(&progress)
             };
             let last = index + 1 == levels.len();
-            let pairs = (&fixed_grey, &moving_grey, &*others);
-            let next = self.level(recipe, pairs, level, last, before, &mut watch)?;
+            let next = self.level(recipe, (&first, &others), level, last, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -420,22 +438,19 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     fn level(
         &self,
         recipe: Recipe<'_, M, T, D>,
-        (fixed, moving, others): (&Image<T, D>, &Image<T, D>, &[Pair<'_, T, D>]),
+        (first, others): (&Pair<'_, T, D>, &[Pair<'_, T, D>]),
         level: &Level,
         last: bool,
         before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
         watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Reached<M::Shooting, T, D>> {
         let begin = Instant::now();
-        let grid = fixed.grid().coarsened(level.factor)?;
-        let fixed_here = pyramid::coarser(fixed, &grid)?;
-        let moving_grid = moving.grid().coarsened(level.factor)?;
-        let moving_here = pyramid::coarser(moving, &moving_grid)?;
-        let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid)).transpose()?;
+        let finest = first.fixed.grid();
+        let grid = finest.coarsened(level.factor)?;
         let sigma = recipe.model.smallest_sigma();
         let map = map_grid(
             &grid,
-            fixed.grid(),
+            finest,
             self.settings.map_factor,
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
@@ -445,33 +460,39 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
         };
-        let similarity = self.measure.against(&fixed_here, mask.as_ref())?;
+        let (moving, similarity) = first.coarser(&grid, level.factor)?;
         let integration = self.settings.integration.clone();
-        let mut objective = PairObjective::new(
-            shooting,
-            &moving_here,
-            &grid,
-            similarity,
-            self.weight(),
-            integration,
-        )?
-        .with_initial(recipe.initial)
-        .with_min_jacobian(self.settings.min_jacobian);
+        // The two sides share the weight.
+        let two_sided = shooting.blank_state().forward().is_some();
+        let share = if two_sided { 0.5 } else { 1.0 };
+        let weight = share * first.weight;
+        let mut objective =
+            PairObjective::new(shooting, &moving, &grid, similarity, weight, integration)?
+                .with_initial(recipe.initial)
+                .with_min_jacobian(self.settings.min_jacobian);
         if let Some(before) = within(recipe.map_before, self.settings.min_jacobian, &grid)? {
             objective = objective.with_map_before(&before)?;
         }
         for pair in others {
             let (moving, similarity) = pair.coarser(&grid, level.factor)?;
-            objective = objective.with_channel(&moving, similarity, pair.weight)?;
+            objective = objective.with_channel(&moving, similarity, share * pair.weight)?;
+        }
+        for pair in std::iter::once(first).chain(others) {
+            pair.expect_masks(two_sided)?;
+            if two_sided {
+                let (fixed, similarity) =
+                    pair.coarser_reverse(&grid, level.factor, recipe.initial)?;
+                objective = objective.with_reverse(&fixed, similarity, share * pair.weight)?;
+            }
         }
         if let Some(landmarks) = &self.landmarks {
             objective = objective.with_landmarks(landmarks)?;
         }
         let controls = admissible(&mut objective, controls)?;
-        let mut first = None;
+        let mut at_start = None;
         let (controls, last, iterations, evaluations, stop) =
             self.search(&mut objective, controls, level.iterations, |progress| {
-                first.get_or_insert(progress.diagnostics);
+                at_start.get_or_insert(progress.diagnostics);
                 watch(progress)
             })?;
         let report = LevelReport {
@@ -480,7 +501,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             iterations,
             evaluations,
             refused: objective.refused(),
-            first: first.unwrap_or(last),
+            first: at_start.unwrap_or(last),
             last,
             stop,
             seconds: begin.elapsed().as_secs_f64(),
@@ -598,6 +619,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             return self.finish(initial, Reached { shooting, controls, report }, fixed, moving);
         }
         let map = initial.after_displacement(&deformation)?;
+        let deformation_forward = resampled(&forward, fixed.grid())?;
         let warped = warped(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
@@ -609,6 +631,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 levels: Vec::new(),
                 folds: folds.scaled(initial.determinant().abs()),
                 refused: 0,
+                inverse_consistency: inverse_consistency(&deformation_forward, &deformation)?,
                 energy_drift: drift,
                 steps: steps.len(),
                 evaluations: 0,
@@ -616,7 +639,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 seconds: 0.0,
             },
             forward: after_affine(&forward, fixed.grid(), &initial.inverse())?,
-            deformation_forward: resampled(&forward, fixed.grid())?,
+            deformation_forward,
             affine: *initial,
             map,
             deformation,

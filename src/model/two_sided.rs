@@ -1,0 +1,159 @@
+//! A model that compares both ways.
+
+use std::sync::Arc;
+
+use super::{BoxedInverse, Controls, Model, Shooting, State};
+use crate::dynamics::{Tracked, TrackedState};
+use crate::error::Result;
+use crate::field::{Displacement, Image};
+use crate::grid::Grid;
+use crate::kernel::Spectral;
+use crate::scalar::Real;
+use crate::space::StateSpace;
+use crate::world::Affine;
+
+/// Any model, compared from both images: the flow carries the forward map Φ along, and a registration takes
+/// half of each similarity at Φ⁻¹ and half at Φ.
+///
+#[doc = include_str!("../../docs/math/twosided.html")]
+///
+/// The length of a geodesic is the same from either end, so that the energy of
+/// [`Lddmm`](super::Lddmm) and [`Vsvf`](super::Vsvf) with the images swapped has its minimum at the inverse map,
+/// up to the discretisation; a regulariser that is given in the moving image stays where it is given. J is the
+/// moving image read through the initial affine map, on the grid of the fixed image. Landmarks and the
+/// bound on determinants are as with the model itself. The forward map and its transpose cost one
+/// interpolation of the velocity a stage each way.
+///
+/// # References
+/// Avants, Epstein, Grossman, Gee, *Symmetric diffeomorphic image registration with cross-correlation*, Med.
+/// Image Anal. 12 (2008), doi:10.1016/j.media.2007.06.004.
+///
+/// ```
+/// use rdmm_core::grid::Grid;
+/// use rdmm_core::model::{Lddmm, MultiGaussian, TwoSided};
+/// use rdmm_core::registration::Registration;
+/// use rdmm_core::similarity::Ssd;
+/// use rdmm_core::synthetic::Shapes;
+///
+/// let grid = Grid::<2>::unit([32, 32])?;
+/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let model = TwoSided(Lddmm { metric: MultiGaussian::for_grid(&grid) });
+/// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
+/// assert!(result.report.inverse_consistency.mean < 0.1 / 32.0); // a tenth of a voxel
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TwoSided<M>(pub M);
+
+impl<T: Real, const D: usize, M: Model<T, D>> Model<T, D> for TwoSided<M> {
+    type Shooting = TrackedShooting<M::Shooting, T, D>;
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        self.0.smallest_sigma()
+    }
+
+    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        Ok(TrackedShooting::new(self.0.on(grid)?))
+    }
+
+    fn carried(&self, map: &Displacement<T, D>) -> Result<Self> {
+        Ok(Self(self.0.carried(map)?))
+    }
+
+    fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
+        Ok(TrackedShooting::new(self.0.on_through(grid, initial)?))
+    }
+}
+
+/// A shooting whose states hold the forward map beside the inverse one.
+pub struct TrackedShooting<S: Shooting<T, D>, T: Real, const D: usize> {
+    shooting: S,
+    evolution: Arc<Tracked<Arc<S::Evolution>, T, D>>,
+}
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> TrackedShooting<S, T, D> {
+    /// `shooting` with the forward map.
+    #[must_use]
+    pub fn new(shooting: S) -> Self {
+        let evolution = Arc::new(Tracked::new(shooting.grid(), shooting.evolution()));
+        Self { shooting, evolution }
+    }
+}
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShooting<S, T, D> {
+    type Weights = S::Weights;
+    type Evolution = Tracked<Arc<S::Evolution>, T, D>;
+
+    fn grid(&self) -> &Grid<D> {
+        self.shooting.grid()
+    }
+
+    fn evolution(&self) -> Arc<Self::Evolution> {
+        Arc::clone(&self.evolution)
+    }
+
+    fn rest(&self) -> Controls<T, D, S::Weights> {
+        self.shooting.rest()
+    }
+
+    fn blank_state(&self) -> State<T, D, Self> {
+        self.evolution.start(self.shooting.blank_state())
+    }
+
+    fn start(&mut self, controls: &Controls<T, D, S::Weights>, state: &mut State<T, D, Self>) {
+        let TrackedState { flow, forward } = state;
+        self.shooting.start(controls, flow);
+        forward.set_zero();
+    }
+
+    fn start_vjp(
+        &mut self,
+        controls: &Controls<T, D, S::Weights>,
+        state_bar: &State<T, D, Self>,
+        controls_bar: &mut Controls<T, D, S::Weights>,
+    ) {
+        self.shooting.start_vjp(controls, &state_bar.flow, controls_bar);
+    }
+
+    fn add_energy(
+        &mut self,
+        controls: &Controls<T, D, S::Weights>,
+        scale: f64,
+        gradient: &mut Controls<T, D, S::Weights>,
+    ) -> f64 {
+        self.shooting.add_energy(controls, scale, gradient)
+    }
+
+    fn add_penalty(
+        &mut self,
+        controls: &Controls<T, D, S::Weights>,
+        gradient: &mut Controls<T, D, S::Weights>,
+    ) -> f64 {
+        self.shooting.add_penalty(controls, gradient)
+    }
+
+    fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
+        self.shooting.hamiltonian(&state.flow)
+    }
+
+    fn prolong(&self, controls: &Controls<T, D, S::Weights>) -> Result<Controls<T, D, S::Weights>> {
+        self.shooting.prolong(controls)
+    }
+
+    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
+        self.shooting.inverse_metric(epsilon)
+    }
+
+    fn inverse_weights_metric(&self) -> BoxedInverse<T, S::Weights> {
+        self.shooting.inverse_weights_metric()
+    }
+
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
+        self.shooting.local_sigma(&state.flow)
+    }
+}
