@@ -133,6 +133,9 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
         levels: None,
         initial: Affine::identity(),
         points: None,
+        penalties: None,
+        by_labels: None,
+        maps: None,
         mask: None,
         orientation: Orientation::Rows,
     })?;
@@ -182,6 +185,9 @@ where
         levels: None,
         initial: Affine::identity(),
         points: None,
+        penalties: None,
+        by_labels: None,
+        maps: None,
         mask,
         orientation,
     })?;

@@ -21,16 +21,19 @@ use support::panel::Orientation;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 6] = [
     ("pairs", "number of pairs (default 40)"),
     ("size", "voxels along each axis (default 200)"),
-    ("experiment", "given or optimised (default both)"),
+    ("experiment", "given, optimised (default: both) or omt, a sweep over its λ"),
+    ("penalties", "λ of OMT, total variation and range, such as 1e-3,1e-4,1e-3"),
+    ("book", "folder for pictures of the first pair (default: that of --out)"),
     ("out", "folder of results (default out/shapes)"),
 ];
 
 /// All registrations by one model.
 struct Rows {
     kind: Kind,
+    penalties: Option<[f64; 3]>,
     outcomes: Vec<Outcome>,
 }
 
@@ -56,14 +59,22 @@ impl Rows {
         [self.mean(figure), self.least(figure)]
     }
 
+    /// The name of its files.
+    fn stem(&self) -> String {
+        let of = |[omt, ..]: [f64; 3]| format!("{}-omt-{omt:e}", self.kind.stem());
+        self.penalties.map_or_else(|| self.kind.stem().to_owned(), of)
+    }
+
     fn edges(&self) -> f64 {
         self.mean(|o| o.regional.map_or(f64::NAN, |r| r.edges))
     }
 
     fn cells(&self) -> Vec<String> {
         let [level_set, worst] = self.level_set();
+        let model = self.outcomes.first().map_or("", |o| o.report.model);
+        let of = |[omt, tv, range]: [f64; 3]| format!("{model}, λ {omt:e}, {tv:e}, {range:e}");
         vec![
-            self.outcomes.first().map_or("", |o| o.report.model).to_owned(),
+            self.penalties.map_or_else(|| model.to_owned(), of),
             format!("{:.4} → {:.4}", self.dice(0), self.dice(1)),
             format!("{:.4}", self.mean(|o| o.ncc[1])),
             self.folded().to_string(),
@@ -73,13 +84,14 @@ impl Rows {
             format!("{level_set:.3} ({worst:.3})"),
             format!("{:.1}", self.mean(|o| o.regional.map_or(f64::NAN, |r| r.inside))),
             format!("{:.3}", self.edges()),
+            format!("{:.4}", self.mean(|o| o.regional.map_or(f64::NAN, |r| r.sigma))),
             format!("{:.0}", self.mean(|o| o.report.evaluations as f64)),
             format!("{:.1}", self.mean(|o| o.report.seconds)),
         ]
     }
 }
 
-const HEADINGS: [&str; 12] = [
+const HEADINGS: [&str; 13] = [
     "model",
     "mean Dice",
     "NCC",
@@ -90,6 +102,7 @@ const HEADINGS: [&str; 12] = [
     "level set, mean (worst)",
     "deformation inside / outside",
     "σ at edges / elsewhere",
+    "mean σ",
     "evaluations",
     "seconds",
 ];
@@ -105,18 +118,29 @@ fn run() -> Fallible<()> {
     let pairs: u64 = arguments.number("pairs")?.unwrap_or(40);
     let size: usize = arguments.number("size")?.unwrap_or(200);
     let out: PathBuf = arguments.text("out").unwrap_or("out/shapes").into();
-    let kinds = match arguments.text("experiment") {
-        None => vec![Kind::Rdmm, Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised],
-        Some("given") => vec![Kind::Rdmm],
-        Some("optimised") => vec![Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised],
+    let book: PathBuf = arguments.text("book").map_or_else(|| out.clone(), PathBuf::from);
+    let penalties = arguments.numbers("penalties")?;
+    let of = |kind| penalties.filter(|_| kind == Kind::RdmmOptimised);
+    let by = |kind| Rows { kind, penalties: of(kind), outcomes: Vec::new() };
+    let optimised = [Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised];
+    let mut all: Vec<Rows> = match arguments.text("experiment") {
+        None => [Kind::Rdmm].into_iter().chain(optimised).map(by).collect(),
+        Some("given") => vec![by(Kind::Rdmm)],
+        Some("optimised") => optimised.map(by).into(),
+        Some("omt") => OMT_SWEEP
+            .into_iter()
+            .map(|omt| {
+                let [_, tv, range] = penalties.unwrap_or(SWEPT);
+                Rows { penalties: Some([omt, tv, range]), ..by(Kind::RdmmOptimised) }
+            })
+            .collect(),
         Some(other) => {
-            return Err(format!("--experiment: expected given or optimised, found {other}").into());
+            let expected = "given, optimised or omt";
+            return Err(format!("--experiment: expected {expected}, found {other}").into());
         }
     };
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let grid = Grid::<2>::unit([size; 2])?;
-    let mut all: Vec<Rows> =
-        kinds.into_iter().map(|kind| Rows { kind, outcomes: Vec::new() }).collect();
     for seed in 0..pairs {
         let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
         let case = Case {
@@ -126,13 +150,20 @@ fn run() -> Fallible<()> {
             regions: Some(&pair.foreground),
             fixed_region: Some(&pair.fixed_foreground),
             levels: None,
+            penalties: None,
+            by_labels: None,
+            maps: None,
             initial: Affine::identity(),
             points: None,
             mask: None,
             orientation: Orientation::Rows,
         };
         for rows in &mut all {
-            let panel = out.join(format!("{seed}-{}.png", rows.kind.stem()));
+            let panel = match seed {
+                0 => book.join(format!("shapes-{}.png", rows.stem())),
+                _ => out.join(format!("{seed}-{}.png", rows.stem())),
+            };
+            let case = Case { penalties: rows.penalties, ..case };
             rows.outcomes.push(case.register(rows.kind, Similarity::Ssd, None, &panel)?);
         }
     }
@@ -141,8 +172,15 @@ fn run() -> Fallible<()> {
     println!("{pairs} pairs of {size} × {size}, means over the pairs");
     print!("{text}");
     std::fs::write(out.join("table.md"), &text)?;
-    judge(&all)
+    match arguments.text("experiment") {
+        Some("omt") => Ok(()),
+        _ => judge(&all),
+    }
 }
+
+/// λ of OMT of the sweep, and λ of total variation and range beside it.
+const OMT_SWEEP: [f64; 6] = [0.0, 5e-4, 2e-3, 1e-2, 5e-2, 0.2];
+const SWEPT: [f64; 3] = [0.0, 2e-3, 2e-3];
 
 /// What the paper shows; an error where it is missed.
 fn judge(all: &[Rows]) -> Fallible<()> {

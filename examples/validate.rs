@@ -7,18 +7,15 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdmm_core::affine::{AffineRegistration, AffineSettings, Transform};
-use rdmm_core::evaluate::dice;
-use rdmm_core::field::{Displacement, Image};
+use rdmm_core::field::Image;
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Lddmm, MultiGaussian};
-use rdmm_core::registration::{Level, Registration};
-use rdmm_core::similarity::{Lncc, Ssd};
+use rdmm_core::registration::Level;
+use rdmm_core::similarity::Lncc;
 use rdmm_core::world::Affine;
 use support::arguments::{Arguments, Asked};
 use support::case::{Case, Kind, Similarity};
@@ -28,8 +25,11 @@ use support::read::{self, AnyImage};
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 7] = [
     ("only", "one set: oasis, colin, lung, histology, knee, hippocampus or brain3d"),
+    ("model", "vsvf, lddmm, rdmm or rdmm-optimised alone (default: those that suit the set)"),
+    ("penalties", "λ of OMT, total variation and range in place of the default"),
+    ("book", "folder for pictures of the maps, without the images, of each set's first pair"),
     ("similarity", "ssd, ncc, lncc, mk-lncc, mi or nmi in place of the choice for each set"),
     ("weight", "weight of the similarity in place of the measure's default"),
     ("out", "folder of results (default out/validate)"),
@@ -52,6 +52,22 @@ const LUNG: [[f64; 2]; 11] = [
     [55.0, 39.0],
 ];
 
+/// Headings of the means over a set's pairs.
+const MEANS: [&str; 12] = [
+    "set",
+    "model",
+    "pairs",
+    "NCC",
+    "mean Dice",
+    "whole Dice",
+    "landmarks",
+    "folds, all pairs",
+    "smallest det",
+    "largest drift",
+    "evaluations",
+    "seconds",
+];
+
 /// One finished registration.
 struct Row {
     set: &'static str,
@@ -66,8 +82,10 @@ struct Validation {
     similarity: Option<Similarity>,
     weight: Option<f64>,
     rows: Vec<Row>,
-    /// Rows of the registrations of labels alone.
-    knees: Vec<Vec<String>>,
+    kind: Option<Kind>,
+    penalties: Option<[f64; 3]>,
+    /// The folder for pictures of the maps of each set's first pair.
+    book: Option<PathBuf>,
 }
 
 impl Validation {
@@ -78,9 +96,16 @@ impl Validation {
         kind: Kind,
         similarity: Similarity,
     ) -> Fallible<()> {
+        if self.kind.is_some_and(|only| only != kind) {
+            return Ok(());
+        }
         let similarity = self.similarity.unwrap_or(similarity);
         eprintln!("{set}, {pair}:");
-        let panel = self.out.join(format!("{set}-{pair}-{}.png", kind.stem()));
+        let first = self.rows.iter().all(|row| row.set != set || row.pair == pair);
+        let book = self.book.as_deref().filter(|_| first);
+        let maps = book.map(|folder| folder.join(format!("{}-{}.png", file(set), kind.stem())));
+        let panel = self.out.join(format!("{}-{pair}-{}.png", file(set), kind.stem()));
+        let case = Case { penalties: self.penalties, maps: maps.as_deref(), ..*case };
         let outcome = case
             .register(kind, similarity, self.weight, &panel)
             .map_err(|error| format!("{set}, {pair}: {error}"))?;
@@ -97,7 +122,9 @@ impl Validation {
             let (target, source) = (read(&fixed)?, read(&moving)?);
             let pair = format!("{}-{}", digits(&fixed), digits(&moving));
             let case = plain(&target, &source, Orientation::RightUp);
-            self.register(("oasis", &pair), &case, Kind::Lddmm, Similarity::Ssd)?;
+            for kind in [Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised] {
+                self.register(("oasis", &pair), &case, kind, Similarity::Ssd)?;
+            }
         }
         Ok(())
     }
@@ -108,7 +135,7 @@ impl Validation {
         let fixed = two(folder.join("icbm152_t1_z10.nii.gz"))?;
         let moving = two(folder.join("colin27_t1_z10.nii.gz"))?;
         let case = plain(&fixed, &moving, Orientation::RightUp);
-        for kind in [Kind::Lddmm, Kind::RdmmOptimised] {
+        for kind in [Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised] {
             self.register(("colin", "icbm152-colin27"), &case, kind, Similarity::Ncc)?;
         }
         Ok(())
@@ -147,26 +174,22 @@ impl Validation {
             let labels =
                 |name: &str| read::labels::<2>(folder.join(format!("{name}_label.nii.gz")));
             let (target, source) = (labels(&fixed)?, labels(&moving)?);
-            let grid = target.grid();
-            let sigma = 1.5 * grid.coarsest_spacing();
-            let model = Lddmm { metric: MultiGaussian::for_grid(grid) };
-            let registration = Registration::<_, f32, 2>::new(model, Ssd);
-            let result = registration.run_labels(&target, &source, sigma)?;
-            let [before, after] = [
-                dice(&source.warped(&Displacement::<f32, 2>::zeros(grid)?)?, &target)?,
-                dice(&source.warped(&result.map)?, &target)?,
-            ];
-            let folds = result.report.folds.total();
-            let mean =
-                |dice: &BTreeMap<u32, f64>| dice.values().sum::<f64>() / dice.len().max(1) as f64;
-            self.knees.push(vec![
-                format!("{fixed}, {moving}"),
-                format!("{:.3} → {:.3}", mean(&before), mean(&after)),
-                folds.folded.to_string(),
-                format!("{:.3}", folds.min),
-                result.report.evaluations.to_string(),
-                format!("{:.1}", result.report.seconds),
-            ]);
+            let shown = |labels: &Labels<2>| {
+                let values = labels.data().iter().map(|&label| f32::from(label != 0)).collect();
+                Image::from_vec(labels.grid(), values)
+            };
+            let (target_shown, source_shown) = (shown(&target)?, shown(&source)?);
+            let case = Case {
+                labels: Some((&target, &source)),
+                by_labels: Some(1.5 * target.grid().coarsest_spacing()),
+                ..plain(&target_shown, &source_shown, Orientation::RightUp)
+            };
+            let person = |name: &str| name.split('_').next().unwrap_or_default().to_owned();
+            let set =
+                if person(&fixed) == person(&moving) { "knee, visits" } else { "knee, people" };
+            for kind in [Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised] {
+                self.register((set, &format!("{fixed}-{moving}")), &case, kind, Similarity::Ssd)?;
+            }
         }
         Ok(())
     }
@@ -182,7 +205,10 @@ impl Validation {
             labels: Some((&fixed_mask, &moving_mask)),
             ..plain(&fixed, &moving, Orientation::RightUp)
         };
-        self.register(("brain3d", "icbm152-colin27"), &case, Kind::Lddmm, Similarity::Ncc)
+        for kind in [Kind::Lddmm, Kind::RdmmOptimised] {
+            self.register(("brain3d", "icbm152-colin27"), &case, kind, Similarity::Ncc)?;
+        }
+        Ok(())
     }
 
     /// Hippocampi of different people, with two labels.
@@ -232,15 +258,57 @@ impl Validation {
         };
         let text = table(&headings, &self.rows.iter().map(row).collect::<Vec<_>>());
         print!("{text}");
-        if !self.knees.is_empty() {
-            let headings =
-                ["knees, labels alone", "mean Dice", "folds", "min det", "evaluations", "seconds"];
-            print!("{}", table(&headings, &self.knees));
-        }
+        println!();
+        print!("{}", table(&MEANS, &self.means()));
         let json = |row: &Row| row.outcome.json(&[("set", row.set), ("pair", &row.pair)]);
         let report: Vec<_> = self.rows.iter().map(json).collect();
         write(&self.out.join("table.md"), &text)?;
         write(&self.out.join("report.json"), &serde_json::to_string_pretty(&report)?)
+    }
+
+    /// Means over the pairs of each set and model.
+    fn means(&self) -> Vec<Vec<String>> {
+        let mut keys: Vec<[&str; 2]> = Vec::new();
+        for row in &self.rows {
+            let key = [row.set, row.outcome.report.model];
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let row = |&[set, model]: &[&'static str; 2]| {
+            let of = |figure: &dyn Fn(&Outcome) -> Option<f64>| self.mean(set, model, figure);
+            let change = |figure: &dyn Fn(&Outcome, usize) -> Option<f64>| {
+                let [before, after] = [0, 1].map(|k| of(&|o: &Outcome| figure(o, k)));
+                match (before, after) {
+                    (Some(before), Some(after)) => format!("{before:.3} → {after:.3}"),
+                    _ => "–".to_owned(),
+                }
+            };
+            let outcomes = || {
+                let rows = self.rows.iter().filter(|r| r.set == set);
+                rows.map(|r| &r.outcome).filter(|o| o.report.model == model)
+            };
+            let dice = |o: &Outcome, k: usize| Some(o.overlap.as_ref()?[k].mean());
+            let whole = |o: &Outcome, k: usize| Some(o.overlap.as_ref()?[k].whole);
+            let points = |o: &Outcome, k: usize| Some(o.landmarks?[2 * k]);
+            let folds = |o: &Outcome| o.report.folds.total();
+            let mean = |figure: &dyn Fn(&Outcome) -> f64| of(&|o| Some(figure(o))).unwrap_or(0.0);
+            vec![
+                set.to_owned(),
+                model.to_owned(),
+                outcomes().count().to_string(),
+                change(&|o, k| Some(o.ncc[k])),
+                change(&dice),
+                change(&whole),
+                change(&points),
+                outcomes().map(|o| folds(o).folded).sum::<usize>().to_string(),
+                format!("{:.3}", outcomes().map(|o| folds(o).min).fold(f64::INFINITY, f64::min)),
+                format!("{:.1e}", outcomes().map(|o| o.report.energy_drift).fold(0.0, f64::max)),
+                format!("{:.0}", mean(&|o| o.report.evaluations as f64)),
+                format!("{:.1}", mean(&|o| o.report.seconds)),
+            ]
+        };
+        keys.iter().map(row).collect()
     }
 
     /// Compares with the targets; an error where one is missed.
@@ -316,6 +384,9 @@ fn plain<'a, const D: usize>(
         levels: None,
         initial: Affine::identity(),
         points: None,
+        penalties: None,
+        by_labels: None,
+        maps: None,
         mask: None,
         orientation,
     }
@@ -364,6 +435,11 @@ fn listed(folder: &Path, skip: usize) -> Fallible<Vec<[String; 2]>> {
         Ok([fixed.ok_or_else(missing)?, moving.ok_or_else(missing)?])
     };
     text.lines().skip(1).filter(|line| !line.trim().is_empty()).map(pair).collect()
+}
+
+/// The name of a set as part of a file name.
+fn file(set: &str) -> String {
+    set.replace(", ", "-")
 }
 
 fn digits(name: &str) -> &str {
@@ -428,7 +504,9 @@ fn run() -> Fallible<()> {
         similarity: arguments.text("similarity").map(str::parse).transpose()?,
         weight: arguments.number("weight")?,
         rows: Vec::new(),
-        knees: Vec::new(),
+        kind: arguments.text("model").map(str::parse).transpose()?,
+        penalties: arguments.numbers("penalties")?,
+        book: arguments.text("book").map(PathBuf::from),
     };
     let out = &validation.out;
     std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;

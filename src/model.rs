@@ -90,6 +90,22 @@ pub trait Model<T: Real, const D: usize> {
         let _ = initial;
         self.on(grid)
     }
+
+    /// The recipe on the grid of a level of a registration, 0 for the coarsest, as by [`Model::on_through`].
+    /// Recipes that change from level to level, such as by
+    /// [`Scheduled`](crate::regularize::Scheduled) penalties, define it.
+    ///
+    /// # Errors
+    /// Those of [`Model::on_through`].
+    fn on_level(
+        &self,
+        grid: &Grid<D>,
+        initial: &Affine<D>,
+        level: usize,
+    ) -> Result<Self::Shooting> {
+        let _ = level;
+        self.on_through(grid, initial)
+    }
 }
 
 /// Controls ⇄ initial state, and the energy of the controls, on one grid.

@@ -21,10 +21,12 @@
 
 mod omt;
 mod range;
+mod scheduled;
 mod total_variation;
 
 pub use omt::Omt;
 pub use range::Range;
+pub use scheduled::{Scheduled, range_share};
 pub use total_variation::{TotalVariation, edge_weight};
 
 use crate::error::{Error, Result};
@@ -56,6 +58,12 @@ pub trait Regularizer<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
 
     /// λ, the factor with which it counts in the energy.
     fn weight(&self) -> f64;
+
+    /// λ on a level of a registration, 0 for the coarsest: the same on all by default. [`Scheduled`] makes
+    /// it vary.
+    fn weight_on(&self, _level: usize) -> f64 {
+        self.weight()
+    }
 
     /// The name that reports use.
     fn name(&self) -> &'static str;

@@ -22,11 +22,13 @@ use rdmm_core::model::{
 use rdmm_core::ops::difference::Order;
 use rdmm_core::ops::warp::Composition;
 use rdmm_core::registration::{Level, Registration, Settings, Terms};
+use rdmm_core::regularize::{Omt, Regularizer, Scheduled};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{MapTransport, RK4, Stepper};
 use rdmm_core::synthetic::Shapes;
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 /// The same cases on every run.
 fn cases(cases: u32) -> Config {
@@ -660,4 +662,29 @@ fn a_second_shooting_gives_the_same_bits() {
         sweep.forward(&b).unwrap();
         assert_eq!(once, bits(sweep.forward(&a).unwrap().map().data()));
     });
+}
+
+#[test]
+fn a_schedule_decides_which_penalty_counts_on_which_level() {
+    let grid = Grid::<2>::unit([32, 32]).unwrap();
+    let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid).unwrap();
+    let mut model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
+    let omt: Arc<dyn Regularizer<f32, 2>> = Arc::new(Omt::new(2e-3).unwrap());
+    let penalties = |factors: &[f64]| -> Vec<Arc<dyn Regularizer<f32, 2>>> {
+        vec![Arc::new(Scheduled::new(Arc::clone(&omt), factors).unwrap())]
+    };
+    let levels = [2.0, 1.0].map(|factor| Level { factor, iterations: 3 }).to_vec();
+    let mut last = |factors: &[f64]| {
+        model.penalties = penalties(factors);
+        let settings = Settings { levels: Some(levels.clone()), ..Settings::default() };
+        let registration = Registration::new(model.clone(), Ssd).with_settings(settings);
+        let result = registration.run(&pair.fixed, &pair.moving).unwrap();
+        let of = |level: usize| result.report.levels[level].first.terms.penalty;
+        [of(0), of(1)]
+    };
+    let [first, second] = last(&[0.0, 1.0]);
+    assert!(first.abs() < f64::MIN_POSITIVE && second > 1e-5, "{first} {second}");
+    // The starts of the first levels are the same weights.
+    let ([double, _], [single, _]) = (last(&[2.0, 1.0]), last(&[1.0]));
+    assert!((double / single - 2.0).abs() < 1e-12, "{double} {single}");
 }

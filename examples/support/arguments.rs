@@ -49,6 +49,15 @@ impl Arguments {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The value of an option that is `K` numbers with commas between them.
+    pub(crate) fn numbers<const K: usize>(&self, name: &str) -> Fallible<Option<[f64; K]>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let numbers: Vec<f64> =
+            text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+        let wrong = || format!("--{name}: expected {K} numbers with commas between, found {text}");
+        Ok(Some(numbers.try_into().map_err(|_| wrong())?))
+    }
+
     /// The value of an option that is a number.
     pub(crate) fn number<N: FromStr>(&self, name: &str) -> Fallible<Option<N>> {
         let read = |text: &str| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use rdmm_core::evaluate::{
     dice, dice_whole, inverse_consistency, mse, ncc, target_registration_error,
@@ -16,6 +17,7 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
 use rdmm_core::registration::{Level, Progress, Registration, Settings};
+use rdmm_core::regularize::{Omt, Range, TotalVariation};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 use rdmm_core::world::Affine;
 
@@ -43,6 +45,17 @@ pub(crate) enum Kind {
     /// With given regions.
     Rdmm,
     RdmmOptimised,
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = [Self::Vsvf, Self::Lddmm, Self::Rdmm, Self::RdmmOptimised];
+        let expected = || all.map(Self::stem).join(", ");
+        let found = all.into_iter().find(|kind| kind.stem() == name);
+        found.ok_or_else(|| format!("--model: expected one of {}, found {name}", expected()))
+    }
 }
 
 impl Kind {
@@ -100,12 +113,18 @@ pub(crate) struct Case<'a, const D: usize> {
     pub(crate) regions: Option<&'a Labels<D>>,
     /// The permissive region in the fixed image, where it is known.
     pub(crate) fixed_region: Option<&'a Labels<D>>,
+    /// Where to draw the map without the images.
+    pub(crate) maps: Option<&'a Path>,
+    /// Standard deviation of the smoothing of the labels, physical units, where they alone are matched.
+    pub(crate) by_labels: Option<f64>,
     /// Resolution levels; `None` takes the default ones.
     pub(crate) levels: Option<&'a [Level]>,
     /// Where the registration starts from.
     pub(crate) initial: Affine<D>,
     /// The same points in the fixed and in the moving image, world coordinates.
     pub(crate) points: Option<Points<'a, D>>,
+    /// λ of OMT, total variation and range; `None` takes the default ones.
+    pub(crate) penalties: Option<[f64; 3]>,
     /// Weights of the fixed image's voxels, from 0 to 1.
     pub(crate) mask: Option<&'a Image<f32, D>>,
     pub(crate) orientation: Orientation,
@@ -137,7 +156,15 @@ impl<const D: usize> Case<'_, D> {
                 self.run(model, similarity, weight, panel)
             }
             Kind::RdmmOptimised => {
-                let model = RdmmOptimised::new(metric, SMOOTHING * extent)?;
+                let shares = metric.shares.clone();
+                let mut model = RdmmOptimised::new(metric, SMOOTHING * extent)?;
+                if let Some([omt, tv, range]) = self.penalties {
+                    model.penalties = vec![
+                        Arc::new(Omt::new(omt)?),
+                        Arc::new(TotalVariation::new(tv)?),
+                        Arc::new(Range::new(range, &shares)?),
+                    ];
+                }
                 self.run(model, similarity, weight, panel)
             }
         }
@@ -175,14 +202,18 @@ impl<const D: usize> Case<'_, D> {
         }
 
         let mut last: Option<Progress> = None;
-        let result = registration.run_with(self.fixed, self.moving, |progress| {
+        let watch = |progress: &Progress| {
             if let Some(done) = last.replace(progress.clone())
                 && done.level < progress.level
             {
                 line(name, &done);
             }
             ControlFlow::Continue(())
-        })?;
+        };
+        let result = match (self.by_labels, self.labels) {
+            (Some(sigma), Some((fixed, moving))) => registration.run_labels(fixed, moving, sigma),
+            _ => registration.run_with(self.fixed, self.moving, watch),
+        }?;
         if let Some(done) = &last {
             line(name, done);
         }
@@ -221,7 +252,7 @@ impl<const D: usize> Case<'_, D> {
             report: result.report,
         };
 
-        Panel {
+        let panels = Panel {
             title: &format!("{name}: {}", outcome.summary()),
             source: &moving,
             target: &fixed,
@@ -231,9 +262,14 @@ impl<const D: usize> Case<'_, D> {
             sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
             sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
             orientation: self.orientation,
+        };
+        let with_path = |path: &Path, drawn: Fallible<()>| {
+            drawn.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        with_path(panel, panels.draw(panel))?;
+        if let Some(path) = self.maps {
+            with_path(path, panels.draw_map(path))?;
         }
-        .draw(panel)
-        .map_err(|error| format!("{}: {error}", panel.display()))?;
         Ok(outcome)
     }
 }

@@ -154,6 +154,7 @@ impl Outcome {
             "level_set_dice": self.regional.map(|r| r.level_set),
             "deformation_inside_over_outside": self.regional.map(|r| r.inside),
             "sigma_at_edges_over_elsewhere": self.regional.map(|r| r.edges),
+            "mean_sigma": self.regional.map(|r| r.sigma),
             "steps": report.steps,
             "levels": levels,
         });

@@ -12,7 +12,6 @@ use super::raster::{self, Area, Canvas, Colour, Palette, Plane, Scale};
 const TILE: f64 = 320.0;
 const MARGIN: usize = 24;
 const COLUMNS: usize = 4;
-const ROWS: usize = 2;
 const FOLDED: Colour = [230, 20, 30];
 const INK: Colour = [30, 34, 42];
 const LINES: Colour = [20, 60, 130];
@@ -115,6 +114,19 @@ impl<const D: usize> Panel<'_, D> {
     /// map over a faint target, the determinant with folded voxels in red, and the local σ at t = 0
     /// and t = 1 in the lower.
     pub(crate) fn draw(&self, path: impl AsRef<Path>) -> Result<(), Box<dyn Error>> {
+        self.draw_tiles(&self.tiles()?, path)
+    }
+
+    /// Writes the lower row alone, without the target under the lattice: nothing of the images is in it.
+    pub(crate) fn draw_map(&self, path: impl AsRef<Path>) -> Result<(), Box<dyn Error>> {
+        let mut tiles = self.tiles()?.split_off(COLUMNS);
+        for picture in tiles.iter_mut().take(1).filter_map(|tile| tile.picture.as_mut()) {
+            picture.strength = 0.0;
+        }
+        self.draw_tiles(&tiles, path)
+    }
+
+    fn draw_tiles(&self, tiles: &[Tile], path: impl AsRef<Path>) -> Result<(), Box<dyn Error>> {
         if D < 2 {
             return Err("a panel shows images of two axes and more".into());
         }
@@ -122,9 +134,10 @@ impl<const D: usize> Panel<'_, D> {
         let canvas_width = COLUMNS * size[0] + (COLUMNS + 1) * MARGIN;
         let heading = raster::text_height(3) + MARGIN;
         let step = raster::text_height(2) + 10 + size[1] + 36 + MARGIN;
-        let mut canvas = Canvas::new(canvas_width, MARGIN + heading + ROWS * step);
+        let rows = tiles.len().div_ceil(COLUMNS);
+        let mut canvas = Canvas::new(canvas_width, MARGIN + heading + rows * step);
         canvas.text(MARGIN, MARGIN, 3, self.title, INK);
-        for (k, tile) in self.tiles()?.iter().enumerate() {
+        for (k, tile) in tiles.iter().enumerate() {
             let left = MARGIN + k % COLUMNS * (size[0] + MARGIN);
             let top = MARGIN + heading + k / COLUMNS * step;
             canvas.text(left, top, 2, &tile.caption, INK);

@@ -19,6 +19,8 @@ pub(crate) struct Regional {
     pub(crate) inside: f64,
     /// Mean local σ at t = 0 within two voxels of the edges of objects, over that elsewhere.
     pub(crate) edges: f64,
+    /// Mean local σ at t = 0, in largest extents.
+    pub(crate) sigma: f64,
 }
 
 impl Regional {
@@ -32,6 +34,7 @@ impl Regional {
             level_set: dice_whole(&permissive(&result.sigma_end)?, region)?,
             inside: inside(&result.map, region)?,
             edges: edges(&result.sigma_start, objects),
+            sigma: mean(&result.sigma_start) / objects.grid().largest_extent(),
         })
     }
 }
@@ -54,6 +57,10 @@ fn inside<const D: usize>(map: &Displacement<f32, D>, region: &Labels<D>) -> Fal
         sum / count
     };
     Ok(mean(true) / mean(false))
+}
+
+fn mean<const D: usize>(image: &Image<f32, D>) -> f64 {
+    image.data().iter().map(|&x| f64::from(x)).sum::<f64>() / image.data().len() as f64
 }
 
 fn edges<const D: usize>(sigma: &Image<f32, D>, objects: &Labels<D>) -> f64 {

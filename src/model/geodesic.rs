@@ -475,6 +475,26 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+        self.with_weights(grid, |penalty| penalty.weight())
+    }
+
+    fn on_level(
+        &self,
+        grid: &Grid<D>,
+        _initial: &Affine<D>,
+        level: usize,
+    ) -> Result<Self::Shooting> {
+        self.with_weights(grid, |penalty| penalty.weight_on(level))
+    }
+}
+
+impl<T: Real, const D: usize, S: Scale<D>> RdmmOptimised<T, D, S> {
+    /// The recipe on `grid` with the λ of each penalty as `weight` says.
+    fn with_weights(
+        &self,
+        grid: &Grid<D>,
+        weight: impl Fn(&dyn Regularizer<T, D>) -> f64,
+    ) -> Result<<Self as Model<T, D>>::Shooting> {
         let MultiGaussian { sigmas, shares, order, border } = &self.metric;
         let bank = self.metric.bank(grid)?;
         let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
@@ -484,7 +504,8 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
         let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
         let sigmas: Vec<f64> = sigmas.iter().map(Scale::sigma).collect();
         let control = Softmax::new(grid, shares, once);
-        let control = control.with_penalties(&self.penalties, &sigmas, gaussian)?;
+        let penalties: Vec<_> = self.penalties.iter().map(|p| (weight(&**p), &**p)).collect();
+        let control = control.with_penalties(&penalties, &sigmas, gaussian)?;
         Ok(GeodesicShooting::new(evolution, control, spread))
     }
 }

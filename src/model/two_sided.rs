@@ -68,6 +68,15 @@ impl<T: Real, const D: usize, M: Model<T, D>> Model<T, D> for TwoSided<M> {
     fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
         Ok(TrackedShooting::new(self.0.on_through(grid, initial)?))
     }
+
+    fn on_level(
+        &self,
+        grid: &Grid<D>,
+        initial: &Affine<D>,
+        level: usize,
+    ) -> Result<Self::Shooting> {
+        Ok(TrackedShooting::new(self.0.on_level(grid, initial, level)?))
+    }
 }
 
 /// A shooting whose states hold the forward map beside the inverse one.

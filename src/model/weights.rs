@@ -109,20 +109,20 @@ impl<T: Real, const D: usize> Softmax<T, D> {
         Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffer }
     }
 
-    /// The same with penalties of h and of w = G ⋆ h, for Gaussians with these σ and G = `gaussian`, by
-    /// which gradients in the logits are smoothed.
+    /// The same with penalties of h and of w = G ⋆ h, each with its λ, for Gaussians with these σ and
+    /// G = `gaussian`, by which gradients in the logits are smoothed.
     ///
     /// # Errors
     /// Those of [`Regularizer::on_grid`].
     pub fn with_penalties(
         mut self,
-        penalties: &[Arc<dyn Regularizer<T, D>>],
+        penalties: &[(f64, &dyn Regularizer<T, D>)],
         sigmas: &[f64],
         gaussian: BoxedKernel<T>,
     ) -> Result<Self> {
         let (mut of_pre_weights, mut of_weights) = (Vec::new(), Vec::new());
-        for penalty in penalties {
-            let entry = (penalty.weight(), penalty.on_grid(&self.grid, sigmas)?);
+        for &(lambda, penalty) in penalties {
+            let entry = (lambda, penalty.on_grid(&self.grid, sigmas)?);
             match penalty.acts_on() {
                 On::PreWeights => of_pre_weights.push(entry),
                 On::Weights => of_weights.push(entry),

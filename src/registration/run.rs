@@ -409,8 +409,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 progress.seconds = begin.elapsed().as_secs_f64();
                 observer(&progress)
             };
-            let last = index + 1 == levels.len();
-            let next = self.level(recipe, (&first, &others), level, last, before, &mut watch)?;
+            let place = (index, index + 1 == levels.len());
+            let next = self.level(recipe, (&first, &others), level, place, before, &mut watch)?;
             evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
@@ -440,7 +440,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         recipe: Recipe<'_, M, T, D>,
         (first, others): (&Pair<'_, T, D>, &[Pair<'_, T, D>]),
         level: &Level,
-        last: bool,
+        (index, last): (usize, bool),
         before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
         watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Reached<M::Shooting, T, D>> {
@@ -455,7 +455,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = recipe.model.on_through(&map, recipe.initial)?;
+        let shooting = recipe.model.on_level(&map, recipe.initial, index)?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
