@@ -1,7 +1,10 @@
 //! Symmetric positive smoothing operators: Gaussians, their sums, and windowed kernels.
 
 pub mod anisotropic;
+mod axis;
+mod engine;
 pub mod gaussian;
+mod product;
 pub mod spectral;
 mod transform;
 pub mod window;
@@ -91,6 +94,7 @@ impl<T: Real> Kernel<T> for Identity {
 pub struct Workspace<T> {
     pub(crate) slots: Vec<transform::Slot<T>>,
     pub(crate) fields: [Vec<T>; 2],
+    pub(crate) parts: Vec<engine::Slot<T>>,
     pub(crate) window: Vec<T>,
 }
 

@@ -139,6 +139,7 @@ pub mod registration;
 pub mod regularize;
 pub mod scalar;
 pub mod similarity;
+mod simd;
 pub mod space;
 pub mod step;
 pub mod synthetic;

@@ -96,6 +96,42 @@ pub(crate) fn with_slots<T: Send, S: Send>(
     }
 }
 
+/// Calls `f(first column, rows, slot)` for blocks of `width` columns of a matrix with rows of `inner`
+/// values, each with a scratch slot of its own: `rows` are the pieces of all rows in these columns. There must
+/// be at least as many slots as blocks.
+pub(crate) fn columns<T: Send, S: Send>(
+    out: &mut [T],
+    inner: usize,
+    width: usize,
+    slots: &mut [S],
+    f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
+) {
+    let (inner, width) = (inner.max(1), width.max(1));
+    #[cfg(feature = "rayon")]
+    let serial = out.len() <= SERIAL;
+    let mut blocks: Vec<Vec<&mut [T]>> = Vec::new();
+    blocks.resize_with(inner.div_ceil(width), || Vec::with_capacity(out.len() / inner));
+    debug_assert!(blocks.len() <= slots.len());
+    for row in out.chunks_mut(inner) {
+        for (block, piece) in blocks.iter_mut().zip(row.chunks_mut(width)) {
+            block.push(piece);
+        }
+    }
+    #[cfg(feature = "rayon")]
+    if !serial {
+        use rayon::prelude::*;
+        blocks
+            .par_iter_mut()
+            .zip(slots.par_iter_mut())
+            .enumerate()
+            .for_each(|(b, (rows, slot))| f(b * width, rows, slot));
+        return;
+    }
+    for (b, (rows, slot)) in blocks.iter_mut().zip(slots).enumerate() {
+        f(b * width, rows, slot);
+    }
+}
+
 /// Reduces `0..len` by chunks, in a tree whose shape depends on `len` only.
 fn tree<A: Send>(
     range: Range<usize>,

@@ -6,7 +6,9 @@ use nalgebra::SMatrix;
 use rustfft::FftPlanner;
 
 use super::anisotropic::{Covariance, Spectrum};
-use super::transform::Transform;
+use super::axis::Axis;
+use super::engine::Engine;
+use super::transform::{Lattice, Transform};
 use super::{Kernel, Spectral, Workspace};
 use crate::error::{Error, Result, positive};
 use crate::grid::{Boundary, Grid, MAX_VOXELS};
@@ -14,6 +16,12 @@ use crate::scalar::Real;
 
 /// σ beyond the border of a free grid after which a Gaussian is cut: exp(−7²/2) = 2e-11 of its peak.
 const FREE_REACH: f64 = 7.0;
+
+/// The largest tolerance: with a larger one a Gaussian would lose its shape.
+const LARGEST_TOLERANCE: f64 = 0.01;
+
+/// Voxels of the longest axis that is a matrix.
+const LONGEST: usize = 1024;
 
 /// Fourier multiplier of the sampled, unit-mass Gaussian at `omega` radians a voxel, for a standard
 /// deviation of `sigma` voxels.
@@ -55,6 +63,8 @@ pub struct Gaussian<T, const D: usize> {
 /// How a Gaussian is applied.
 #[derive(Clone, Debug)]
 enum Operator<T, const D: usize> {
+    /// A product of matrices along the axes.
+    Products(Engine<T>),
     /// A product of Gaussians along the axes: one filter an axis.
     Separable([(Arc<Transform<T>>, Vec<T>); D]),
     /// One multiplier of all axes together.
@@ -80,7 +90,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// ```
     pub fn new(grid: &Grid<D>, sigma: f64) -> Result<Self> {
         expect_sigma(grid, 0, sigma)?;
-        Self::planned(grid, isotropic(sigma)?, &mut FftPlanner::new())
+        Self::planned(grid, isotropic(sigma)?, rounding::<T>(), &mut FftPlanner::new())
     }
 
     /// A Gaussian of this covariance on `grid`.
@@ -105,12 +115,37 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// ```
     pub fn anisotropic(grid: &Grid<D>, covariance: Covariance<D>) -> Result<Self> {
         covariance.expect_on(grid, 0)?;
-        Self::planned(grid, covariance, &mut FftPlanner::new())
+        Self::planned(grid, covariance, rounding::<T>(), &mut FftPlanner::new())
+    }
+
+    /// The same Gaussian, accurate to `tolerance` of its largest multiplier, which is one: the norm of the
+    /// difference to the exact operator, on each axis. It stays symmetric and positive, and keeps constants
+    /// where it did. The default is eight units of rounding, 1e-6 in `f32` and 2e-15 in `f64`. With zero every
+    /// multiplier is applied by Fourier transforms, the reference for the others.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless the tolerance is from 0 to 0.01.
+    ///
+    /// ```
+    /// use rdmm_core::{field::Image, grid::Grid, kernel::{Gaussian, Kernel}, testing::random};
+    /// let grid = Grid::new([24, 20], [1.0, 1.0])?;
+    /// let image = Image::<f64, 2>::from_vec(&grid, random(grid.len(), 1))?;
+    /// let reference = Gaussian::new(&grid, 2.0)?.with_tolerance(0.0)?.smooth(&image)?;
+    /// let close = Gaussian::new(&grid, 2.0)?.with_tolerance(1e-4)?.smooth(&image)?;
+    /// let off = |(a, b): (&f64, &f64)| (a - b).abs();
+    /// let largest = close.data().iter().zip(reference.data()).map(off).fold(0.0, f64::max);
+    /// assert!(largest > 0.0 && largest < 1e-4);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
+        expect_tolerance(tolerance)?;
+        Self::planned(&self.grid, self.covariance, tolerance, &mut FftPlanner::new())
     }
 
     fn planned(
         grid: &Grid<D>,
         covariance: Covariance<D>,
+        tolerance: f64,
         planner: &mut FftPlanner<T>,
     ) -> Result<Self> {
         let (sigmas, correlation) = (covariance.axis_sigmas(), covariance.correlation());
@@ -125,6 +160,8 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
         let operator = if correlation > 0.0 {
             let spectrum = Spectrum::new(grid, &covariance);
             Operator::Joint(Spectral::tilted(grid, sigmas, |omega| spectrum.at(omega)))
+        } else if let Some(engine) = products(grid, sigmas, tolerance) {
+            Operator::Products(engine)
         } else {
             Operator::Separable(std::array::from_fn(|a| {
                 let voxels = sigmas[a] / grid.spacing()[a];
@@ -166,6 +203,9 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         }
         let axes = match &self.operator {
             Operator::Joint(spectral) => return spectral.apply(input, out, ws),
+            Operator::Products(engine) => {
+                return engine.apply(input, out, &mut ws.fields, &mut ws.parts);
+            }
             Operator::Separable(axes) => axes,
         };
         for field in &mut ws.fields {
@@ -188,6 +228,43 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
     fn shape(&self) -> Option<Vec<usize>> {
         Some(self.grid.shape().to_vec())
     }
+}
+
+/// What rounding leaves of a sum: eight units in the last place of one.
+pub(super) fn rounding<T: Real>() -> f64 {
+    8.0 * T::epsilon().f64()
+}
+
+/// `Ok` for a tolerance that still leaves a Gaussian.
+fn expect_tolerance(tolerance: f64) -> Result<()> {
+    if (0.0..=LARGEST_TOLERANCE).contains(&tolerance) {
+        Ok(())
+    } else {
+        Err(Error::setting("tolerance of a Gaussian", "a number from 0 to 0.01", tolerance))
+    }
+}
+
+/// Whether operators of this tolerance are products of matrices on a grid.
+fn fits_products<const D: usize>(grid: &Grid<D>, tolerance: f64) -> bool {
+    tolerance > 0.0 && grid.shape().into_iter().all(|n| n <= LONGEST)
+}
+
+/// The matrices of a Gaussian with these σ along the axes; none where the tolerance is zero, or where Fourier
+/// transforms cost less.
+fn products<T: Real, const D: usize>(
+    grid: &Grid<D>,
+    sigmas: [f64; D],
+    tolerance: f64,
+) -> Option<Engine<T>> {
+    if !fits_products(grid, tolerance) {
+        return None;
+    }
+    let axis = |a: usize| {
+        let voxels = sigmas[a] / grid.spacing()[a];
+        let lattice = Lattice::new(grid.shape()[a], grid.boundary(), padding(voxels));
+        Axis::new(lattice, voxels, tolerance, a > 0 && a + 1 == D)
+    };
+    Some(Engine::separable((0..D).map(axis).collect()))
 }
 
 /// σ² on the diagonal, for a σ that was checked against a grid.
@@ -224,6 +301,7 @@ pub(super) fn expect_sigma<const D: usize>(grid: &Grid<D>, index: usize, sigma: 
 #[derive(Clone, Debug)]
 pub struct GaussianBank<T, const D: usize> {
     grid: Grid<D>,
+    tolerance: f64,
     scales: Vec<Gaussian<T, D>>,
 }
 
@@ -246,7 +324,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
             }
         }
         let covariances: Result<Vec<_>> = sigmas.iter().map(|&sigma| isotropic(sigma)).collect();
-        Self::planned(grid, &covariances?)
+        Self::planned(grid, &covariances?, rounding::<T>())
     }
 
     /// The bank of these covariances, in any order.
@@ -272,13 +350,25 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         for (index, covariance) in covariances.iter().enumerate() {
             covariance.expect_on(grid, index)?;
         }
-        Self::planned(grid, covariances)
+        Self::planned(grid, covariances, rounding::<T>())
     }
 
-    fn planned(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
+    /// The same bank with another tolerance: that of its Gaussians, see [`Gaussian::with_tolerance`], and of
+    /// their sum.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless the tolerance is from 0 to 0.01.
+    pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
+        expect_tolerance(tolerance)?;
+        let covariances: Vec<_> = self.scales.iter().map(|g| g.covariance).collect();
+        Self::planned(&self.grid, &covariances, tolerance)
+    }
+
+    fn planned(grid: &Grid<D>, covariances: &[Covariance<D>], tolerance: f64) -> Result<Self> {
         let mut planner = FftPlanner::new();
-        let gaussians = covariances.iter().map(|&c| Gaussian::planned(grid, c, &mut planner));
-        Ok(Self { grid: grid.clone(), scales: gaussians.collect::<Result<_>>()? })
+        let gaussian = |&c: &Covariance<D>| Gaussian::planned(grid, c, tolerance, &mut planner);
+        let scales = covariances.iter().map(gaussian).collect::<Result<_>>()?;
+        Ok(Self { grid: grid.clone(), tolerance, scales })
     }
 
     /// The grid.
@@ -311,7 +401,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// [`Error::Length`], [`Error::Shares`] unless the shares are ≥ 0 and sum to one.
     pub fn combined(&self, shares: &[f64]) -> Result<Spectral<T, D>> {
         expect_shares(shares, self.scales.len())?;
-        Ok(self.spectral(shares, |sum| sum))
+        Ok(self.spectral(shares, self.tolerance, |sum| sum))
     }
 
     /// The operator (Σ_i share_i K_i + ε)⁻¹ with ε relative to the largest multiplier, which is one:
@@ -323,10 +413,18 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     pub fn regularised_inverse(&self, shares: &[f64], epsilon: f64) -> Result<Spectral<T, D>> {
         expect_shares(shares, self.scales.len())?;
         crate::error::positive("epsilon of the inverse metric", epsilon)?;
-        Ok(self.spectral(shares, |sum| 1.0 / (sum + epsilon)))
+        // It does not fall off with the frequency: every multiplier counts.
+        Ok(self.spectral(shares, 0.0, |sum| 1.0 / (sum + epsilon)))
     }
 
-    fn spectral(&self, shares: &[f64], f: impl Fn(f64) -> f64 + Sync) -> Spectral<T, D> {
+    /// The operator with the multipliers f(Σ_i share_i g_i), where a sum of g below `tolerance` may count as
+    /// zero.
+    fn spectral(
+        &self,
+        shares: &[f64],
+        tolerance: f64,
+        f: impl Fn(f64) -> f64 + Sync,
+    ) -> Spectral<T, D> {
         let spacing = self.grid.spacing();
         let sigmas: Vec<[f64; D]> =
             self.scales.iter().map(|g| g.covariance.axis_sigmas()).collect();
@@ -348,11 +446,20 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
                 |s: &[f64; D]| omega.iter().map(|&w| multiplier(s[a] / spacing[a], w)).collect();
             sigmas.iter().map(of).collect()
         };
-        Spectral::new(&self.grid, reach, along, |gains, k| {
+        let table = |gains: &[Vec<Vec<f64>>; D], k: [usize; D]| {
             f(shares.iter().enumerate().fold(0.0, |sum, (i, share)| {
                 sum + share * (0..D).map(|a| gains[a][i][k[a]]).product::<f64>()
             }))
-        })
+        };
+        if fits_products(&self.grid, tolerance) {
+            let keep = |a: usize, omega: f64| {
+                let gains = along(a, &[omega]);
+                shares.iter().zip(gains).map(|(share, g)| share * g[0]).sum::<f64>() > tolerance
+            };
+            Spectral::truncated(&self.grid, reach, keep, along, table)
+        } else {
+            Spectral::new(&self.grid, reach, along, table)
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use rustfft::FftPlanner;
 
+use super::axis::Modes;
+use super::engine::Engine;
 use super::gaussian::padding;
-use super::transform::Transform;
+use super::transform::{Lattice, Transform};
 use super::{Kernel, Workspace};
 use crate::grid::Grid;
 use crate::par;
@@ -25,6 +27,22 @@ use crate::scalar::Real;
 /// D passes there and D back a component.
 #[derive(Clone, Debug)]
 pub struct Spectral<T, const D: usize> {
+    n: usize,
+    shape: [usize; D],
+    operator: Operator<T, D>,
+}
+
+/// How the multipliers are applied.
+#[derive(Clone, Debug)]
+enum Operator<T, const D: usize> {
+    /// Without those that are negligible, by products with the other cosines and sines.
+    Products(Engine<T>),
+    /// All of them, by Fourier transforms.
+    Transforms(Transformed<T, D>),
+}
+
+#[derive(Clone, Debug)]
+struct Transformed<T, const D: usize> {
     n: usize,
     transforms: [Transform<T>; D],
     /// λ_S for no axis: the diagonal.
@@ -53,7 +71,39 @@ impl<T: Real, const D: usize> Spectral<T, D> {
         let lens = transforms.each_ref().map(Transform::len);
         let len = lens.iter().product();
         let table = (0..len).map(|flat| T::of(f(&prepared, unravel(flat, lens)))).collect();
-        Self { n: grid.len(), transforms, table, mirrored: Vec::new() }
+        Self::transformed(grid, transforms, table, Vec::new())
+    }
+
+    /// Like [`Spectral::new`] with the frequencies for which `keep(a, ω)` alone.
+    pub(crate) fn truncated<P>(
+        grid: &Grid<D>,
+        reach: [f64; D],
+        keep: impl Fn(usize, f64) -> bool,
+        prepare: impl Fn(usize, &[f64]) -> P,
+        f: impl Fn(&[P; D], [usize; D]) -> f64,
+    ) -> Self {
+        let modes: [Modes; D] = std::array::from_fn(|a| {
+            let zeros = padding(reach[a] / grid.spacing()[a]);
+            let lattice = Lattice::new(grid.shape()[a], grid.boundary(), zeros);
+            Modes::new(lattice, |omega| keep(a, omega))
+        });
+        let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &modes[a].frequencies()));
+        let lens = modes.each_ref().map(Modes::len);
+        let len = lens.iter().product();
+        let table = (0..len).map(|flat| T::of(f(&prepared, unravel(flat, lens)))).collect();
+        let operator = Operator::Products(Engine::spectral(&modes, table));
+        Self { n: grid.len(), shape: grid.shape(), operator }
+    }
+
+    fn transformed(
+        grid: &Grid<D>,
+        transforms: [Transform<T>; D],
+        table: Vec<T>,
+        mirrored: Vec<([bool; D], Vec<T>)>,
+    ) -> Self {
+        let n = grid.len();
+        let operator = Operator::Transforms(Transformed { n, transforms, table, mirrored });
+        Self { n, shape: grid.shape(), operator }
     }
 
     /// The operator with multiplier `f(ω)` at the frequency ω, in radians a voxel, with f(−ω) = f(ω). The grid
@@ -97,9 +147,11 @@ impl<T: Real, const D: usize> Spectral<T, D> {
         let even = subsets::<D>().filter(|s| s.iter().filter(|&&x| x).count() % 2 == 0).skip(1);
         let tables = even.map(|odd| (odd, part(&odd)));
         let mirrored = tables.filter(|(_, t)| t.iter().any(|x| !x.is_zero())).collect();
-        Self { n: grid.len(), table: part(&[false; D]), transforms, mirrored }
+        Self::transformed(grid, transforms, part(&[false; D]), mirrored)
     }
+}
 
+impl<T: Real, const D: usize> Transformed<T, D> {
     fn input_len(&self, axis: usize) -> usize {
         self.transforms[axis].input_len()
     }
@@ -162,6 +214,19 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
         if !super::fits(self.n, input, out) {
             return;
         }
+        match &self.operator {
+            Operator::Products(engine) => engine.apply(input, out, &mut ws.fields, &mut ws.parts),
+            Operator::Transforms(transformed) => transformed.apply(input, out, ws),
+        }
+    }
+
+    fn shape(&self) -> Option<Vec<usize>> {
+        Some(self.shape.to_vec())
+    }
+}
+
+impl<T: Real, const D: usize> Transformed<T, D> {
+    fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let spectrum = self.table.len();
         for field in &mut ws.fields {
             if field.len() < spectrum {
@@ -195,9 +260,5 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
                 std::mem::swap(&mut a, &mut b);
             }
         }
-    }
-
-    fn shape(&self) -> Option<Vec<usize>> {
-        Some(self.transforms.iter().map(Transform::input_len).collect())
     }
 }

@@ -38,6 +38,43 @@ impl<T> Default for Slot<T> {
     }
 }
 
+/// The frequencies of one axis: those of a lattice with a period that holds the axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lattice {
+    pub(super) boundary: Boundary,
+    /// Voxels along the axis.
+    pub(super) n: usize,
+    /// Voxels after which a field repeats: n, 2 n with the mirror image, or n and its padding.
+    pub(super) period: usize,
+}
+
+impl Lattice {
+    /// An axis of `n` voxels; a free one is padded by `padding` zeros.
+    pub(super) fn new(n: usize, boundary: Boundary, padding: usize) -> Self {
+        let period = match boundary {
+            Boundary::Periodic => n,
+            Boundary::Reflecting => 2 * n,
+            Boundary::Free => smooth_length(n + padding),
+        };
+        Self { boundary, n, period }
+    }
+
+    /// Whether fields are continued by their mirror images.
+    pub(super) fn mirrored(self) -> bool {
+        self.boundary == Boundary::Reflecting
+    }
+
+    /// Number of frequencies ≥ 0.
+    pub(super) fn frequencies(self) -> usize {
+        if self.mirrored() { self.n } else { self.period / 2 + 1 }
+    }
+
+    /// The frequency with index k, radians a voxel.
+    pub(super) fn omega(self, k: usize) -> f64 {
+        2.0 * std::f64::consts::PI * k as f64 / self.period as f64
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Basis {
     Hartley,
@@ -84,9 +121,9 @@ impl<T: Real> Transform<T> {
         boundary: Boundary,
         padding: usize,
     ) -> Self {
+        let lattice = Lattice::new(n, boundary, padding);
         let (basis, len) = match boundary {
-            Boundary::Periodic => (Basis::Hartley, n),
-            Boundary::Free => (Basis::Hartley, smooth_length(n + padding)),
+            Boundary::Periodic | Boundary::Free => (Basis::Hartley, lattice.period),
             Boundary::Reflecting => (Basis::Cosine, n),
         };
         let twiddle = |k: usize| {
