@@ -68,10 +68,15 @@ impl Modes {
     }
 
     /// diag(gain) B: from values to coefficients.
-    pub(super) fn forward<T: Real>(&self, gain: impl Fn(usize) -> f64, contiguous: bool) -> Product<T> {
+    pub(super) fn forward<T: Real>(
+        &self,
+        gain: impl Fn(usize) -> f64,
+        contiguous: bool,
+    ) -> Product<T> {
         let n = self.lattice.n;
         // Few rows of the contiguous axis share a panel: folding it would halve nothing.
-        let (input, block) = if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
+        let (input, block) =
+            if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
         Product::new([self.len(), n], [Form::Plain, input], block, |k, j| {
             let mode = self.modes[k];
             let middle = n.div_ceil(2);
@@ -85,9 +90,14 @@ impl Modes {
     }
 
     /// Bᵀ diag(gain): from coefficients to values.
-    pub(super) fn back<T: Real>(&self, gain: impl Fn(usize) -> f64, contiguous: bool) -> Product<T> {
+    pub(super) fn back<T: Real>(
+        &self,
+        gain: impl Fn(usize) -> f64,
+        contiguous: bool,
+    ) -> Product<T> {
         let n = self.lattice.n;
-        let (output, block) = if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
+        let (output, block) =
+            if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
         Product::new([n, self.len()], [output, Form::Plain], block, |i, k| {
             let mode = self.modes[k];
             let middle = n.div_ceil(2);

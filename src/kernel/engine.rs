@@ -233,9 +233,13 @@ impl<T: Real> simd::Work for Columns<'_, '_, T> {
         let (input, out) = ((self.input, self.inner), (self.rows, count));
         let buffers = &mut self.slot.buffers;
         if size_of::<T>() == 4 {
-            along_strided::<T, A, { width::<f32>() }>(columns, table, input, self.first, out, buffers);
+            along_strided::<T, A, { width::<f32>() }>(
+                columns, table, input, self.first, out, buffers,
+            );
         } else {
-            along_strided::<T, A, { width::<f64>() }>(columns, table, input, self.first, out, buffers);
+            along_strided::<T, A, { width::<f64>() }>(
+                columns, table, input, self.first, out, buffers,
+            );
         }
     }
 }
