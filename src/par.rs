@@ -2,9 +2,12 @@
 //!
 //! Every loop writes disjoint chunks whose bounds do not depend on the number of threads, and every
 //! reduction adds the same chunks in the same order, so that serial and parallel runs give the same
-//! bits.
+//! bits. The body of a loop that is small, or `#[inline(always)]`, runs with the vector instructions of the
+//! processor ([`vectorised`]).
 
 use std::ops::Range;
+
+use crate::simd::vectorised;
 
 /// Elements of a chunk: a few chunks of a fused pass stay in the second-level cache.
 pub(crate) const CHUNK: usize = 8192;
@@ -24,11 +27,19 @@ pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &m
     #[cfg(feature = "rayon")]
     if out.len() > SERIAL {
         use rayon::prelude::*;
-        out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i * len, chunk));
+        out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| {
+            vectorised(
+                #[inline(always)]
+                || f(i * len, chunk),
+            )
+        });
         return;
     }
     for (i, chunk) in out.chunks_mut(len).enumerate() {
-        f(i * len, chunk);
+        vectorised(
+            #[inline(always)]
+            || f(i * len, chunk),
+        );
     }
 }
 
@@ -58,16 +69,21 @@ pub(crate) fn components<T: Send>(
     if out.len() > SERIAL {
         use rayon::prelude::*;
         out.par_chunks_mut(n).enumerate().for_each(|(c, component)| {
-            component
-                .par_chunks_mut(CHUNK)
-                .enumerate()
-                .for_each(|(i, chunk)| f(c, i * CHUNK, chunk));
+            component.par_chunks_mut(CHUNK).enumerate().for_each(|(i, chunk)| {
+                vectorised(
+                    #[inline(always)]
+                    || f(c, i * CHUNK, chunk),
+                )
+            });
         });
         return;
     }
     for (c, component) in out.chunks_mut(n).enumerate() {
         for (i, chunk) in component.chunks_mut(CHUNK).enumerate() {
-            f(c, i * CHUNK, chunk);
+            vectorised(
+                #[inline(always)]
+                || f(c, i * CHUNK, chunk),
+            );
         }
     }
 }
@@ -140,7 +156,10 @@ fn tree<A: Send>(
 ) -> A {
     let len = range.end - range.start;
     if len <= CHUNK {
-        return leaf(range);
+        return vectorised(
+            #[inline(always)]
+            || leaf(range),
+        );
     }
     let mid = range.start + len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
     let (left, right) = (range.start..mid, mid..range.end);
@@ -192,7 +211,10 @@ fn zipped_from<T: Send, const K: usize>(
 ) {
     let len = parts.first().map_or(0, |part| part.len());
     if len <= CHUNK {
-        return f(lo, parts);
+        return vectorised(
+            #[inline(always)]
+            || f(lo, parts),
+        );
     }
     let mid = len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
     let mut halves = parts.map(|part| part.split_at_mut(mid));

@@ -338,7 +338,8 @@ fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
         for first in (0..rows).step_by(ROWS) {
             // The last rows are computed again where their number is no multiple of the block.
             let first = first.min(rows.saturating_sub(ROWS));
-            let lane = |r: usize| &input[(first + r).min(rows - 1) * len + panel.from..][..entries.len()];
+            let lane =
+                |r: usize| &input[(first + r).min(rows - 1) * len + panel.from..][..entries.len()];
             let [a, b, c, d] = [lane(0), lane(1), lane(2), lane(3)];
             let values = a.iter().zip(b).zip(c).zip(d).map(|(((&a, &b), &c), &d)| [a, b, c, d]);
             let sum = block::<T, A, ROWS, W>(values, entries);

@@ -3,6 +3,7 @@
 use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::scalar::Real;
+use crate::simd::vectorised;
 
 /// The order of accuracy of a central difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -115,6 +116,79 @@ impl<T: Real> Axis<T> {
             Some(piece)
         })
     }
+
+    /// [`Difference::add_scaled`] along this axis.
+    #[inline(always)]
+    fn add_scaled(&self, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
+        let (inner, [c1, c2]) = (self.inner, self.interior);
+        let (c1, c2) = (s * c1, s * c2);
+        for Piece { from, to, row, end } in self.pieces(lo, lo + out.len()) {
+            let out = &mut out[from - lo..to - lo];
+            let len = out.len();
+            let a = &a[from..][..len];
+            if let Some(end) = end {
+                let taps = &self.rows[end];
+                let base = from - row * inner;
+                if len == 1 && inner == 1 {
+                    // The contiguous axis: one sum in a register.
+                    let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[base + j]);
+                    out[0] += s * a[0] * d;
+                    continue;
+                }
+                for &(j, c) in taps {
+                    let (c, f) = (s * c, &f[base + j * inner..][..len]);
+                    for k in 0..len {
+                        out[k] += c * a[k] * f[k];
+                    }
+                }
+            } else {
+                let (p1, m1) = (&f[from + inner..][..len], &f[from - inner..][..len]);
+                let (p2, m2) = (&f[from + 2 * inner..][..len], &f[from - 2 * inner..][..len]);
+                for k in 0..len {
+                    out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
+                }
+            }
+        }
+    }
+
+    /// [`Difference::add_transposed`] along this axis.
+    #[inline(always)]
+    fn add_transposed(&self, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
+        let (inner, [c1, c2]) = (self.inner, self.interior);
+        let (c1, c2) = (s * c1, s * c2);
+        // Only the columns at the ends see folded rows, so only there is ∂ᵀ not −∂.
+        for Piece { from, to, row, end } in self.pieces(lo, lo + out.len()) {
+            let out = &mut out[from - lo..to - lo];
+            if let Some(end) = end {
+                let len = out.len();
+                let taps = &self.transposed_rows[end];
+                let base = from - row * inner;
+                if len == 1 && inner == 1 {
+                    let sum = |d, &(j, c): &(usize, T)| d + c * a[base + j] * b[base + j];
+                    out[0] += s * taps.iter().fold(T::zero(), sum);
+                    continue;
+                }
+                for &(j, c) in taps {
+                    let (c, at) = (s * c, base + j * inner);
+                    let (a, b) = (&a[at..][..len], &b[at..][..len]);
+                    for k in 0..len {
+                        out[k] += c * a[k] * b[k];
+                    }
+                }
+            } else {
+                let len = out.len();
+                let (i1, i2) = (inner, 2 * inner);
+                let (ap1, am1) = (&a[from + i1..][..len], &a[from - i1..][..len]);
+                let (ap2, am2) = (&a[from + i2..][..len], &a[from - i2..][..len]);
+                let (bp1, bm1) = (&b[from + i1..][..len], &b[from - i1..][..len]);
+                let (bp2, bm2) = (&b[from + i2..][..len], &b[from - i2..][..len]);
+                for k in 0..len {
+                    out[k] += c1 * (am1[k] * bm1[k] - ap1[k] * bp1[k])
+                        + c2 * (am2[k] * bm2[k] - ap2[k] * bp2[k]);
+                }
+            }
+        }
+    }
 }
 
 /// A run `from..to` of a buffer: within one row if `end` names a special row, else over rows away
@@ -171,35 +245,10 @@ impl<T: Real, const D: usize> Difference<T, D> {
             return;
         }
         let axis = &self.axes[axis];
-        let (inner, [c1, c2]) = (axis.inner, axis.interior);
-        let (c1, c2) = (s * c1, s * c2);
-        for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
-            let out = &mut out[from - lo..to - lo];
-            let len = out.len();
-            let a = &a[from..][..len];
-            if let Some(end) = end {
-                let taps = &axis.rows[end];
-                let base = from - row * inner;
-                if len == 1 && inner == 1 {
-                    // The contiguous axis: one sum in a register.
-                    let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[base + j]);
-                    out[0] += s * a[0] * d;
-                    continue;
-                }
-                for &(j, c) in taps {
-                    let (c, f) = (s * c, &f[base + j * inner..][..len]);
-                    for k in 0..len {
-                        out[k] += c * a[k] * f[k];
-                    }
-                }
-            } else {
-                let (p1, m1) = (&f[from + inner..][..len], &f[from - inner..][..len]);
-                let (p2, m2) = (&f[from + 2 * inner..][..len], &f[from - 2 * inner..][..len]);
-                for k in 0..len {
-                    out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
-                }
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || axis.add_scaled(s, a, f, lo, out),
+        );
     }
 
     /// `out += s · ∂ᵀ(a ⊙ b)` along `axis` for the chunk of `out` that starts at `lo`. Away from the
@@ -209,40 +258,10 @@ impl<T: Real, const D: usize> Difference<T, D> {
             return;
         }
         let axis = &self.axes[axis];
-        let (inner, [c1, c2]) = (axis.inner, axis.interior);
-        let (c1, c2) = (s * c1, s * c2);
-        // Only the columns at the ends see folded rows, so only there is ∂ᵀ not −∂.
-        for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
-            let out = &mut out[from - lo..to - lo];
-            if let Some(end) = end {
-                let len = out.len();
-                let taps = &axis.transposed_rows[end];
-                let base = from - row * inner;
-                if len == 1 && inner == 1 {
-                    let sum = |d, &(j, c): &(usize, T)| d + c * a[base + j] * b[base + j];
-                    out[0] += s * taps.iter().fold(T::zero(), sum);
-                    continue;
-                }
-                for &(j, c) in taps {
-                    let (c, at) = (s * c, base + j * inner);
-                    let (a, b) = (&a[at..][..len], &b[at..][..len]);
-                    for k in 0..len {
-                        out[k] += c * a[k] * b[k];
-                    }
-                }
-            } else {
-                let len = out.len();
-                let (i1, i2) = (inner, 2 * inner);
-                let (ap1, am1) = (&a[from + i1..][..len], &a[from - i1..][..len]);
-                let (ap2, am2) = (&a[from + i2..][..len], &a[from - i2..][..len]);
-                let (bp1, bm1) = (&b[from + i1..][..len], &b[from - i1..][..len]);
-                let (bp2, bm2) = (&b[from + i2..][..len], &b[from - i2..][..len]);
-                for k in 0..len {
-                    out[k] += c1 * (am1[k] * bm1[k] - ap1[k] * bp1[k])
-                        + c2 * (am2[k] * bm2[k] - ap2[k] * bp2[k]);
-                }
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || axis.add_transposed(s, a, b, lo, out),
+        );
     }
 }
 

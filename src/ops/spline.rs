@@ -47,6 +47,7 @@ impl<T: Real> Axis<T> {
     }
 
     /// Solves in place for `inner` interleaved lanes of one block of `n · inner` values.
+    #[inline(always)]
     fn solve(&self, inner: usize, block: &mut [T]) {
         let n = self.factor.len();
         for i in 1..n {
@@ -111,17 +112,22 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
             let block = n * inner;
             // Several blocks a chunk where blocks are short.
             let len = block * par::CHUNK.div_ceil(block);
-            par::chunks_of(data, len, |_, chunk| {
-                for block in chunk.chunks_mut(block) {
-                    axis.solve(inner, block);
-                }
-            });
+            par::chunks_of(
+                data,
+                len,
+                #[inline(always)]
+                |_, chunk| {
+                    for block in chunk.chunks_mut(block) {
+                        axis.solve(inner, block);
+                    }
+                },
+            );
         }
     }
 }
 
 /// Values of the four cubic B-splines that reach a point at fraction `t` of a cell.
-#[inline]
+#[inline(always)]
 pub(crate) fn weights<T: Real>(t: T) -> [T; 4] {
     let (one, six) = (T::one(), T::of(1.0 / 6.0));
     let s = one - t;
@@ -134,7 +140,7 @@ pub(crate) fn weights<T: Real>(t: T) -> [T; 4] {
 }
 
 /// Derivatives of [`weights`] with respect to `t`.
-#[inline]
+#[inline(always)]
 pub(crate) fn derivatives<T: Real>(t: T) -> [T; 4] {
     let half = T::of(0.5);
     let s = T::one() - t;

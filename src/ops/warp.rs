@@ -16,6 +16,8 @@ use crate::world::Affine;
 struct Cell<T, const D: usize> {
     /// Offsets into the buffer of the four taps along each axis.
     offsets: [[usize; 4]; D],
+    /// Whether the taps along the last axis are neighbours in memory: away from the border.
+    adjacent: bool,
     fractions: [T; D],
 }
 
@@ -92,6 +94,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     }
 
     /// Source index of the displaced voxel `index`.
+    #[inline(always)]
     fn position(&self, index: &[usize; D], u: &[&[T]; D], at: usize) -> [T; D] {
         let mut position = self.offset;
         for a in 0..D {
@@ -103,8 +106,9 @@ impl<T: Real, const D: usize> Warp<T, D> {
         position
     }
 
+    #[inline(always)]
     fn cell(&self, position: [T; D]) -> Cell<T, D> {
-        let mut cell = Cell { offsets: [[0; 4]; D], fractions: [T::zero(); D] };
+        let mut cell = Cell { offsets: [[0; 4]; D], adjacent: false, fractions: [T::zero(); D] };
         for a in 0..D {
             let (n, stride) = (self.source_shape[a], self.source_strides[a]);
             let (first, fraction) = floor(position[a]);
@@ -112,17 +116,19 @@ impl<T: Real, const D: usize> Warp<T, D> {
             if first >= 0 && first.cast_unsigned() + 3 < n {
                 let first = first.cast_unsigned();
                 cell.offsets[a] = std::array::from_fn(|k| (first + k) * stride);
+                cell.adjacent = stride == 1;
             } else {
                 cell.offsets[a] = std::array::from_fn(|k| {
                     fold_index(first + k.cast_signed(), n, self.source_boundary) * stride
                 });
+                cell.adjacent = false;
             }
         }
         cell
     }
 
     /// Walks the target voxels `lo..lo + len` and calls `f(k, cell)` for voxel `lo + k`.
-    #[inline]
+    #[inline(always)]
     fn walk(&self, u: &[&[T]; D], lo: usize, len: usize, mut f: impl FnMut(usize, &Cell<T, D>)) {
         let shape = self.target.shape();
         let mut index = self.target.unravel(lo);
@@ -147,15 +153,25 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
-        par::zipped(par::split::<T, C>(out, self.target.len()), |lo, mut out| {
-            let len = out.first().map_or(0, |chunk| chunk.len());
-            self.walk(&u, lo, len, |k, cell| {
-                let value = cell.values(&fields);
-                for c in 0..C {
-                    out[c][k] = value[c];
-                }
-            });
-        });
+        par::zipped(
+            par::split::<T, C>(out, self.target.len()),
+            #[inline(always)]
+            |lo, mut out| {
+                let len = out.first().map_or(0, |chunk| chunk.len());
+                self.walk(
+                    &u,
+                    lo,
+                    len,
+                    #[inline(always)]
+                    |k, cell| {
+                        let value = cell.values(&fields);
+                        for c in 0..C {
+                            out[c][k] = value[c];
+                        }
+                    },
+                );
+            },
+        );
     }
 
     /// Values of `C` fields at one point, given by its fractional array index in the source grid
@@ -203,15 +219,25 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, n) = (self.split(u), self.target.len());
-        par::zipped(par::split::<T, D>(gradient, n), |lo, mut out| {
-            let len = out.first().map_or(0, |chunk| chunk.len());
-            self.walk(&u, lo, len, |k, cell| {
-                let slope = self.slope(cell.gradient(|at| coefficients[at]));
-                for a in 0..D {
-                    out[a][k] = slope[a];
-                }
-            });
-        });
+        par::zipped(
+            par::split::<T, D>(gradient, n),
+            #[inline(always)]
+            |lo, mut out| {
+                let len = out.first().map_or(0, |chunk| chunk.len());
+                self.walk(
+                    &u,
+                    lo,
+                    len,
+                    #[inline(always)]
+                    |k, cell| {
+                        let slope = self.slope(cell.gradient(|at| cell.taps(coefficients, at)));
+                        for a in 0..D {
+                            out[a][k] = slope[a];
+                        }
+                    },
+                );
+            },
+        );
     }
 
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
@@ -224,10 +250,21 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let u = self.split(u);
-        par::chunks_of(coefficients_bar, source, |start, out| {
-            let bar = &bar[start / source * n..][..n];
-            self.walk(&u, 0, n, |k, cell| cell.scatter(bar[k], out));
-        });
+        par::chunks_of(
+            coefficients_bar,
+            source,
+            #[inline(always)]
+            |start, out| {
+                let bar = &bar[start / source * n..][..n];
+                self.walk(
+                    &u,
+                    0,
+                    n,
+                    #[inline(always)]
+                    |k, cell| cell.scatter(bar[k], out),
+                );
+            },
+        );
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
@@ -244,19 +281,32 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
-        par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
-            let len = out.first().map_or(0, |chunk| chunk.len());
-            self.walk(&u, lo, len, |k, cell| {
-                let bars: [T; C] = std::array::from_fn(|c| bar[c * n + lo + k]);
-                let slope =
-                    self.slope(cell.gradient(|at| {
-                        (0..C).fold(T::zero(), |sum, c| sum + bars[c] * fields[c][at])
-                    }));
-                for a in 0..D {
-                    out[a][k] += slope[a];
-                }
-            });
-        });
+        par::zipped(
+            par::split::<T, D>(u_bar, n),
+            #[inline(always)]
+            |lo, mut out| {
+                let len = out.first().map_or(0, |chunk| chunk.len());
+                self.walk(
+                    &u,
+                    lo,
+                    len,
+                    #[inline(always)]
+                    |k, cell| {
+                        let bars: [T; C] = std::array::from_fn(|c| bar[c * n + lo + k]);
+                        let slope = self.slope(cell.gradient(|at| {
+                            let mut sum = [T::zero(); 4];
+                            for c in 0..C {
+                                add(&mut sum, bars[c], cell.taps(fields[c], at));
+                            }
+                            sum
+                        }));
+                        for a in 0..D {
+                            out[a][k] += slope[a];
+                        }
+                    },
+                );
+            },
+        );
     }
 
     /// Derivative with respect to u from the derivative with respect to the source index.
@@ -299,7 +349,7 @@ fn snap(x: f64) -> f64 {
 
 /// First tap and fraction of a position along an axis. A position that no index can name gives NaN, which
 /// the callers report. (`floor` itself is a call into the C library without the target feature.)
-#[inline]
+#[inline(always)]
 fn floor<T: Real>(position: T) -> (isize, T) {
     match position.to_i32() {
         Some(towards_zero) => {
@@ -313,7 +363,7 @@ fn floor<T: Real>(position: T) -> (isize, T) {
 
 impl<T: Real, const D: usize> Cell<T, D> {
     /// Calls `f(flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
-    #[inline]
+    #[inline(always)]
     fn rows(&self, mut f: impl FnMut(usize, [usize; D])) {
         for row in 0..(0..D - 1).fold(1, |rows, _| 4 * rows) {
             let mut digits = [0; D];
@@ -327,57 +377,78 @@ impl<T: Real, const D: usize> Cell<T, D> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn values<const C: usize>(&self, fields: &[&[T]; C]) -> [T; C] {
         let w = self.fractions.map(weights);
-        let last = &self.offsets[D - 1];
-        let mut value = [T::zero(); C];
+        // Σ over the rows first: the four taps of a row side by side.
+        let mut sums = [[T::zero(); 4]; C];
         self.rows(|at, digits| {
             let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
             for c in 0..C {
-                let row = (0..4).fold(T::zero(), |s, k| s + w[D - 1][k] * fields[c][at + last[k]]);
-                value[c] += weight * row;
+                add(&mut sums[c], weight, self.taps(fields[c], at));
             }
         });
-        value
+        sums.map(|sum| pair(w[D - 1], sum))
     }
 
-    /// Derivatives with respect to the source index of the field that `tap` reads.
-    #[inline]
-    fn gradient(&self, tap: impl Fn(usize) -> T) -> [T; D] {
-        let (w, d) = (self.fractions.map(weights), self.fractions.map(derivatives));
+    /// The four taps of the row at `at`.
+    #[inline(always)]
+    fn taps(&self, field: &[T], at: usize) -> [T; 4] {
         let last = &self.offsets[D - 1];
-        let mut gradient = [T::zero(); D];
+        match field[at + last[0]..].first_chunk() {
+            Some(taps) if self.adjacent => *taps,
+            _ => last.map(|k| field[at + k]),
+        }
+    }
+
+    /// Derivatives with respect to the source index of the field whose `taps` are read row by row.
+    #[inline(always)]
+    fn gradient(&self, taps: impl Fn(usize) -> [T; 4]) -> [T; D] {
+        let (w, d) = (self.fractions.map(weights), self.fractions.map(derivatives));
+        // One sum an axis with the derivative of its weights; the last axis takes it at the end.
+        let mut sums = [[T::zero(); 4]; D];
         self.rows(|at, digits| {
-            let (mut value, mut slope) = (T::zero(), T::zero());
-            for k in 0..4 {
-                let x = tap(at + last[k]);
-                value += w[D - 1][k] * x;
-                slope += d[D - 1][k] * x;
-            }
-            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
-            gradient[D - 1] += weight * slope;
-            for a in 0..D - 1 {
+            let taps = taps(at);
+            for a in 0..D {
                 let weight = (0..D - 1).fold(T::one(), |p, b| {
                     p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
                 });
-                gradient[a] += weight * value;
+                add(&mut sums[a], weight, taps);
             }
         });
-        gradient
+        std::array::from_fn(|a| pair(if a + 1 == D { d[a] } else { w[D - 1] }, sums[a]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn scatter(&self, bar: T, out: &mut [T]) {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
         self.rows(|at, digits| {
             let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
-            for k in 0..4 {
-                out[at + last[k]] += weight * w[D - 1][k];
+            match out[at + last[0]..].first_chunk_mut() {
+                Some(taps) if self.adjacent => add(taps, weight, w[D - 1]),
+                _ => {
+                    for k in 0..4 {
+                        out[at + last[k]] += weight * w[D - 1][k];
+                    }
+                }
             }
         });
     }
+}
+
+/// `sum += weight · x`.
+#[inline(always)]
+fn add<T: Real>(sum: &mut [T; 4], weight: T, x: [T; 4]) {
+    for k in 0..4 {
+        sum[k] += weight * x[k];
+    }
+}
+
+/// Σ_k w_k x_k.
+#[inline(always)]
+fn pair<T: Real>(w: [T; 4], x: [T; 4]) -> T {
+    (w[0] * x[0] + w[1] * x[1]) + (w[2] * x[2] + w[3] * x[3])
 }
 
 /// `image` read at x + u(x) by cubic splines, on the grid of the map. Points beyond the image read its
