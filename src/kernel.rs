@@ -95,6 +95,7 @@ pub struct Workspace<T> {
     pub(crate) slots: Vec<transform::Slot<T>>,
     pub(crate) fields: [Vec<T>; 2],
     pub(crate) parts: Vec<engine::Slot<T>>,
+    pub(crate) part: Vec<T>,
     pub(crate) window: Vec<T>,
 }
 

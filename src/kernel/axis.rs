@@ -1,5 +1,6 @@
 //! The matrix of a Gaussian along one axis, and the cheapest way to apply it.
 
+use super::engine::PASS;
 use super::gaussian::multiplier;
 use super::product::{Form, Product, ROWS, width};
 use super::transform::Lattice;
@@ -67,6 +68,29 @@ impl Modes {
         norm * if mode.odd && !mirrored { angle.sin() } else { angle.cos() }
     }
 
+    /// Form of the values of a lane, and the rows of a panel. Where all modes of the contiguous axis are in two
+    /// panels, the even and odd part of a lane would halve nothing.
+    fn form<T>(&self, contiguous: bool) -> (Form, usize) {
+        match contiguous {
+            true if self.len() <= 2 * width::<T>() => (Form::Plain, width::<T>()),
+            true => (Form::Folded, width::<T>()),
+            false => (Form::Folded, ROWS),
+        }
+    }
+
+    /// Time of products with the modes of all axes, there and back, in multiplications a value.
+    pub(super) fn cost(axes: &[Self]) -> f64 {
+        let share = |m: &Self| m.len() as f64 / m.lattice.n as f64;
+        let mut rest = 1.0;
+        let later = axes.iter().skip(1).map(|modes| {
+            let cost = rest * (modes.len() as f64 + PASS * (1.0 + share(modes)));
+            rest *= share(modes);
+            cost
+        });
+        let later = later.sum::<f64>();
+        later + axes.first().map_or(0.0, |modes| rest * (modes.len() as f64 + 2.0 * PASS))
+    }
+
     /// diag(gain) B: from values to coefficients.
     pub(super) fn forward<T: Real>(
         &self,
@@ -74,9 +98,7 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let n = self.lattice.n;
-        // Few rows of the contiguous axis share a panel: folding it would halve nothing.
-        let (input, block) =
-            if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
+        let (input, block) = self.form::<T>(contiguous);
         Product::new([self.len(), n], [Form::Plain, input], block, |k, j| {
             let mode = self.modes[k];
             let middle = n.div_ceil(2);
@@ -96,8 +118,7 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let n = self.lattice.n;
-        let (output, block) =
-            if contiguous { (Form::Plain, width::<T>()) } else { (Form::Folded, ROWS) };
+        let (output, block) = self.form::<T>(contiguous);
         Product::new([n, self.len()], [output, Form::Plain], block, |i, k| {
             let mode = self.modes[k];
             let middle = n.div_ceil(2);
@@ -135,7 +156,8 @@ impl Taps {
         let angle = |m: usize| std::f64::consts::TAU * m as f64 / period as f64;
         let cosines: Vec<f64> = (0..period).map(|m| angle(m).cos()).collect();
         let weight = |k: usize| if k == 0 || 2 * k == period { 1.0 } else { 2.0 };
-        let gains: Vec<f64> = (0..lattice.frequencies())
+        // The highest frequency of a mirrored axis cancels in its entries, but not in its taps.
+        let gains: Vec<f64> = (0..=period / 2)
             .map(|k| weight(k) * gain(lattice.omega(k)) / period as f64)
             .take_while(|&g| g > 1e-20)
             .collect();

@@ -17,6 +17,9 @@ use crate::simd::{self, Arithmetic};
 /// Parts of a stage that may run at once.
 const PARTS: usize = 16;
 
+/// Multiplications that take as long as to read and write a value.
+pub(super) const PASS: f64 = 8.0;
+
 /// Values of the slabs that are worked on together: they stay in the first-level cache.
 const SLABS: usize = 2048;
 
@@ -81,6 +84,26 @@ impl<T: Real> Engine<T> {
             back: modes.back(|_| 1.0, a == last && a > 0),
         };
         Self { table, ..Self::separable(axes.iter().enumerate().map(pair).collect()) }
+    }
+
+    /// Time of the operator a value of a field, in multiplications: those that it does, and a few a pass for
+    /// reading and writing.
+    pub(super) fn cost(&self) -> f64 {
+        let (mut cost, mut share) = (0.0, 1.0);
+        let lane = |p: &Product<T>| p.cost() as f64 / p.input_len() as f64 + PASS;
+        for pass in &self.there {
+            cost += share * lane(&pass.product);
+            share *= pass.product.output_len() as f64 / pass.product.input_len() as f64;
+        }
+        for product in &self.columns {
+            cost += share * lane(product);
+            share *= product.output_len() as f64 / product.input_len() as f64;
+        }
+        for pass in &self.back {
+            cost += share * lane(&pass.product);
+            share *= pass.product.output_len() as f64 / pass.product.input_len() as f64;
+        }
+        cost
     }
 
     /// Applies the operator to every field of `input`. `fields` are buffers that grow.
@@ -240,6 +263,177 @@ impl<T: Real> simd::Work for Columns<'_, '_, T> {
             along_strided::<T, A, { width::<f64>() }>(
                 columns, table, input, self.first, out, buffers,
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::{Boundary, Grid, MIN_VOXELS};
+    use crate::kernel::gaussian::{padding, rounding};
+    use crate::kernel::transform::Lattice;
+    use crate::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
+    use crate::testing::random;
+
+    /// Which operator an axis takes.
+    fn kind<T: Real>(axis: &Axis<T>) -> &'static str {
+        match axis {
+            Axis::Modes { .. } => "modes",
+            Axis::Square(p) if p.cost() < p.input_len() * p.input_len() / 2 => "band",
+            Axis::Square(_) => "halves",
+        }
+    }
+
+    /// The matrix of a kernel, column by column.
+    fn dense<T: Real, const D: usize>(kernel: &impl Kernel<T>, grid: &Grid<D>) -> Vec<Vec<f64>> {
+        let (n, mut ws) = (grid.len(), Workspace::new());
+        let column = |j: usize| {
+            let (mut unit, mut out) = (vec![T::zero(); n], vec![T::nan(); n]);
+            unit[j] = T::one();
+            kernel.apply(&unit, &mut out, &mut ws);
+            out.into_iter().map(Real::f64).collect()
+        };
+        (0..n).map(column).collect()
+    }
+
+    /// A grid with `n` voxels along one axis, for every axis of 2-D and 3-D in turn: what the operator does
+    /// along the others is the same in both matrices.
+    fn check<T: Real, const D: usize>(shape: [usize; D], sigma: f64, tolerance: f64) {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new(shape, [1.0; D]).unwrap().with_boundary(boundary);
+            let axis = |a: usize| {
+                let lattice = Lattice::new(shape[a], boundary, padding(sigma));
+                Axis::<T>::new(lattice, sigma, tolerance, a > 0 && a + 1 == D)
+            };
+            struct Products<T>(Engine<T>, usize);
+            impl<T: Real> Kernel<T> for Products<T> {
+                fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+                    self.0.apply(input, out, &mut ws.fields, &mut ws.parts);
+                }
+            }
+            let engine = Products(Engine::separable((0..D).map(axis).collect()), grid.len());
+            let reference =
+                Gaussian::<f64, D>::new(&grid, sigma).unwrap().with_tolerance(0.0).unwrap();
+            let (found, expected) = (dense(&engine, &grid), dense(&reference, &grid));
+            // D axes, each within the tolerance; sums of rounded products; transforms in double precision.
+            let bound = D as f64 * tolerance + 16.0 * T::epsilon().f64();
+            let rounding = 16.0 * T::epsilon().f64();
+            let n = engine.1;
+            for i in 0..n {
+                for j in 0..n {
+                    let off = (found[i][j] - expected[i][j]).abs();
+                    assert!(off < bound, "{boundary:?} {shape:?} σ = {sigma}: {off}");
+                    let asymmetry = (found[i][j] - found[j][i]).abs();
+                    assert!(asymmetry < rounding, "{boundary:?} {shape:?}: {asymmetry}");
+                }
+            }
+            let matrix = nalgebra::DMatrix::from_fn(n, n, |i, j| 0.5 * (found[i][j] + found[j][i]));
+            let least = matrix.symmetric_eigenvalues().min();
+            assert!(least > -rounding, "{boundary:?} {shape:?} σ = {sigma}: {least}");
+        }
+    }
+
+    #[test]
+    fn products_equal_the_transforms_and_are_symmetric_and_positive() {
+        for tolerance in [1e-2, 1e-6, rounding::<f64>()] {
+            for sigma in [0.5, 0.8, 1.5, 3.0] {
+                check::<f64, 2>([MIN_VOXELS, 31], sigma, tolerance);
+                check::<f64, 2>([20, 6], sigma, tolerance);
+                check::<f64, 3>([4, 5, 9], sigma, tolerance);
+            }
+        }
+        for sigma in [0.5, 1.0, 3.0] {
+            check::<f32, 2>([9, 30], sigma, rounding::<f32>());
+            check::<f32, 2>([25, 8], sigma, rounding::<f32>());
+            check::<f32, 3>([6, 5, 4], sigma, 1e-3);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_operator_is_taken_somewhere() {
+        for boundary in Boundary::ALL {
+            let kind_of = |n: usize, sigma: f64| {
+                let lattice = Lattice::new(n, boundary, padding(sigma));
+                kind(&Axis::<f64>::new(lattice, sigma, 1e-6, false))
+            };
+            assert_eq!(kind_of(64, 1.0), "band", "{boundary:?}");
+            assert_eq!(kind_of(64, 12.0), "modes", "{boundary:?}");
+            assert_eq!(kind_of(16, 0.9), "halves", "{boundary:?}");
+        }
+    }
+
+    #[test]
+    fn sums_equal_their_transforms() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([13, 12, 20], [1.0; 3]).unwrap().with_boundary(boundary);
+            let x: Vec<f64> = random(grid.len(), 5);
+            for sigmas in [vec![0.7, 1.5], vec![2.0, 3.0, 4.0], vec![4.0]] {
+                let shares = vec![1.0 / sigmas.len() as f64; sigmas.len()];
+                let bank = GaussianBank::<f64, 3>::new(&grid, &sigmas).unwrap();
+                let reference = bank.clone().with_tolerance(0.0).unwrap();
+                let smooth = |bank: &GaussianBank<f64, 3>| {
+                    let mut out = vec![f64::NAN; x.len()];
+                    bank.combined(&shares).unwrap().apply(&x, &mut out, &mut Workspace::new());
+                    out
+                };
+                for (a, b) in smooth(&bank).iter().zip(smooth(&reference)) {
+                    // Kernels on a free grid are cut at 7σ, at 2e-11 of their peak.
+                    assert!((a - b).abs() < 1e-10, "{boundary:?} {sigmas:?}: {a} {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_fields_in_many_parts_equal_the_reference() {
+        // Enough columns and slabs for several parts, none a multiple of a block.
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([37, 41, 43], [1.0; 3]).unwrap().with_boundary(boundary);
+            let n = grid.len();
+            let x: Vec<f32> = random(2 * n, 9);
+            for sigma in [1.0, 3.0, 8.0] {
+                let gaussian = Gaussian::<f32, 3>::new(&grid, sigma).unwrap();
+                let reference = Gaussian::<f64, 3>::new(&grid, sigma).unwrap();
+                let reference = reference.with_tolerance(0.0).unwrap();
+                let (mut out, mut ws) = (vec![f32::NAN; 2 * n], Workspace::new());
+                gaussian.apply(&x, &mut out, &mut ws);
+                let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                let mut expected = vec![0.0; 2 * n];
+                reference.apply(&wide, &mut expected, &mut Workspace::new());
+                for (a, b) in out.iter().zip(&expected) {
+                    // Three axes within 1e-6 of the norm of a row, and sums of rounded products.
+                    assert!((f64::from(*a) - b).abs() < 4e-6, "{boundary:?} σ = {sigma}: {a} {b}");
+                }
+                let mut again = vec![f32::NAN; 2 * n];
+                gaussian.apply(&x, &mut again, &mut ws);
+                assert_eq!(out, again, "buffers that held something");
+            }
+        }
+    }
+
+    #[test]
+    fn constants_stay_where_nothing_leaves() {
+        for boundary in [Boundary::Periodic, Boundary::Reflecting] {
+            let grid = Grid::new([40, 33], [1.0; 2]).unwrap().with_boundary(boundary);
+            for (sigma, tolerance) in [(1.0, 1e-2), (1.5, 1e-4), (6.0, 1e-2)] {
+                let gaussian = Gaussian::<f64, 2>::new(&grid, sigma).unwrap();
+                let gaussian = gaussian.with_tolerance(tolerance).unwrap();
+                let mut out = vec![0.0; grid.len()];
+                gaussian.apply(&vec![1.0; grid.len()], &mut out, &mut Workspace::new());
+                assert!(out.iter().all(|x| (x - 1.0).abs() < 1e-13), "to rounding, {boundary:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_tolerances_are_refused() {
+        let grid = Grid::new([8, 8], [1.0, 1.0]).unwrap();
+        for tolerance in [-1e-9, 0.02, f64::NAN] {
+            let gaussian = Gaussian::<f64, 2>::new(&grid, 1.0).unwrap();
+            assert!(gaussian.with_tolerance(tolerance).is_err());
+            let bank = GaussianBank::<f64, 2>::new(&grid, &[1.0]).unwrap();
+            assert!(bank.with_tolerance(tolerance).is_err());
         }
     }
 }

@@ -259,12 +259,12 @@ fn products<T: Real, const D: usize>(
     if !fits_products(grid, tolerance) {
         return None;
     }
-    let axis = |a: usize| {
-        let voxels = sigmas[a] / grid.spacing()[a];
-        let lattice = Lattice::new(grid.shape()[a], grid.boundary(), padding(voxels));
-        Axis::new(lattice, voxels, tolerance, a > 0 && a + 1 == D)
-    };
-    Some(Engine::separable((0..D).map(axis).collect()))
+    let voxels = |a: usize| sigmas[a] / grid.spacing()[a];
+    let lattice = |a: usize| Lattice::new(grid.shape()[a], grid.boundary(), padding(voxels(a)));
+    let axis = |a: usize| Axis::new(lattice(a), voxels(a), tolerance, a > 0 && a + 1 == D);
+    let engine = Engine::separable((0..D).map(axis).collect());
+    let transforms = (0..D).map(|a| lattice(a).filter_cost()).sum();
+    (engine.cost() <= transforms).then_some(engine)
 }
 
 /// σ² on the diagonal, for a σ that was checked against a grid.
@@ -451,15 +451,20 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
                 sum + share * (0..D).map(|a| gains[a][i][k[a]]).product::<f64>()
             }))
         };
-        if fits_products(&self.grid, tolerance) {
-            let keep = |a: usize, omega: f64| {
-                let gains = along(a, &[omega]);
-                shares.iter().zip(gains).map(|(share, g)| share * g[0]).sum::<f64>() > tolerance
-            };
-            Spectral::truncated(&self.grid, reach, keep, along, table)
-        } else {
-            Spectral::new(&self.grid, reach, along, table)
+        let keep = |a: usize, omega: f64| {
+            let gains = along(a, &[omega]);
+            shares.iter().zip(gains).map(|(share, g)| share * g[0]).sum::<f64>() > tolerance
+        };
+        if !fits_products(&self.grid, tolerance) {
+            return Spectral::new(&self.grid, reach, along, table);
         }
+        // Without transforms where each Gaussian for itself costs less.
+        let parts = shares.iter().zip(&self.scales).filter(|(share, _)| **share > 0.0);
+        let parts = parts.map(|(&share, gaussian)| match &gaussian.operator {
+            Operator::Products(engine) => Some((T::of(share), engine.clone())),
+            _ => None,
+        });
+        Spectral::cheapest(&self.grid, reach, keep, along, table, parts.collect())
     }
 }
 

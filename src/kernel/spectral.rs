@@ -3,11 +3,12 @@
 use rustfft::FftPlanner;
 
 use super::axis::Modes;
-use super::engine::Engine;
+use super::engine::{Engine, PASS};
 use super::gaussian::padding;
 use super::transform::{Lattice, Transform};
 use super::{Kernel, Workspace};
-use crate::grid::Grid;
+use crate::field::axpy;
+use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
 
@@ -37,6 +38,8 @@ pub struct Spectral<T, const D: usize> {
 enum Operator<T, const D: usize> {
     /// Without those that are negligible, by products with the other cosines and sines.
     Products(Engine<T>),
+    /// A sum of separable operators, with their factors.
+    Sum(Vec<(T, Engine<T>)>),
     /// All of them, by Fourier transforms.
     Transforms(Transformed<T, D>),
 }
@@ -50,6 +53,10 @@ struct Transformed<T, const D: usize> {
     /// The other ± λ_S, with their axes; none where all are zero.
     mirrored: Vec<([bool; D], Vec<T>)>,
 }
+
+/// Time of a pair of transforms with a multiplication of all coefficients in between, relative to a filter that
+/// does both on one axis at once. Measured.
+const THERE_AND_BACK: f64 = 1.7;
 
 /// The index of the same frequency with the other sign.
 fn negated(k: usize, len: usize) -> usize {
@@ -74,24 +81,48 @@ impl<T: Real, const D: usize> Spectral<T, D> {
         Self::transformed(grid, transforms, table, Vec::new())
     }
 
-    /// Like [`Spectral::new`] with the frequencies for which `keep(a, ω)` alone.
-    pub(crate) fn truncated<P>(
+    /// Like [`Spectral::new`], in the way that costs least: all frequencies, those for which `keep(a, ω)`
+    /// alone, or the sum of the `parts`, which is the same operator where they are given.
+    pub(super) fn cheapest<P>(
         grid: &Grid<D>,
         reach: [f64; D],
         keep: impl Fn(usize, f64) -> bool,
         prepare: impl Fn(usize, &[f64]) -> P,
         f: impl Fn(&[P; D], [usize; D]) -> f64,
+        parts: Option<Vec<(T, Engine<T>)>>,
     ) -> Self {
-        let modes: [Modes; D] = std::array::from_fn(|a| {
+        let lattices: [Lattice; D] = std::array::from_fn(|a| {
             let zeros = padding(reach[a] / grid.spacing()[a]);
-            let lattice = Lattice::new(grid.shape()[a], grid.boundary(), zeros);
-            Modes::new(lattice, |omega| keep(a, omega))
+            Lattice::new(grid.shape()[a], grid.boundary(), zeros)
         });
-        let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &modes[a].frequencies()));
-        let lens = modes.each_ref().map(Modes::len);
-        let len = lens.iter().product();
-        let table = (0..len).map(|flat| T::of(f(&prepared, unravel(flat, lens)))).collect();
-        let operator = Operator::Products(Engine::spectral(&modes, table));
+        let modes: [Modes; D] =
+            std::array::from_fn(|a| Modes::new(lattices[a], |omega| keep(a, omega)));
+        let by_modes = Modes::cost(&modes);
+        let by_parts = parts.as_ref().map_or(f64::INFINITY, |parts| {
+            parts.iter().map(|(_, engine)| engine.cost() + PASS).sum()
+        });
+        // A padded axis makes the later ones longer.
+        let mut grown = 1.0;
+        let by_transforms = lattices.iter().map(|lattice| {
+            let cost = THERE_AND_BACK * grown * lattice.filter_cost();
+            if grid.boundary() == Boundary::Free {
+                grown *= lattice.period as f64 / lattice.n as f64;
+            }
+            cost
+        });
+        if by_transforms.sum::<f64>() < by_modes.min(by_parts) {
+            return Self::new(grid, reach, prepare, f);
+        }
+        let operator = match parts {
+            Some(parts) if by_parts < by_modes => Operator::Sum(parts),
+            _ => {
+                let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &modes[a].frequencies()));
+                let lens = modes.each_ref().map(Modes::len);
+                let at = |flat: usize| T::of(f(&prepared, unravel(flat, lens)));
+                let table = (0..lens.iter().product()).map(at).collect();
+                Operator::Products(Engine::spectral(&modes, table))
+            }
+        };
         Self { n: grid.len(), shape: grid.shape(), operator }
     }
 
@@ -216,6 +247,16 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
         }
         match &self.operator {
             Operator::Products(engine) => engine.apply(input, out, &mut ws.fields, &mut ws.parts),
+            Operator::Sum(parts) => {
+                out.fill(T::zero());
+                let mut part = std::mem::take(&mut ws.part);
+                part.resize(input.len(), T::zero());
+                for (share, engine) in parts {
+                    engine.apply(input, &mut part, &mut ws.fields, &mut ws.parts);
+                    axpy(out, *share, &part);
+                }
+                ws.part = part;
+            }
             Operator::Transforms(transformed) => transformed.apply(input, out, ws),
         }
     }
