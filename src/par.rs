@@ -204,6 +204,35 @@ pub(crate) fn zipped<T: Send, const K: usize>(
     zipped_from(0, parts, &f);
 }
 
+/// Like [`components`] for `K` components at once: a chunk of one after the other, so that what all of them read
+/// is in cache.
+pub(crate) fn vectors<T: Send, const K: usize>(
+    out: &mut [T],
+    n: usize,
+    f: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    zipped(
+        split::<T, K>(out, n),
+        #[inline(always)]
+        |lo, chunks| {
+            for (k, chunk) in chunks.into_iter().enumerate() {
+                f(k, lo, chunk);
+            }
+        },
+    );
+}
+
+/// Does work on `len` elements, in which there are many loops, on a thread of the pool: a loop that starts there
+/// need not wake one.
+pub(crate) fn inside(len: usize, work: impl FnOnce() + Send) {
+    #[cfg(feature = "rayon")]
+    if len > SERIAL {
+        return rayon::scope(|_| work());
+    }
+    let _ = len;
+    work();
+}
+
 fn zipped_from<T: Send, const K: usize>(
     lo: usize,
     parts: [&mut [T]; K],

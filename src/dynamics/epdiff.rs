@@ -125,7 +125,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, 
         let Geodesic { momentum: m, weights: w } = &state.body;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
-        par::components(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
             chunk.fill(T::zero());
             for j in 0..D {
                 // − ∂_j(v_j m_a)
@@ -166,7 +166,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
         // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
-        par::components(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
             chunk.fill(T::zero());
             for j in 0..D {
                 d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
@@ -174,7 +174,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
             }
         });
         // … and the bracket v·∇m̄ − m̄·∇v, in m.
-        par::components(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
             for j in 0..D {
                 d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
                 d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);

@@ -15,7 +15,7 @@ pub(super) fn rate<T: Real, const D: usize>(
     u: &Displacement<T, D>,
     rate: &mut Displacement<T, D>,
 ) {
-    par::components(rate.data_mut(), v.grid().len(), |a, lo, chunk| {
+    par::vectors::<T, D>(rate.data_mut(), v.grid().len(), |a, lo, chunk| {
         for (r, &v) in chunk.iter_mut().zip(&v.component(a)[lo..]) {
             *r = -v;
         }
@@ -35,7 +35,7 @@ pub(super) fn rate_vjp<T: Real, const D: usize>(
     u_bar: &mut Displacement<T, D>,
 ) {
     let n = v.grid().len();
-    par::components(v_bar.data_mut(), n, |j, lo, chunk| {
+    par::vectors::<T, D>(v_bar.data_mut(), n, |j, lo, chunk| {
         for (v_bar, &bar) in chunk.iter_mut().zip(&rate_bar.component(j)[lo..]) {
             *v_bar -= bar;
         }
@@ -43,7 +43,7 @@ pub(super) fn rate_vjp<T: Real, const D: usize>(
             d.add_scaled(j, -T::one(), rate_bar.component(a), u.component(a), lo, chunk);
         }
     });
-    par::components(u_bar.data_mut(), n, |a, lo, chunk| {
+    par::vectors::<T, D>(u_bar.data_mut(), n, |a, lo, chunk| {
         for j in 0..D {
             d.add_transposed(j, -T::one(), v.component(j), rate_bar.component(a), lo, chunk);
         }

@@ -119,7 +119,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         for (i, k) in self.kernels.iter().enumerate() {
             let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
             let nu = self.smoothed(nu, i);
-            par::components(vector, n, |a, lo, chunk| {
+            par::vectors::<T, D>(vector, n, |a, lo, chunk| {
                 for (k, nu_bar) in chunk.iter_mut().enumerate() {
                     let at = lo + k;
                     *nu_bar = w[at] * v_bar[a * n + at] + s_bar[at] * m[a * n + at];
@@ -136,7 +136,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
                     }
                 }
             });
-            par::components(momentum_bar.data_mut(), n, |a, lo, chunk| {
+            par::vectors::<T, D>(momentum_bar.data_mut(), n, |a, lo, chunk| {
                 for (k, m_bar) in chunk.iter_mut().enumerate() {
                     let at = lo + k;
                     *m_bar += s_bar[at] * nu[a * n + at] + w[at] * p_bar[a * n + at];
@@ -195,11 +195,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
             let w = &w[i * n..(i + 1) * n];
-            product(momentum.data(), w, vector);
+            product::<T, D>(momentum.data(), w, vector);
             k.apply(vector, &mut nu[i * D * n..(i + 1) * D * n], kernel);
         }
         let (w, nu) = (&*w, &*nu);
-        par::components(velocity.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(velocity.data_mut(), n, |a, lo, chunk| {
             chunk.fill(T::zero());
             for i in 0..self.kernels.len() {
                 let (w, nu) = (&w[i * n + lo..], &self.smoothed(nu, i)[a * n + lo..]);
@@ -245,7 +245,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.densities(momentum.data(), &ws.nu, s);
         self.smoothing.apply(s, q, &mut ws.kernel);
         // ∂t m_a += Σ_i q_i ∂_a h_i
-        par::components(momentum_rate.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(momentum_rate.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
                 d.add_scaled(a, T::one(), &q[i * n..(i + 1) * n], weights.component(i), lo, chunk);
             }
@@ -300,7 +300,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
         self.smoothing.apply(q, s, kernel);
         // The transport, in v: v̄_a −= Σ_i h̄rate_i ∂_a h_i.
-        par::components(velocity_bar.data_mut(), n, |a, lo, chunk| {
+        par::vectors::<T, D>(velocity_bar.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
                 let (bar, h) = (weights_rate_bar.component(i), weights.component(i));
                 d.add_scaled(a, -one, bar, h, lo, chunk);
@@ -331,8 +331,8 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
 }
 
 /// `out ← w m`, one weight for all components.
-fn product<T: Real>(m: &[T], w: &[T], out: &mut [T]) {
-    par::components(out, w.len(), |a, lo, chunk| {
+fn product<T: Real, const D: usize>(m: &[T], w: &[T], out: &mut [T]) {
+    par::vectors::<T, D>(out, w.len(), |a, lo, chunk| {
         let m = &m[a * w.len() + lo..];
         for ((p, &m), &w) in chunk.iter_mut().zip(m).zip(&w[lo..]) {
             *p = w * m;

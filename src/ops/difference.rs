@@ -95,6 +95,24 @@ impl<T: Real> Axis<T> {
         }
     }
 
+    /// Cuts a chunk from `lo` on into a part of a lane, whole lanes of the contiguous axis, and the rest. There
+    /// is rest only along another axis.
+    #[inline(always)]
+    fn lanes<'a>(&self, lo: usize, out: &'a mut [T]) -> (&'a mut [T], &'a mut [T], &'a mut [T]) {
+        let head = lo.next_multiple_of(self.n) - lo;
+        if self.inner > 1 || head > out.len() {
+            return (&mut [], &mut [], out);
+        }
+        let (head, rest) = out.split_at_mut(head);
+        let (whole, tail) = rest.split_at_mut(rest.len() / self.n * self.n);
+        (head, whole, tail)
+    }
+
+    /// The rows at the ends of a lane, in the order of `rows`.
+    fn ends(&self) -> impl Iterator<Item = usize> + use<T> {
+        (0..BORDER).chain(self.n - BORDER..self.n)
+    }
+
     /// Cuts the flat range `lo..hi` into runs away from the ends of their lanes and runs within one
     /// row at an end.
     fn pieces(&self, lo: usize, hi: usize) -> impl Iterator<Item = Piece> {
@@ -120,6 +138,35 @@ impl<T: Real> Axis<T> {
     /// [`Difference::add_scaled`] along this axis.
     #[inline(always)]
     fn add_scaled(&self, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
+        let (head, whole, tail) = self.lanes(lo, out);
+        self.add_scaled_in_pieces(s, a, f, lo, head);
+        let (n, at) = (self.n, lo + head.len());
+        for (lane, out) in whole.chunks_exact_mut(n).enumerate() {
+            let (a, f) = (&a[at + lane * n..][..n], &f[at + lane * n..][..n]);
+            self.add_scaled_lane(s, a, f, out);
+        }
+        self.add_scaled_in_pieces(s, a, f, at + whole.len(), tail);
+    }
+
+    /// The same for one whole lane of the contiguous axis.
+    #[inline(always)]
+    fn add_scaled_lane(&self, s: T, a: &[T], f: &[T], out: &mut [T]) {
+        let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
+        for (i, taps) in self.ends().zip(&self.rows) {
+            let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[j]);
+            out[i] += s * a[i] * d;
+        }
+        let inside = n - 2 * BORDER;
+        let (out, a) = (&mut out[BORDER..][..inside], &a[BORDER..][..inside]);
+        let [m2, m1, p1, p2] = [0, 1, 3, 4].map(|from| &f[from..][..inside]);
+        for k in 0..inside {
+            out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
+        }
+    }
+
+    /// The same for any part of a component.
+    #[inline(always)]
+    fn add_scaled_in_pieces(&self, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
         let (inner, [c1, c2]) = (self.inner, self.interior);
         let (c1, c2) = (s * c1, s * c2);
         for Piece { from, to, row, end } in self.pieces(lo, lo + out.len()) {
@@ -154,6 +201,37 @@ impl<T: Real> Axis<T> {
     /// [`Difference::add_transposed`] along this axis.
     #[inline(always)]
     fn add_transposed(&self, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
+        let (head, whole, tail) = self.lanes(lo, out);
+        self.add_transposed_in_pieces(s, a, b, lo, head);
+        let (n, at) = (self.n, lo + head.len());
+        for (lane, out) in whole.chunks_exact_mut(n).enumerate() {
+            let (a, b) = (&a[at + lane * n..][..n], &b[at + lane * n..][..n]);
+            self.add_transposed_lane(s, a, b, out);
+        }
+        self.add_transposed_in_pieces(s, a, b, at + whole.len(), tail);
+    }
+
+    /// The same for one whole lane of the contiguous axis.
+    #[inline(always)]
+    fn add_transposed_lane(&self, s: T, a: &[T], b: &[T], out: &mut [T]) {
+        let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
+        for (i, taps) in self.ends().zip(&self.transposed_rows) {
+            let sum = |d, &(j, c): &(usize, T)| d + c * a[j] * b[j];
+            out[i] += s * taps.iter().fold(T::zero(), sum);
+        }
+        let inside = n - 2 * BORDER;
+        let out = &mut out[BORDER..][..inside];
+        let [am2, am1, ap1, ap2] = [0, 1, 3, 4].map(|from| &a[from..][..inside]);
+        let [bm2, bm1, bp1, bp2] = [0, 1, 3, 4].map(|from| &b[from..][..inside]);
+        for k in 0..inside {
+            out[k] +=
+                c1 * (am1[k] * bm1[k] - ap1[k] * bp1[k]) + c2 * (am2[k] * bm2[k] - ap2[k] * bp2[k]);
+        }
+    }
+
+    /// The same for any part of a component.
+    #[inline(always)]
+    fn add_transposed_in_pieces(&self, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
         let (inner, [c1, c2]) = (self.inner, self.interior);
         let (c1, c2) = (s * c1, s * c2);
         // Only the columns at the ends see folded rows, so only there is ∂ᵀ not −∂.

@@ -230,7 +230,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
                     len,
                     #[inline(always)]
                     |k, cell| {
-                        let slope = self.slope(cell.gradient(|at| cell.taps(coefficients, at)));
+                        let slope = self.slope(cell.gradient(
+                            #[inline(always)]
+                            |at| cell.taps(coefficients, at),
+                        ));
                         for a in 0..D {
                             out[a][k] = slope[a];
                         }
@@ -293,13 +296,16 @@ impl<T: Real, const D: usize> Warp<T, D> {
                     #[inline(always)]
                     |k, cell| {
                         let bars: [T; C] = std::array::from_fn(|c| bar[c * n + lo + k]);
-                        let slope = self.slope(cell.gradient(|at| {
-                            let mut sum = [T::zero(); 4];
-                            for c in 0..C {
-                                add(&mut sum, bars[c], cell.taps(fields[c], at));
-                            }
-                            sum
-                        }));
+                        let slope = self.slope(cell.gradient(
+                            #[inline(always)]
+                            |at| {
+                                let mut sum = [T::zero(); 4];
+                                for c in 0..C {
+                                    add(&mut sum, bars[c], cell.taps(fields[c], at));
+                                }
+                                sum
+                            },
+                        ));
                         for a in 0..D {
                             out[a][k] += slope[a];
                         }
@@ -382,12 +388,15 @@ impl<T: Real, const D: usize> Cell<T, D> {
         let w = self.fractions.map(weights);
         // Σ over the rows first: the four taps of a row side by side.
         let mut sums = [[T::zero(); 4]; C];
-        self.rows(|at, digits| {
-            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
-            for c in 0..C {
-                add(&mut sums[c], weight, self.taps(fields[c], at));
-            }
-        });
+        self.rows(
+            #[inline(always)]
+            |at, digits| {
+                let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
+                for c in 0..C {
+                    add(&mut sums[c], weight, self.taps(fields[c], at));
+                }
+            },
+        );
         sums.map(|sum| pair(w[D - 1], sum))
     }
 
@@ -407,15 +416,18 @@ impl<T: Real, const D: usize> Cell<T, D> {
         let (w, d) = (self.fractions.map(weights), self.fractions.map(derivatives));
         // One sum an axis with the derivative of its weights; the last axis takes it at the end.
         let mut sums = [[T::zero(); 4]; D];
-        self.rows(|at, digits| {
-            let taps = taps(at);
-            for a in 0..D {
-                let weight = (0..D - 1).fold(T::one(), |p, b| {
-                    p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
-                });
-                add(&mut sums[a], weight, taps);
-            }
-        });
+        self.rows(
+            #[inline(always)]
+            |at, digits| {
+                let taps = taps(at);
+                for a in 0..D {
+                    let weight = (0..D - 1).fold(T::one(), |p, b| {
+                        p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
+                    });
+                    add(&mut sums[a], weight, taps);
+                }
+            },
+        );
         std::array::from_fn(|a| pair(if a + 1 == D { d[a] } else { w[D - 1] }, sums[a]))
     }
 
@@ -423,17 +435,20 @@ impl<T: Real, const D: usize> Cell<T, D> {
     fn scatter(&self, bar: T, out: &mut [T]) {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
-        self.rows(|at, digits| {
-            let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
-            match out[at + last[0]..].first_chunk_mut() {
-                Some(taps) if self.adjacent => add(taps, weight, w[D - 1]),
-                _ => {
-                    for k in 0..4 {
-                        out[at + last[k]] += weight * w[D - 1][k];
+        self.rows(
+            #[inline(always)]
+            |at, digits| {
+                let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
+                match out[at + last[0]..].first_chunk_mut() {
+                    Some(taps) if self.adjacent => add(taps, weight, w[D - 1]),
+                    _ => {
+                        for k in 0..4 {
+                            out[at + last[k]] += weight * w[D - 1][k];
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

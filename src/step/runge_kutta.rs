@@ -4,6 +4,7 @@ use super::tableau::Tableau;
 use crate::dynamics::{Evolution, EvolutionVjp, MapState};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
+use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -132,6 +133,16 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if !self.fits(state, next, ws) {
             return next.scale(T::nan());
         }
+        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws));
+    }
+
+    fn step_inside(
+        &self,
+        state: &E::State,
+        tau: f64,
+        next: &mut E::State,
+        ws: &mut Workspace<T, D, E>,
+    ) {
         self.run_stages(state, tau, ws);
         // The first stage is the start itself, with the map that this step begins from.
         next.copy_from(&ws.stages[0]);
@@ -183,6 +194,16 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         if !self.fits(state, bar, ws) {
             return bar.scale(T::nan());
         }
+        par::inside(state.map().data().len(), || self.step_vjp_inside(state, tau, bar, ws));
+    }
+
+    fn step_vjp_inside(
+        &self,
+        state: &E::State,
+        tau: f64,
+        bar: &mut E::State,
+        ws: &mut Workspace<T, D, E>,
+    ) {
         self.run_stages(state, tau, ws);
         let composed = self.transport == MapTransport::SemiLagrangian;
         let mut map_bar = std::mem::take(&mut ws.local);
