@@ -31,7 +31,7 @@ pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &m
             vectorised(
                 #[inline(always)]
                 || f(i * len, chunk),
-            )
+            );
         });
         return;
     }
@@ -73,7 +73,7 @@ pub(crate) fn components<T: Send>(
                 vectorised(
                     #[inline(always)]
                     || f(c, i * CHUNK, chunk),
-                )
+                );
             });
         });
         return;

@@ -25,7 +25,8 @@ use crate::scalar::Real;
 /// `S k`, and λ_S is the part of λ that is odd in the axes of S and even in the others. This is the complex
 /// transform, diagonal with λ, in a real basis: symmetric for every λ, positive for positive ones.
 ///
-/// D passes there and D back a component.
+/// D passes there and D back a component. Multipliers that fall off with the frequency are applied by products
+/// with the few cosines and sines for which they do not vanish.
 #[derive(Clone, Debug)]
 pub struct Spectral<T, const D: usize> {
     n: usize,

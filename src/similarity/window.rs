@@ -51,7 +51,7 @@ impl Window {
 
 /// A [`Window`] on one grid, with its buffers.
 pub(super) enum Average<T, const D: usize> {
-    Gaussian(Gaussian<T, D>, Workspace<T>),
+    Gaussian(Gaussian<T, D>, Box<Workspace<T>>),
     Box([Axis; D], Vec<T>),
 }
 
@@ -61,7 +61,7 @@ impl<T: Real, const D: usize> Average<T, D> {
         Ok(match window {
             Window::Gaussian { sigma } => {
                 let grid = grid.clone().with_boundary(boundary);
-                Self::Gaussian(Gaussian::new(&grid, sigma)?, Workspace::new())
+                Self::Gaussian(Gaussian::new(&grid, sigma)?, Box::default())
             }
             Window::Box { width } => {
                 let (sigma, h) = (window.sigma(), grid.coarsest_spacing());
