@@ -23,4 +23,5 @@ pub mod forward;
 pub mod jacobian;
 pub mod resample;
 pub mod spline;
+mod taps;
 pub mod warp;

@@ -29,6 +29,9 @@ pub trait Real:
 
     /// This value in double precision.
     fn f64(self) -> f64;
+
+    /// The whole part of a value ≥ 0 as an index; 0 for NaN and below.
+    fn to_index(self) -> usize;
 }
 
 impl Real for f32 {
@@ -44,6 +47,13 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the whole part is what is asked for")]
+    #[expect(clippy::cast_sign_loss, reason = "there is none from 0 on")]
+    fn to_index(self) -> usize {
+        self as i32 as usize
+    }
 }
 
 impl Real for f64 {
@@ -57,6 +67,13 @@ impl Real for f64 {
     #[inline]
     fn f64(self) -> f64 {
         self
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the whole part is what is asked for")]
+    #[expect(clippy::cast_sign_loss, reason = "there is none from 0 on")]
+    fn to_index(self) -> usize {
+        self as i32 as usize
     }
 }
 

@@ -5,19 +5,19 @@ use nalgebra::SMatrix;
 use super::difference::fold_index;
 use super::or_nan;
 use super::spline::{Prefilter, derivatives, weights};
+use super::taps::{self, Cells, LANES, row_offsets};
 use crate::error::Result;
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
+use crate::simd::{self, Arithmetic, Work};
 use crate::world::Affine;
 
 /// Where the four-tap neighbourhood of a point lies, axis by axis.
 struct Cell<T, const D: usize> {
     /// Offsets into the buffer of the four taps along each axis.
     offsets: [[usize; 4]; D],
-    /// Whether the taps along the last axis are neighbours in memory: away from the border.
-    adjacent: bool,
     fractions: [T; D],
 }
 
@@ -44,6 +44,8 @@ pub struct Warp<T, const D: usize> {
     offset: [T; D],
     /// Source index units of a displacement in physical units.
     scale: [[T; D]; D],
+    /// Offsets of the rows of taps of a cell that lies inside.
+    rows: Vec<usize>,
 }
 
 impl<T: Real, const D: usize> Warp<T, D> {
@@ -84,6 +86,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             base: rows(|a, b| snap(base[(a, b)])),
             offset: offset.map(|x| T::of(snap(x))),
             scale: rows(|a, b| turn[(a, b)] / source.spacing()[a]),
+            rows: row_offsets(&source.strides()),
         }
     }
 
@@ -93,22 +96,13 @@ impl<T: Real, const D: usize> Warp<T, D> {
         &self.target
     }
 
-    /// Source index of the displaced voxel `index`.
-    #[inline(always)]
-    fn position(&self, index: &[usize; D], u: &[&[T]; D], at: usize) -> [T; D] {
-        let mut position = self.offset;
-        for a in 0..D {
-            for b in 0..D {
-                let i = T::of(index[b] as f64);
-                position[a] += self.base[a][b] * i + self.scale[a][b] * u[b][at];
-            }
-        }
-        position
+    /// The cell of a point of a block, wherever it lies.
+    fn border_cell(&self, cells: &Cells<T, D>, lane: usize) -> Cell<T, D> {
+        self.cell(cells.positions.map(|position| position[lane]))
     }
 
-    #[inline(always)]
     fn cell(&self, position: [T; D]) -> Cell<T, D> {
-        let mut cell = Cell { offsets: [[0; 4]; D], adjacent: false, fractions: [T::zero(); D] };
+        let mut cell = Cell { offsets: [[0; 4]; D], fractions: [T::zero(); D] };
         for a in 0..D {
             let (n, stride) = (self.source_shape[a], self.source_strides[a]);
             let (first, fraction) = floor(position[a]);
@@ -116,31 +110,55 @@ impl<T: Real, const D: usize> Warp<T, D> {
             if first >= 0 && first.cast_unsigned() + 3 < n {
                 let first = first.cast_unsigned();
                 cell.offsets[a] = std::array::from_fn(|k| (first + k) * stride);
-                cell.adjacent = stride == 1;
             } else {
                 cell.offsets[a] = std::array::from_fn(|k| {
                     fold_index(first + k.cast_signed(), n, self.source_boundary) * stride
                 });
-                cell.adjacent = false;
             }
         }
         cell
     }
 
-    /// Walks the target voxels `lo..lo + len` and calls `f(k, cell)` for voxel `lo + k`.
+    /// Walks the target voxels `lo..lo + len` in blocks and calls `f(cells, k)` for the block that starts at
+    /// voxel `lo + k`.
     #[inline(always)]
-    fn walk(&self, u: &[&[T]; D], lo: usize, len: usize, mut f: impl FnMut(usize, &Cell<T, D>)) {
+    fn walk(
+        &self,
+        u: &[&[T]; D],
+        (lo, len): (usize, usize),
+        cells: &mut Cells<T, D>,
+        mut f: impl FnMut(&Cells<T, D>, usize),
+    ) {
         let shape = self.target.shape();
         let mut index = self.target.unravel(lo);
-        for k in 0..len {
-            f(k, &self.cell(self.position(&index, u, lo + k)));
-            for a in (0..D).rev() {
-                index[a] += 1;
-                if index[a] < shape[a] {
-                    break;
+        for k in (0..len).step_by(LANES) {
+            let count = LANES.min(len - k);
+            let mut indices = [[T::zero(); LANES]; D];
+            for l in 0..count {
+                for a in 0..D {
+                    indices[a][l] = T::of(index[a] as f64);
                 }
-                index[a] = 0;
+                for a in (0..D).rev() {
+                    index[a] += 1;
+                    if index[a] < shape[a] {
+                        break;
+                    }
+                    index[a] = 0;
+                }
             }
+            for a in 0..D {
+                cells.positions[a] = [self.offset[a]; LANES];
+                for b in 0..D {
+                    let mut shift = [T::zero(); LANES];
+                    shift[..count].copy_from_slice(&u[b][lo + k..][..count]);
+                    let (base, scale) = (self.base[a][b], self.scale[a][b]);
+                    for l in 0..LANES {
+                        cells.positions[a][l] += base * indices[b][l] + scale * shift[l];
+                    }
+                }
+            }
+            cells.locate(&self.source_shape, &self.source_strides);
+            f(cells, k);
         }
     }
 
@@ -153,25 +171,9 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
-        par::zipped(
-            par::split::<T, C>(out, self.target.len()),
-            #[inline(always)]
-            |lo, mut out| {
-                let len = out.first().map_or(0, |chunk| chunk.len());
-                self.walk(
-                    &u,
-                    lo,
-                    len,
-                    #[inline(always)]
-                    |k, cell| {
-                        let value = cell.values(&fields);
-                        for c in 0..C {
-                            out[c][k] = value[c];
-                        }
-                    },
-                );
-            },
-        );
+        par::zipped(par::split::<T, C>(out, self.target.len()), |lo, mut out| {
+            simd::fused(Values { warp: self, u, fields, lo, out: &mut out });
+        });
     }
 
     /// Values of `C` fields at one point, given by its fractional array index in the source grid
@@ -218,29 +220,11 @@ impl<T: Real, const D: usize> Warp<T, D> {
         if !or_nan(fits, gradient) {
             return;
         }
-        let (u, n) = (self.split(u), self.target.len());
-        par::zipped(
-            par::split::<T, D>(gradient, n),
-            #[inline(always)]
-            |lo, mut out| {
-                let len = out.first().map_or(0, |chunk| chunk.len());
-                self.walk(
-                    &u,
-                    lo,
-                    len,
-                    #[inline(always)]
-                    |k, cell| {
-                        let slope = self.slope(cell.gradient(
-                            #[inline(always)]
-                            |at| cell.taps(coefficients, at),
-                        ));
-                        for a in 0..D {
-                            out[a][k] = slope[a];
-                        }
-                    },
-                );
-            },
-        );
+        let (u, n, fields) = (self.split(u), self.target.len(), [coefficients]);
+        gradient.fill(T::zero());
+        par::zipped(par::split::<T, D>(gradient, n), |lo, mut out| {
+            simd::fused(PositionBar { warp: self, u, fields, bars: None, lo, out: &mut out });
+        });
     }
 
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
@@ -253,21 +237,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let u = self.split(u);
-        par::chunks_of(
-            coefficients_bar,
-            source,
-            #[inline(always)]
-            |start, out| {
-                let bar = &bar[start / source * n..][..n];
-                self.walk(
-                    &u,
-                    0,
-                    n,
-                    #[inline(always)]
-                    |k, cell| cell.scatter(bar[k], out),
-                );
-            },
-        );
+        par::chunks_of(coefficients_bar, source, |start, out| {
+            let bar = &bar[start / source * n..][..n];
+            simd::fused(Scatter { warp: self, u, bar, out });
+        });
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
@@ -284,38 +257,14 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
-        par::zipped(
-            par::split::<T, D>(u_bar, n),
-            #[inline(always)]
-            |lo, mut out| {
-                let len = out.first().map_or(0, |chunk| chunk.len());
-                self.walk(
-                    &u,
-                    lo,
-                    len,
-                    #[inline(always)]
-                    |k, cell| {
-                        let bars: [T; C] = std::array::from_fn(|c| bar[c * n + lo + k]);
-                        let slope = self.slope(cell.gradient(
-                            #[inline(always)]
-                            |at| {
-                                let mut sum = [T::zero(); 4];
-                                for c in 0..C {
-                                    add(&mut sum, bars[c], cell.taps(fields[c], at));
-                                }
-                                sum
-                            },
-                        ));
-                        for a in 0..D {
-                            out[a][k] += slope[a];
-                        }
-                    },
-                );
-            },
-        );
+        let bars = Some(parts::<T, C>(bar));
+        par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
+            simd::fused(PositionBar { warp: self, u, fields, bars, lo, out: &mut out });
+        });
     }
 
     /// Derivative with respect to u from the derivative with respect to the source index.
+    #[inline(always)]
     fn slope(&self, by_index: [T; D]) -> [T; D] {
         std::array::from_fn(|b| {
             (0..D).fold(T::zero(), |sum, a| sum + self.scale[a][b] * by_index[a])
@@ -355,7 +304,7 @@ fn snap(x: f64) -> f64 {
 
 /// First tap and fraction of a position along an axis. A position that no index can name gives NaN, which
 /// the callers report. (`floor` itself is a call into the C library without the target feature.)
-#[inline(always)]
+#[inline]
 fn floor<T: Real>(position: T) -> (isize, T) {
     match position.to_i32() {
         Some(towards_zero) => {
@@ -367,9 +316,108 @@ fn floor<T: Real>(position: T) -> (isize, T) {
     }
 }
 
+/// [`Warp::values`] of a chunk.
+struct Values<'a, 'b, T, const C: usize, const D: usize> {
+    warp: &'a Warp<T, D>,
+    u: [&'a [T]; D],
+    fields: [&'a [T]; C],
+    lo: usize,
+    out: &'a mut [&'b mut [T]; C],
+}
+
+impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self { warp, u, fields, lo, out } = self;
+        let len = out.first().map_or(0, |chunk| chunk.len());
+        let mut weights = taps::Weights::new();
+        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
+            weights.set(cells, None);
+            for lane in 0..LANES.min(len - k) {
+                let value = if cells.inside[lane] {
+                    let place = (lane, cells.first[lane]);
+                    taps::values::<A, T, C>(&weights, &warp.rows, place, &fields)
+                } else {
+                    warp.border_cell(cells, lane).values(&fields)
+                };
+                for c in 0..C {
+                    out[c][k + lane] = value[c];
+                }
+            }
+        });
+    }
+}
+
+/// [`Warp::add_position_bar`] of a chunk; every bar is one where there are none.
+struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
+    warp: &'a Warp<T, D>,
+    u: [&'a [T]; D],
+    fields: [&'a [T]; C],
+    bars: Option<[&'a [T]; C]>,
+    lo: usize,
+    out: &'a mut [&'b mut [T]; D],
+}
+
+impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C, D> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self { warp, u, fields, bars, lo, out } = self;
+        let len = out.first().map_or(0, |chunk| chunk.len());
+        let mut weights: [_; D] = std::array::from_fn(|_| taps::Weights::new());
+        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
+            for (axis, weights) in weights.iter_mut().enumerate() {
+                weights.set(cells, Some(axis));
+            }
+            for lane in 0..LANES.min(len - k) {
+                let at = lo + k + lane;
+                let bars = bars.map_or([T::one(); C], |bars| bars.map(|bar| bar[at]));
+                let by_index = if cells.inside[lane] {
+                    let place = (lane, cells.first[lane]);
+                    taps::gradient::<A, T, C, D>(&weights, &warp.rows, place, bars, &fields)
+                } else {
+                    warp.border_cell(cells, lane).gradient(|at| {
+                        (0..C).fold(T::zero(), |sum, c| sum + bars[c] * fields[c][at])
+                    })
+                };
+                let slope = warp.slope(by_index);
+                for a in 0..D {
+                    out[a][k + lane] += slope[a];
+                }
+            }
+        });
+    }
+}
+
+/// [`Warp::scatter`] of one component.
+struct Scatter<'a, T, const D: usize> {
+    warp: &'a Warp<T, D>,
+    u: [&'a [T]; D],
+    bar: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real, const D: usize> Work for Scatter<'_, T, D> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self { warp, u, bar, out } = self;
+        let mut weights = taps::Weights::new();
+        warp.walk(&u, (0, bar.len()), &mut Cells::new(), |cells, k| {
+            weights.set(cells, None);
+            for (lane, &bar) in bar[k..].iter().take(LANES).enumerate() {
+                if cells.inside[lane] {
+                    let place = (lane, cells.first[lane]);
+                    taps::scatter::<A, T>(&weights, &warp.rows, place, bar, out);
+                } else {
+                    warp.border_cell(cells, lane).scatter(bar, out);
+                }
+            }
+        });
+    }
+}
+
 impl<T: Real, const D: usize> Cell<T, D> {
     /// Calls `f(flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
-    #[inline(always)]
+    #[inline]
     fn rows(&self, mut f: impl FnMut(usize, [usize; D])) {
         for row in 0..(0..D - 1).fold(1, |rows, _| 4 * rows) {
             let mut digits = [0; D];
@@ -383,87 +431,57 @@ impl<T: Real, const D: usize> Cell<T, D> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn values<const C: usize>(&self, fields: &[&[T]; C]) -> [T; C] {
         let w = self.fractions.map(weights);
-        // Σ over the rows first: the four taps of a row side by side.
-        let mut sums = [[T::zero(); 4]; C];
-        self.rows(
-            #[inline(always)]
-            |at, digits| {
-                let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
-                for c in 0..C {
-                    add(&mut sums[c], weight, self.taps(fields[c], at));
-                }
-            },
-        );
-        sums.map(|sum| pair(w[D - 1], sum))
-    }
-
-    /// The four taps of the row at `at`.
-    #[inline(always)]
-    fn taps(&self, field: &[T], at: usize) -> [T; 4] {
         let last = &self.offsets[D - 1];
-        match field[at + last[0]..].first_chunk() {
-            Some(taps) if self.adjacent => *taps,
-            _ => last.map(|k| field[at + k]),
-        }
+        let mut value = [T::zero(); C];
+        self.rows(|at, digits| {
+            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
+            for c in 0..C {
+                let row = (0..4).fold(T::zero(), |s, k| s + w[D - 1][k] * fields[c][at + last[k]]);
+                value[c] += weight * row;
+            }
+        });
+        value
     }
 
-    /// Derivatives with respect to the source index of the field whose `taps` are read row by row.
-    #[inline(always)]
-    fn gradient(&self, taps: impl Fn(usize) -> [T; 4]) -> [T; D] {
+    /// Derivatives with respect to the source index of the field that `tap` reads.
+    #[inline]
+    fn gradient(&self, tap: impl Fn(usize) -> T) -> [T; D] {
         let (w, d) = (self.fractions.map(weights), self.fractions.map(derivatives));
-        // One sum an axis with the derivative of its weights; the last axis takes it at the end.
-        let mut sums = [[T::zero(); 4]; D];
-        self.rows(
-            #[inline(always)]
-            |at, digits| {
-                let taps = taps(at);
-                for a in 0..D {
-                    let weight = (0..D - 1).fold(T::one(), |p, b| {
-                        p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
-                    });
-                    add(&mut sums[a], weight, taps);
-                }
-            },
-        );
-        std::array::from_fn(|a| pair(if a + 1 == D { d[a] } else { w[D - 1] }, sums[a]))
+        let last = &self.offsets[D - 1];
+        let mut gradient = [T::zero(); D];
+        self.rows(|at, digits| {
+            let (mut value, mut slope) = (T::zero(), T::zero());
+            for k in 0..4 {
+                let x = tap(at + last[k]);
+                value += w[D - 1][k] * x;
+                slope += d[D - 1][k] * x;
+            }
+            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
+            gradient[D - 1] += weight * slope;
+            for a in 0..D - 1 {
+                let weight = (0..D - 1).fold(T::one(), |p, b| {
+                    p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
+                });
+                gradient[a] += weight * value;
+            }
+        });
+        gradient
     }
 
-    #[inline(always)]
+    #[inline]
     fn scatter(&self, bar: T, out: &mut [T]) {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
-        self.rows(
-            #[inline(always)]
-            |at, digits| {
-                let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
-                match out[at + last[0]..].first_chunk_mut() {
-                    Some(taps) if self.adjacent => add(taps, weight, w[D - 1]),
-                    _ => {
-                        for k in 0..4 {
-                            out[at + last[k]] += weight * w[D - 1][k];
-                        }
-                    }
-                }
-            },
-        );
+        self.rows(|at, digits| {
+            let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
+            for k in 0..4 {
+                out[at + last[k]] += weight * w[D - 1][k];
+            }
+        });
     }
-}
-
-/// `sum += weight · x`.
-#[inline(always)]
-fn add<T: Real>(sum: &mut [T; 4], weight: T, x: [T; 4]) {
-    for k in 0..4 {
-        sum[k] += weight * x[k];
-    }
-}
-
-/// Σ_k w_k x_k.
-#[inline(always)]
-fn pair<T: Real>(w: [T; 4], x: [T; 4]) -> T {
-    (w[0] * x[0] + w[1] * x[1]) + (w[2] * x[2] + w[3] * x[3])
 }
 
 /// `image` read at x + u(x) by cubic splines, on the grid of the map. Points beyond the image read its
