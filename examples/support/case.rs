@@ -75,7 +75,7 @@ impl Kind {
 pub(crate) enum Similarity {
     Ssd,
     Ncc,
-    /// In Gaussian windows of four voxels.
+    /// In Gaussian windows of four voxels of the finest level.
     Lncc,
     /// In the paper's windows.
     MultiLncc,
@@ -179,7 +179,9 @@ impl<const D: usize> Case<'_, D> {
     ) -> Fallible<Outcome> {
         let name = model.name();
         let grid = self.fixed.grid();
-        let sigma = 4.0 * grid.coarsest_spacing();
+        // Four voxels of the finest level.
+        let finest = self.levels.and_then(<[Level]>::last).map_or(1.0, |level| level.factor);
+        let sigma = 4.0 * finest * grid.coarsest_spacing();
         let registration = match similarity {
             Similarity::Ssd => Registration::new(model, Ssd),
             Similarity::Ncc => Registration::new(model, Ncc),
@@ -244,8 +246,10 @@ impl<const D: usize> Case<'_, D> {
                     mean(&target_registration_error(&result.map, fixed, moving)?),
                 ]),
             },
-            regional: match (self.fixed_region, self.labels) {
-                (Some(region), Some((_, objects))) => Some(Regional::of(&result, region, objects)?),
+            regional: match (self.fixed_region, self.regions, self.labels) {
+                (Some(fixed), Some(moving), Some((_, objects))) => {
+                    Some(Regional::of(&result, [fixed, moving], objects)?)
+                }
                 _ => None,
             },
             spacing: grid.coarsest_spacing(),

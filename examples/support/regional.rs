@@ -13,8 +13,9 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 /// What the registration of a pair with known regions shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Regional {
-    /// Dice of the permissive part of the regulariser at t = 1 with the region of the fixed image.
-    pub(crate) level_set: f64,
+    /// Dice of a level set of σ with the region, in the moving image at t = 0 and in the fixed image at t = 1: the
+    /// level that has the region's area at t = 0. (G draws other levels into convex regions or out of them.)
+    pub(crate) level_set: [f64; 2],
     /// Mean |log det| inside the region over that outside.
     pub(crate) inside: f64,
     /// Mean local σ at t = 0 within two voxels of the edges of objects, over that elsewhere.
@@ -24,14 +25,19 @@ pub(crate) struct Regional {
 }
 
 impl Regional {
-    /// The figures of a result; `region` lies in the fixed image, `objects` in the moving image, on one grid.
+    /// The figures of a result; regions are those of the fixed and of the moving image, `objects` lie in the
+    /// moving image, all on one grid.
     pub(crate) fn of<const D: usize, W>(
         result: &Registered<f32, D, W>,
-        region: &Labels<D>,
+        [region, moving_region]: [&Labels<D>; 2],
         objects: &Labels<D>,
     ) -> Fallible<Self> {
+        let level = level(&result.sigma_start, moving_region);
         Ok(Self {
-            level_set: dice_whole(&permissive(&result.sigma_end)?, region)?,
+            level_set: [
+                dice_whole(&below(&result.sigma_start, level)?, moving_region)?,
+                dice_whole(&below(&result.sigma_end, level)?, region)?,
+            ],
             inside: inside(&result.map, region)?,
             edges: edges(&result.sigma_start, objects),
             sigma: mean(&result.sigma_start) / objects.grid().largest_extent(),
@@ -39,13 +45,18 @@ impl Regional {
     }
 }
 
-/// Where σ is below its value on the boundary of two regions, where each has half of the weights.
-fn permissive<const D: usize>(sigma: &Image<f32, D>) -> Fallible<Labels<D>> {
-    let ends = (f32::INFINITY, f32::NEG_INFINITY);
-    let (low, high) = sigma.data().iter().fold(ends, |(l, h), &x| (l.min(x), h.max(x)));
-    let middle = 0.5 * low.hypot(high);
-    let below = sigma.data().iter().map(|&x| u32::from(x < middle)).collect();
+/// Where σ is below a level.
+fn below<const D: usize>(sigma: &Image<f32, D>, level: f32) -> Fallible<Labels<D>> {
+    let below = sigma.data().iter().map(|&x| u32::from(x < level)).collect();
     Ok(Labels::from_vec(sigma.grid(), below)?)
+}
+
+/// The level of σ that has as many voxels below it as the region.
+fn level<const D: usize>(sigma: &Image<f32, D>, region: &Labels<D>) -> f32 {
+    let mut sorted = sigma.data().to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let count = region.data().iter().filter(|&&label| label != 0).count();
+    sorted.get(count).copied().unwrap_or(f32::INFINITY)
 }
 
 fn inside<const D: usize>(map: &Displacement<f32, D>, region: &Labels<D>) -> Fallible<f64> {

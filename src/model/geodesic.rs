@@ -440,7 +440,7 @@ pub struct RdmmOptimised<T, const D: usize, S = f64> {
 
 /// Default λ of OMT, of total variation and of the range penalty, for the default weights of the
 /// similarities. The validation page of the book says how they were found.
-const PENALTIES: [f64; 3] = [2e-3, 2e-3, 2e-3];
+const PENALTIES: [f64; 3] = [5e-4, 1e-4, 5e-4];
 
 impl<T: Real, const D: usize, S> RdmmOptimised<T, D, S> {
     /// RDMM that starts from this metric, with G of this standard deviation (physical units) and the
