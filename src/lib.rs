@@ -165,6 +165,20 @@ mod book {
     struct Design;
     #[doc = include_str!("../docs/src/validation.md")]
     struct Validation;
+    #[doc = include_str!("../docs/src/validation/shapes.md")]
+    struct ValidationShapes;
+    #[doc = include_str!("../docs/src/validation/given.md")]
+    struct ValidationGiven;
+    #[doc = include_str!("../docs/src/validation/optimised.md")]
+    struct ValidationOptimised;
+    #[doc = include_str!("../docs/src/validation/penalties.md")]
+    struct ValidationPenalties;
+    #[doc = include_str!("../docs/src/validation/symmetry.md")]
+    struct ValidationSymmetry;
+    #[doc = include_str!("../docs/src/validation/large.md")]
+    struct ValidationLarge;
+    #[doc = include_str!("../docs/src/validation/numerics.md")]
+    struct ValidationNumerics;
     #[doc = include_str!("../docs/src/extend/similarity.md")]
     struct ExtendSimilarity;
     #[doc = include_str!("../docs/src/extend/kernel.md")]
