@@ -24,7 +24,7 @@ use support::read::{self, AnyImage, FromHeader};
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 12] = [
     ("fixed", "image to register onto (.nii, .nii.gz, .png); a synthetic pair without"),
     ("moving", "image to register"),
     ("fixed-labels", "objects of the fixed image: Dice needs these and the next"),
@@ -34,6 +34,7 @@ const OPTIONS: [(&str, &str); 11] = [
     ("model", "vsvf, lddmm, rdmm, rdmm-optimised or all (default)"),
     ("similarity", "ssd (default), ncc, lncc, mk-lncc, mi or nmi"),
     ("weight", "weight of the similarity; the measure's default without"),
+    ("penalties", "λ of OMT, total variation and range in place of the default"),
     ("out", "folder of results (default out/register)"),
     ("seed", "seed of the synthetic pair (default 0)"),
 ];
@@ -46,6 +47,7 @@ struct Plan {
     models: Vec<Kind>,
     similarity: Similarity,
     weight: Option<f64>,
+    penalties: Option<[f64; 3]>,
     out: PathBuf,
 }
 
@@ -66,6 +68,7 @@ impl Plan {
             models,
             similarity: arguments.text("similarity").unwrap_or("ssd").parse()?,
             weight: arguments.number("weight")?,
+            penalties: arguments.numbers("penalties")?,
             out: arguments.text("out").unwrap_or("out/register").into(),
         })
     }
@@ -133,7 +136,7 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
         levels: None,
         initial: Affine::identity(),
         points: None,
-        penalties: None,
+        penalties: plan.penalties,
         by_labels: None,
         maps: None,
         mask: None,
@@ -185,7 +188,7 @@ where
         levels: None,
         initial: Affine::identity(),
         points: None,
-        penalties: None,
+        penalties: plan.penalties,
         by_labels: None,
         maps: None,
         mask,

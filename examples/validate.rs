@@ -54,7 +54,7 @@ const LUNG: [[f64; 2]; 11] = [
 ];
 
 /// Headings of the means over a set's pairs.
-const MEANS: [&str; 12] = [
+const MEANS: [&str; 13] = [
     "set",
     "model",
     "pairs",
@@ -65,6 +65,7 @@ const MEANS: [&str; 12] = [
     "folds, all pairs",
     "smallest det",
     "largest drift",
+    "inverse (voxels)",
     "evaluations",
     "seconds",
 ];
@@ -306,6 +307,7 @@ impl Validation {
                 outcomes().map(|o| folds(o).folded).sum::<usize>().to_string(),
                 format!("{:.3}", outcomes().map(|o| folds(o).min).fold(f64::INFINITY, f64::min)),
                 format!("{:.1e}", outcomes().map(|o| o.report.energy_drift).fold(0.0, f64::max)),
+                format!("{:.3}", mean(&|o| o.inverse[0] / o.spacing)),
                 format!("{:.0}", mean(&|o| o.report.evaluations as f64)),
                 format!("{:.1}", mean(&|o| o.report.seconds)),
             ]
