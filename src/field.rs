@@ -363,6 +363,20 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         axpy(&mut self.data, a, &x.data);
     }
 
+    fn set_sum<const L: usize>(&mut self, terms: [(T, &Self); L]) {
+        if terms.iter().any(|(_, x)| x.data.len() != self.data.len()) {
+            return self.data.fill(T::nan());
+        }
+        par::chunks(&mut self.data, |lo, chunk| {
+            chunk.fill(T::zero());
+            for (a, x) in terms {
+                for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
+                    *y += a * x;
+                }
+            }
+        });
+    }
+
     fn scale(&mut self, a: T) {
         par::chunks(&mut self.data, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
     }

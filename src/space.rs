@@ -25,6 +25,14 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// `self ← self + a·x`.
     fn axpy(&mut self, a: T, x: &Self);
 
+    /// `self ← Σ a·x` over the terms, in one pass where the space has one for it.
+    fn set_sum<const K: usize>(&mut self, terms: [(T, &Self); K]) {
+        self.set_zero();
+        for (a, x) in terms {
+            self.axpy(a, x);
+        }
+    }
+
     /// `self ← a·self`.
     fn scale(&mut self, a: T);
 
@@ -136,6 +144,25 @@ impl<T: Real> StateSpace<T> for Vec<T> {
     }
 }
 
+/// `out ← Σ a·x` for any number of terms, few of them at once.
+pub(crate) fn set_sum_of<'a, T: Real, S: StateSpace<T> + 'a>(
+    out: &mut S,
+    mut terms: impl Iterator<Item = (T, &'a S)>,
+) {
+    // Fourth-order Runge–Kutta methods have two terms a stage and five a step.
+    let first: [Option<(T, &S)>; 5] = std::array::from_fn(|_| terms.next());
+    match first {
+        [Some(a), Some(b), Some(c), Some(d), Some(e)] => out.set_sum([a, b, c, d, e]),
+        [Some(a), Some(b), rest @ ..] => {
+            out.set_sum([a, b]);
+            rest.into_iter().flatten().for_each(|(a, x)| out.axpy(a, x));
+        }
+        [Some(a), ..] => out.set_sum([a]),
+        [None, ..] => out.set_zero(),
+    }
+    terms.for_each(|(a, x)| out.axpy(a, x));
+}
+
 /// Maximum that keeps NaN.
 pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
@@ -177,6 +204,12 @@ macro_rules! product_space {
             fn axpy(&mut self, a: $scalar, x: &Self) {
                 $($crate::space::StateSpace::<$scalar>::axpy(&mut self.$field, a, &x.$field);)+
             }
+            fn set_sum<const K: usize>(&mut self, terms: [($scalar, &Self); K]) {
+                $($crate::space::StateSpace::<$scalar>::set_sum(
+                    &mut self.$field,
+                    terms.map(|(a, x)| (a, &x.$field)),
+                );)+
+            }
             fn scale(&mut self, a: $scalar) {
                 $($crate::space::StateSpace::<$scalar>::scale(&mut self.$field, a);)+
             }
@@ -214,4 +247,41 @@ macro_rules! product_space {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Image;
+    use crate::grid::Grid;
+    use crate::testing::random;
+
+    #[derive(Clone)]
+    struct Pair {
+        image: Image<f64, 2>,
+        rest: Vec<f64>,
+    }
+    product_space!(Pair { image, rest } over f64);
+
+    #[test]
+    fn sums_of_any_number_of_terms_are_those_of_single_updates() {
+        let grid = Grid::new([150, 130], [1.0, 1.0]).unwrap();
+        let pair = |seed| Pair {
+            image: Image::from_vec(&grid, random(grid.len(), seed)).unwrap(),
+            rest: random(7, seed + 100),
+        };
+        let terms: Vec<(f64, Pair)> = (0..8).map(|k| (0.5 - 0.2 * k as f64, pair(k))).collect();
+        for count in 0..=terms.len() {
+            let mut one_by_one = pair(50);
+            one_by_one.set_zero();
+            terms[..count].iter().for_each(|(a, x)| one_by_one.axpy(*a, x));
+            let mut at_once = pair(51);
+            set_sum_of(&mut at_once, terms[..count].iter().map(|(a, x)| (*a, x)));
+            assert_eq!(at_once.image.data(), one_by_one.image.data(), "{count} terms");
+            assert_eq!(at_once.rest, one_by_one.rest, "{count} terms");
+        }
+        let (mut sum, other) = (pair(1), Pair { rest: vec![1.0; 3], ..pair(2) });
+        sum.set_sum([(1.0, &other)]);
+        assert!(sum.rest.iter().all(|x| x.is_nan()), "a vector of another length");
+    }
 }

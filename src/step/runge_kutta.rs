@@ -6,7 +6,7 @@ use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::par;
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{StateSpace, set_sum_of};
 
 /// How a step carries the inverse map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,16 +107,17 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Fills the stages and their rates from the start of a step.
     fn run_stages(&self, state: &E::State, tau: f64, ws: &mut Workspace<T, D, E>) {
         for (i, row) in self.tableau.a().iter().enumerate() {
-            let stage = &mut ws.stages[i];
-            stage.copy_from(state);
-            if self.transport == MapTransport::SemiLagrangian {
-                // The map of this step alone, from the identity.
-                stage.map_mut().set_zero();
-            }
-            for (&a, rate) in row.iter().zip(&ws.rates) {
-                if a != 0.0 {
-                    stage.axpy(T::of(tau * a), rate);
+            let (before, stages) = ws.stages.split_at_mut(i);
+            let Some(stage) = stages.first_mut() else { return };
+            match before.first() {
+                None => {
+                    stage.copy_from(state);
+                    if self.transport == MapTransport::SemiLagrangian {
+                        // The map of this step alone, from the identity.
+                        stage.map_mut().set_zero();
+                    }
                 }
+                Some(start) => set_sum_of(stage, moved(start, tau, row, &ws.rates)),
             }
             self.evolution.rate(stage, &mut ws.rates[i], &mut ws.evolution);
         }
@@ -145,12 +146,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     ) {
         self.run_stages(state, tau, ws);
         // The first stage is the start itself, with the map that this step begins from.
-        next.copy_from(&ws.stages[0]);
-        for (&b, rate) in self.tableau.b().iter().zip(&ws.rates) {
-            if b != 0.0 {
-                next.axpy(T::of(tau * b), rate);
-            }
-        }
+        set_sum_of(next, moved(&ws.stages[0], tau, self.tableau.b(), &ws.rates));
         if self.transport == MapTransport::SemiLagrangian {
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             ws.local.copy_from_slice(next.map().data());
@@ -173,6 +169,17 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         let (first, last) = (ws.stages.first()?, ws.stages.last()?);
         Some(ws.bar.relative_error(first, last))
     }
+}
+
+/// The terms of `start` + τ Σ c_i k_i.
+fn moved<'a, T: Real, S>(
+    start: &'a S,
+    tau: f64,
+    coefficients: &'a [f64],
+    rates: &'a [S],
+) -> impl Iterator<Item = (T, &'a S)> {
+    let moving = coefficients.iter().zip(rates).filter(|(c, _)| **c != 0.0);
+    std::iter::once((T::one(), start)).chain(moving.map(move |(c, rate)| (T::of(tau * c), rate)))
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
@@ -233,29 +240,20 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         // The rates are no longer needed: Ȳ_i takes the place of k_i.
         for i in (0..self.tableau.stages()).rev() {
             let rate_bar = &mut ws.bar;
-            rate_bar.set_zero();
-            let b = self.tableau.b()[i];
-            let mut any = false;
-            if b != 0.0 {
-                rate_bar.axpy(T::of(tau * b), bar);
-                any = true;
-            }
-            for j in i + 1..self.tableau.stages() {
-                let a = self.tableau.a()[j][i];
-                if a != 0.0 {
-                    rate_bar.axpy(T::of(tau * a), &ws.rates[j]);
-                    any = true;
-                }
-            }
-            ws.rates[i].set_zero();
-            if any {
-                let (stage, stage_bar) = (&ws.stages[i], &mut ws.rates[i]);
-                self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+            let (rest, after) = ws.rates.split_at_mut(i + 1);
+            let column = self.tableau.a()[i + 1..].iter().map(|row| row[i]).zip(after.iter());
+            let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
+            let mut terms = terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (T::of(tau * c), x));
+            let Some(stage_bar) = rest.last_mut() else { return };
+            stage_bar.set_zero();
+            if let Some(first) = terms.next() {
+                set_sum_of(rate_bar, std::iter::once(first).chain(terms));
+                self.evolution.rate_vjp(&ws.stages[i], rate_bar, stage_bar, &mut ws.evolution);
             }
         }
-        for stage_bar in &ws.rates {
-            bar.axpy(T::one(), stage_bar);
-        }
+        let stage_bars = ws.rates.iter().map(|stage_bar| (T::one(), stage_bar));
+        set_sum_of(&mut ws.bar, std::iter::once((T::one(), &*bar)).chain(stage_bars));
+        std::mem::swap(bar, &mut ws.bar);
         if composed {
             bar.map_mut().data_mut().copy_from_slice(&map_bar);
         }
