@@ -11,6 +11,7 @@ use rdmm_core::grid::Boundary;
 use rdmm_core::model::{Lddmm, MultiGaussian};
 use rdmm_core::registration::{Level, Registered, Registration, Settings};
 use rdmm_core::similarity::Ssd;
+use rdmm_core::step::Steps;
 
 /// Two unlike images, with a similarity that is worth any deformation.
 fn register(min_jacobian: Option<f64>, last: f64) -> Registered<f64, 2, ()> {
@@ -61,4 +62,25 @@ fn a_bound_that_the_identity_breaks_is_refused() {
         let error = Registration::new(model, Ssd).with_settings(settings).run(&image, &image);
         assert!(matches!(error, Err(Error::Setting { name: "smallest determinant", .. })), "{bad}");
     }
+}
+
+#[test]
+fn a_level_whose_flow_diverges_on_the_next_grid_starts_from_less() {
+    let grid = common::grid([32, 28], Boundary::Reflecting);
+    let image = |seed| Image::from_vec(&grid, common::smooth(&grid, 1, seed)).unwrap();
+    let model = Lddmm { metric: MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap() };
+    // Two steps do for the coarse grid's long voxels, and are too few for shorter ones.
+    let levels = [4.0, 1.0].map(|factor| Level { factor, iterations: 25 }).to_vec();
+    let mut settings = Settings {
+        levels: Some(levels),
+        similarity_weight: Some(1e3),
+        min_jacobian: None,
+        ..Settings::default()
+    };
+    settings.integration.steps = Steps::Fixed(2);
+    let registration = Registration::new(model, Ssd).with_settings(settings);
+    let found = registration.run(&image(1), &image(2)).unwrap();
+    let [coarse, fine] = [0, 1].map(|level| found.report.levels[level].last.terms);
+    assert!(fine.total.is_finite() && found.map.data().iter().all(|u| u.is_finite()));
+    assert!(coarse.regularisation > 0.0 && fine.regularisation > 0.0, "both levels moved");
 }

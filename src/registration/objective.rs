@@ -247,10 +247,6 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.start.forward().is_some()
     }
 
-    pub(super) fn is_bounded(&self) -> bool {
-        self.barrier.is_some()
-    }
-
     /// Evaluations that were refused for the smallest determinant.
     #[must_use]
     pub fn refused(&self) -> usize {

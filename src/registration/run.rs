@@ -667,15 +667,13 @@ const SHRINK: f64 = 0.8;
 /// How often, before the identity is taken instead: 0.8³⁰ leaves a thousandth.
 const SHRINKS: usize = 30;
 
-/// Controls whose map keeps the smallest determinant: those given, with the momentum scaled down as far
-/// as that needs. The momentum zero is the identity, which keeps any.
+/// Controls whose flow can be integrated and whose map keeps the smallest determinant, if there is a bound: those
+/// given, with the momentum scaled down as far as that needs. On a finer grid the flow of a coarser level may
+/// diverge. The momentum zero is the identity, which keeps any bound.
 fn admissible<S: Shooting<T, D>, T: Real, const D: usize>(
     objective: &mut PairObjective<S, T, D>,
     mut controls: Controls<T, D, S::Weights>,
 ) -> Result<Controls<T, D, S::Weights>> {
-    if !objective.is_bounded() {
-        return Ok(controls);
-    }
     let mut gradient = controls.zeros_like();
     for _ in 0..SHRINKS {
         match objective.evaluate(&controls, &mut gradient) {
