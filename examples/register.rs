@@ -16,7 +16,7 @@ use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::world::Affine;
-use support::arguments::{Arguments, Asked};
+use support::arguments::Arguments;
 use support::case::{Case, Kind, Similarity};
 use support::outcome::{HEADINGS, Outcome, table};
 use support::panel::Orientation;
@@ -198,13 +198,7 @@ where
 }
 
 fn run() -> Fallible<()> {
-    let arguments = match Arguments::parse(&OPTIONS)? {
-        Asked::Run(arguments) => arguments,
-        Asked::Help(text) => {
-            println!("{text}");
-            return Ok(());
-        }
-    };
+    let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let plan = Plan::of(&arguments)?;
     let (fixed, moving) = match (arguments.text("fixed"), arguments.text("moving")) {
         (None, None) => {

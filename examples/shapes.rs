@@ -14,7 +14,7 @@ use rdmm_core::grid::Grid;
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::world::Affine;
 
-use support::arguments::{Arguments, Asked};
+use support::arguments::Arguments;
 use support::case::{Case, Kind, Similarity};
 use support::outcome::{Outcome, table};
 use support::panel::Orientation;
@@ -113,13 +113,7 @@ const HEADINGS: [&str; 13] = [
 ];
 
 fn run() -> Fallible<()> {
-    let arguments = match Arguments::parse(&OPTIONS)? {
-        Asked::Run(arguments) => arguments,
-        Asked::Help(text) => {
-            println!("{text}");
-            return Ok(());
-        }
-    };
+    let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let pairs: u64 = arguments.number("pairs")?.unwrap_or(40);
     let size: usize = arguments.number("size")?.unwrap_or(200);
     let out: PathBuf = arguments.text("out").unwrap_or("out/shapes").into();

@@ -17,7 +17,7 @@ use rdmm_core::registration::Registration;
 use rdmm_core::similarity::Ssd;
 use rdmm_core::synthetic::Shapes;
 
-use support::arguments::{Arguments, Asked};
+use support::arguments::Arguments;
 use support::outcome::table;
 use support::read::{self, AnyImage};
 
@@ -91,13 +91,7 @@ fn brains() -> Fallible<Vec<Pair>> {
 }
 
 fn run() -> Fallible<()> {
-    let arguments = match Arguments::parse(&OPTIONS)? {
-        Asked::Run(arguments) => arguments,
-        Asked::Help(text) => {
-            println!("{text}");
-            return Ok(());
-        }
-    };
+    let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let grid = Grid::<2>::unit([128, 128])?;
     let shapes = (0..arguments.number::<u64>("pairs")?.unwrap_or(5)).map(|seed| {
         let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;

@@ -18,7 +18,7 @@ use rdmm_core::labels::Labels;
 use rdmm_core::registration::Level;
 use rdmm_core::similarity::Lncc;
 use rdmm_core::world::Affine;
-use support::arguments::{Arguments, Asked};
+use support::arguments::Arguments;
 use support::case::{Case, Kind, Similarity};
 use support::outcome::{HEADINGS, Outcome, Overlap, table};
 use support::panel::Orientation;
@@ -187,9 +187,9 @@ impl Validation {
                 by_labels: Some(1.5 * target.grid().coarsest_spacing()),
                 ..plain(&target_shown, &source_shown, Orientation::RightUp)
             };
-            let person = |name: &str| name.split('_').next().unwrap_or_default().to_owned();
-            let set =
-                if person(&fixed) == person(&moving) { "knee, visits" } else { "knee, people" };
+            let person = |name: &str| name.split('_').next().map(str::to_owned);
+            let same = person(&fixed) == person(&moving);
+            let set = if same { "knee, visits" } else { "knee, people" };
             for kind in [Kind::Vsvf, Kind::Lddmm, Kind::RdmmOptimised] {
                 self.register((set, &format!("{fixed}-{moving}")), &case, kind, Similarity::Ssd)?;
             }
@@ -513,13 +513,7 @@ fn write(path: &Path, text: &str) -> Fallible<()> {
 }
 
 fn run() -> Fallible<()> {
-    let arguments = match Arguments::parse(&OPTIONS)? {
-        Asked::Run(arguments) => arguments,
-        Asked::Help(text) => {
-            println!("{text}");
-            return Ok(());
-        }
-    };
+    let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let only = arguments.text("only");
     if let Some(name) = only.filter(|name| !SETS.contains(name)) {
         return Err(format!("--only: expected one of {}, found {name}", SETS.join(", ")).into());

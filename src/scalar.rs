@@ -30,7 +30,12 @@ pub trait Real:
     /// This value in double precision.
     fn f64(self) -> f64;
 
-    /// The whole part of a value ≥ 0 as an index; 0 for NaN and below.
+    /// The whole part as an index: 0 for NaN and below zero, 2³¹ − 1 for what is larger.
+    ///
+    /// ```
+    /// use rdmm_core::Real;
+    /// assert_eq!([2.9, -3.0, f64::NAN, 1e12].map(Real::to_index), [2, 0, 0, 2_147_483_647]);
+    /// ```
     fn to_index(self) -> usize;
 }
 
@@ -52,7 +57,7 @@ impl Real for f32 {
     #[expect(clippy::cast_possible_truncation, reason = "the whole part is what is asked for")]
     #[expect(clippy::cast_sign_loss, reason = "there is none from 0 on")]
     fn to_index(self) -> usize {
-        self as i32 as usize
+        (self as i32).max(0) as usize
     }
 }
 
@@ -73,7 +78,7 @@ impl Real for f64 {
     #[expect(clippy::cast_possible_truncation, reason = "the whole part is what is asked for")]
     #[expect(clippy::cast_sign_loss, reason = "there is none from 0 on")]
     fn to_index(self) -> usize {
-        self as i32 as usize
+        (self as i32).max(0) as usize
     }
 }
 

@@ -11,24 +11,16 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 #[derive(Debug, Default)]
 pub(crate) struct Arguments(BTreeMap<String, String>);
 
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// A run with these options.
-    Run(Arguments),
-    /// The list of options.
-    Help(String),
-}
-
 impl Arguments {
     /// The options of the command line, which are among `known`: names, without dashes, and what they
-    /// mean.
-    pub(crate) fn parse(known: &[(&str, &str)]) -> Fallible<Asked> {
+    /// mean. `None` where the list of options was asked for, and is printed.
+    pub(crate) fn parse(known: &[(&str, &str)]) -> Fallible<Option<Self>> {
         let mut given = BTreeMap::new();
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             if word == "--help" || word == "-h" {
-                return Ok(Asked::Help(list(known)));
+                println!("{}", list(known));
+                return Ok(None);
             }
             let name = word.strip_prefix("--").filter(|name| known.iter().any(|(k, _)| k == name));
             let Some(name) = name else {
@@ -41,7 +33,7 @@ impl Arguments {
                 return Err(format!("--{name} is given twice").into());
             }
         }
-        Ok(Asked::Run(Self(given)))
+        Ok(Some(Self(given)))
     }
 
     /// The value of an option.

@@ -78,6 +78,16 @@ impl Modes {
         }
     }
 
+    /// Value of mode k for the j-th value of a lane in this form: even modes meet even parts, odd ones odd parts.
+    fn formed(&self, form: Form, k: usize, j: usize) -> f64 {
+        let (mode, middle) = (self.modes[k], self.lattice.n.div_ceil(2));
+        match (form, mode.odd, j < middle) {
+            (Form::Folded, false, false) | (Form::Folded, true, true) => 0.0,
+            (Form::Folded, true, false) => self.at(mode, j - middle),
+            _ => self.at(mode, j),
+        }
+    }
+
     /// Time of products with the modes of all axes, there and back, in multiplications a value.
     pub(super) fn cost(axes: &[Self]) -> f64 {
         let share = |m: &Self| m.len() as f64 / m.lattice.n as f64;
@@ -97,17 +107,9 @@ impl Modes {
         gain: impl Fn(usize) -> f64,
         contiguous: bool,
     ) -> Product<T> {
-        let n = self.lattice.n;
         let (input, block) = self.form::<T>(contiguous);
-        Product::new([self.len(), n], [Form::Plain, input], block, |k, j| {
-            let mode = self.modes[k];
-            let middle = n.div_ceil(2);
-            match (input, mode.odd) {
-                (Form::Folded, false) if j >= middle => 0.0,
-                (Form::Folded, true) if j < middle => 0.0,
-                (Form::Folded, true) => gain(k) * self.at(mode, j - middle),
-                _ => gain(k) * self.at(mode, j),
-            }
+        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, |k, j| {
+            gain(k) * self.formed(input, k, j)
         })
     }
 
@@ -117,17 +119,9 @@ impl Modes {
         gain: impl Fn(usize) -> f64,
         contiguous: bool,
     ) -> Product<T> {
-        let n = self.lattice.n;
         let (output, block) = self.form::<T>(contiguous);
-        Product::new([n, self.len()], [output, Form::Plain], block, |i, k| {
-            let mode = self.modes[k];
-            let middle = n.div_ceil(2);
-            match (output, mode.odd) {
-                (Form::Folded, false) if i >= middle => 0.0,
-                (Form::Folded, true) if i < middle => 0.0,
-                (Form::Folded, true) => gain(k) * self.at(mode, i - middle),
-                _ => gain(k) * self.at(mode, i),
-            }
+        Product::new([self.lattice.n, self.len()], [output, Form::Plain], block, |i, k| {
+            gain(k) * self.formed(output, k, i)
         })
     }
 }

@@ -90,18 +90,11 @@ impl<T: Real> Engine<T> {
     /// reading and writing.
     pub(super) fn cost(&self) -> f64 {
         let (mut cost, mut share) = (0.0, 1.0);
-        let lane = |p: &Product<T>| p.cost() as f64 / p.input_len() as f64 + PASS;
-        for pass in &self.there {
-            cost += share * lane(&pass.product);
-            share *= pass.product.output_len() as f64 / pass.product.input_len() as f64;
-        }
-        for product in &self.columns {
-            cost += share * lane(product);
-            share *= product.output_len() as f64 / product.input_len() as f64;
-        }
-        for pass in &self.back {
-            cost += share * lane(&pass.product);
-            share *= pass.product.output_len() as f64 / pass.product.input_len() as f64;
+        let [there, back] = [&self.there, &self.back].map(|p| p.iter().map(|pass| &pass.product));
+        for product in there.chain(&self.columns).chain(back) {
+            let n = product.input_len() as f64;
+            cost += share * (product.cost() as f64 / n + PASS);
+            share *= product.output_len() as f64 / n;
         }
         cost
     }

@@ -7,8 +7,11 @@ use crate::simd::Arithmetic;
 /// Points of a block.
 pub(super) const LANES: usize = 16;
 
-/// Most rows of four taps along the last axis: 4^(D−1) for up to four axes.
-const ROWS: usize = 64;
+/// Most axes of a grid that is warped.
+const AXES: u32 = 4;
+
+/// Most rows of four taps along the last axis.
+const ROWS: usize = 4_usize.pow(AXES - 1);
 
 /// A number for each point of a block.
 pub(super) type Lane<T> = [T; LANES];
@@ -74,6 +77,7 @@ impl<T: Real> Weights<T> {
     /// Those of values, or of the derivative along an axis.
     #[inline(always)]
     pub(super) fn set<const D: usize>(&mut self, cells: &Cells<T, D>, derivative: Option<usize>) {
+        const { assert!(D <= AXES as usize, "grids of at most four axes are warped") };
         let mut count = 1;
         self.rows[0] = [T::one(); LANES];
         for a in 0..D {

@@ -221,7 +221,6 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, n, fields) = (self.split(u), self.target.len(), [coefficients]);
-        gradient.fill(T::zero());
         par::zipped(par::split::<T, D>(gradient, n), |lo, mut out| {
             simd::fused(PositionBar { warp: self, u, fields, bars: None, lo, out: &mut out });
         });
@@ -348,7 +347,7 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     }
 }
 
-/// [`Warp::add_position_bar`] of a chunk; every bar is one where there are none.
+/// [`Warp::add_position_bar`] of a chunk; without bars the derivatives themselves, written and not added.
 struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
@@ -362,7 +361,7 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, fields, bars, lo, out } = self;
-        let len = out.first().map_or(0, |chunk| chunk.len());
+        let (len, adds) = (out.first().map_or(0, |chunk| chunk.len()), bars.is_some());
         let mut weights: [_; D] = std::array::from_fn(|_| taps::Weights::new());
         warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
             for (axis, weights) in weights.iter_mut().enumerate() {
@@ -380,8 +379,9 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
                     })
                 };
                 let slope = warp.slope(by_index);
-                for a in 0..D {
-                    out[a][k + lane] += slope[a];
+                for (out, slope) in out.iter_mut().zip(slope) {
+                    let out = &mut out[k + lane];
+                    *out = if adds { *out + slope } else { slope };
                 }
             }
         });
@@ -610,6 +610,36 @@ mod tests {
             let exact = pair(&d_bar, &direction);
             assert!((numeric - exact).abs() < 1e-7 * exact.abs().max(1.0), "{boundary:?}");
         }
+    }
+
+    #[test]
+    fn blocks_of_points_equal_points_one_by_one() {
+        // No multiple of a block, points inside, near a face and beyond one.
+        let grid = Grid::new([14, 12, 13], [0.5, 1.0, 2.0]).unwrap();
+        let (n, warp) = (grid.len(), Warp::<f64, 3>::new(&grid, &grid));
+        let (c, u, bar) = (random::<f64>(2 * n, 1), random::<f64>(3 * n, 2), random(n, 3));
+        let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; n]);
+        warp.values::<2>(&c, &u, &mut blocks);
+        warp.scatter(&u, &bar, &mut scattered);
+        let mut one_by_one = vec![0.0; n];
+        for i in 0..n {
+            let voxel = grid.unravel(i);
+            let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / grid.spacing()[a]);
+            for (k, value) in warp.at_index::<2>(&c, index).into_iter().enumerate() {
+                // Sums of 64 products of numbers below one, in another order.
+                assert!((blocks[k * n + i] - value).abs() < 1e-14, "{i}");
+            }
+            warp.scatter_at_index(index, [bar[i]], &mut one_by_one);
+        }
+        for (a, b) in scattered.iter().zip(&one_by_one) {
+            // Some hundred of such products meet at a voxel.
+            assert!((a - b).abs() < 1e-13);
+        }
+        let inside = |i: &usize| {
+            let index = grid.unravel(*i);
+            (0..3).all(|a| index[a] > 2 && index[a] + 4 < grid.shape()[a])
+        };
+        assert!((0..n).filter(inside).count() > 16, "whole blocks lie inside");
     }
 
     #[test]

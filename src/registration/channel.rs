@@ -7,7 +7,7 @@ use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::Warp;
+use crate::ops::warp::{Warp, warped};
 use crate::par;
 use crate::pyramid;
 use crate::scalar::Real;
@@ -212,9 +212,10 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
         let there = self.moving.grid().coarsened(factor)?;
-        let moving = read_through(&pyramid::coarser(&self.moving, &there)?, grid, initial)?;
+        let to_moving = initial.displacement(grid)?;
+        let moving = warped(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
         let mask = self.moving_mask.map(|mask| {
-            let mut mask = read_through(&pyramid::coarser_mask(mask, &there)?, grid, initial)?;
+            let mut mask = warped(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
             // The overshoot of the interpolation.
             mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
             Result::Ok(mask)
@@ -234,20 +235,6 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         let found = format!("of the fixed image {}, of the moving image {}", masks.0, masks.1);
         Err(Error::setting("masks", expected, found))
     }
-}
-
-/// `image` read at A(x) for the voxels x of `grid`.
-fn read_through<T: Real, const D: usize>(
-    image: &Image<T, D>,
-    grid: &Grid<D>,
-    initial: &Affine<D>,
-) -> Result<Image<T, D>> {
-    let mut coefficients = image.clone();
-    Prefilter::new(image.grid()).apply(coefficients.data_mut());
-    let (rest, mut out) = (Displacement::<T, D>::zeros(grid)?, Image::zeros(grid)?);
-    let warp = Warp::through(image.grid(), grid, initial);
-    warp.values::<1>(coefficients.data(), rest.data(), out.data_mut());
-    Ok(out)
 }
 
 /// λ Sim(J₀∘(id + u), J₁) as a function of u on the fixed image's grid.

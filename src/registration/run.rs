@@ -85,7 +85,7 @@ pub struct Report {
     pub folds: Folds,
     /// Evaluations that [`Settings::min_jacobian`] refused, all levels.
     pub refused: usize,
-    /// How far Φ∘Φ⁻¹, the non-linear parts, is from the identity.
+    /// How far Φ∘Φ⁻¹, the non-linear parts, is from the identity: physical units.
     pub inverse_consistency: Consistency,
     /// max_t |H(t)/H(0) − 1| over the time steps; 0 for the identity.
     pub energy_drift: f64,
@@ -456,6 +456,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
         let shooting = recipe.model.on_level(&map, recipe.initial, index)?;
+        let two_sided = shooting.blank_state().forward().is_some();
+        std::iter::once(first).chain(others).try_for_each(|pair| pair.expect_masks(two_sided))?;
         let controls = match before {
             Some(controls) => shooting.prolong(&controls)?,
             None => shooting.rest(),
@@ -463,7 +465,6 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (moving, similarity) = first.coarser(&grid, level.factor)?;
         let integration = self.settings.integration.clone();
         // The two sides share the weight.
-        let two_sided = shooting.blank_state().forward().is_some();
         let share = if two_sided { 0.5 } else { 1.0 };
         let weight = share * first.weight;
         let mut objective =
@@ -478,7 +479,6 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             objective = objective.with_channel(&moving, similarity, share * pair.weight)?;
         }
         for pair in std::iter::once(first).chain(others) {
-            pair.expect_masks(two_sided)?;
             if two_sided {
                 let (fixed, similarity) =
                     pair.coarser_reverse(&grid, level.factor, recipe.initial)?;
