@@ -30,8 +30,12 @@ impl Order {
 /// Voxels at either end of a lane that need the boundary rule.
 const BORDER: usize = 2;
 
-/// One row of the difference matrix along an axis: `(column, coefficient)`.
-type Row<T> = Vec<(usize, T)>;
+/// One row of a difference matrix along an axis: four columns, some of which may be the same.
+#[derive(Clone, Copy, Debug)]
+struct Row<T> {
+    columns: [usize; 4],
+    coefficients: [T; 4],
+}
 
 /// The difference along one axis as a banded matrix with `BORDER` special rows at either end.
 #[derive(Clone, Debug)]
@@ -41,8 +45,8 @@ struct Axis<T> {
     /// Coefficients of `f₊ₖ − f₋ₖ` in rows away from the ends.
     interior: [T; 2],
     /// Rows of ∂ and of ∂ᵀ at the ends: first `BORDER`, then last `BORDER`.
-    rows: Vec<Row<T>>,
-    transposed_rows: Vec<Row<T>>,
+    rows: [Row<T>; 2 * BORDER],
+    transposed_rows: [Row<T>; 2 * BORDER],
 }
 
 /// Where an index beyond a lane of `n` points reads from.
@@ -58,40 +62,36 @@ pub(crate) fn fold_index(i: isize, n: usize, boundary: Boundary) -> usize {
     folded.cast_unsigned()
 }
 
+impl<T: Real> Row<T> {
+    /// The row times a column of values.
+    #[inline(always)]
+    fn dot(&self, value: impl Fn(usize) -> T) -> T {
+        let Self { columns: [j1, j2, j3, j4], coefficients: [c1, c2, c3, c4] } = *self;
+        (c1 * value(j1) + c2 * value(j2)) + (c3 * value(j3) + c4 * value(j4))
+    }
+}
+
 impl<T: Real> Axis<T> {
     fn new(n: usize, inner: usize, spacing: f64, order: Order, boundary: Boundary) -> Self {
-        let coefficients = order.coefficients().map(|c| c / spacing);
-        let column = |i: usize, offset: isize| fold_index(i.cast_signed() + offset, n, boundary);
-        let row = |i: usize| -> Vec<(usize, f64)> {
-            let mut row: Vec<(usize, f64)> = Vec::new();
-            for (k, &c) in (1isize..).zip(&coefficients) {
-                for (offset, c) in [(k, c), (-k, -c)] {
-                    let j = column(i, offset);
-                    match row.iter_mut().find(|entry| entry.0 == j) {
-                        Some(entry) => entry.1 += c,
-                        None => row.push((j, c)),
-                    }
-                }
+        let [c1, c2] = order.coefficients().map(|c| c / spacing);
+        let row = |i: usize, sign: &dyn Fn(isize) -> f64| {
+            let beside = [-2, -1, 1, 2].map(|k| i.cast_signed() + k);
+            let coefficients = [-c2, -c1, c1, c2];
+            Row {
+                columns: beside.map(|j| fold_index(j, n, boundary)),
+                coefficients: std::array::from_fn(|t| T::of(sign(beside[t]) * coefficients[t])),
             }
-            row
         };
-        let matrix: Vec<Vec<(usize, f64)>> = (0..n).map(row).collect();
-        let transposed = |j: usize| -> Row<T> {
-            let entries = matrix.iter().enumerate().flat_map(|(i, row)| {
-                row.iter().filter(move |entry| entry.0 == j).map(move |entry| (i, T::of(entry.1)))
-            });
-            entries.collect()
-        };
-        let ends = (0..BORDER).chain(n - BORDER..n);
+        // Where a field is mirrored, ∂ᵀ is −∂ of the field that is mirrored with its sign turned.
+        let outside = |j: isize| !(0..n.cast_signed()).contains(&j);
+        let turned = |j| if boundary != Boundary::Periodic && outside(j) { 1.0 } else { -1.0 };
+        let ends = [0, 1, n - 2, n - 1];
         Self {
             n,
             inner,
-            interior: coefficients.map(T::of),
-            rows: ends
-                .clone()
-                .map(|i| matrix[i].iter().map(|&(j, c)| (j, T::of(c))).collect())
-                .collect(),
-            transposed_rows: ends.map(transposed).collect(),
+            interior: [c1, c2].map(T::of),
+            rows: ends.map(|i| row(i, &|_| 1.0)),
+            transposed_rows: ends.map(|i| row(i, &turned)),
         }
     }
 
@@ -109,8 +109,9 @@ impl<T: Real> Axis<T> {
     }
 
     /// The rows at the ends of a lane, in the order of `rows`.
-    fn ends(&self) -> impl Iterator<Item = usize> + use<T> {
-        (0..BORDER).chain(self.n - BORDER..self.n)
+    #[inline(always)]
+    fn ends(&self) -> [usize; 2 * BORDER] {
+        [0, 1, self.n - 2, self.n - 1]
     }
 
     /// Cuts the flat range `lo..hi` into runs away from the ends of their lanes and runs within one
@@ -152,15 +153,20 @@ impl<T: Real> Axis<T> {
     #[inline(always)]
     fn add_scaled_lane(&self, s: T, a: &[T], f: &[T], out: &mut [T]) {
         let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
-        for (i, taps) in self.ends().zip(&self.rows) {
-            let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[j]);
-            out[i] += s * a[i] * d;
+        for (i, row) in self.ends().into_iter().zip(&self.rows) {
+            out[i] += s * a[i] * row.dot(|j| f[j]);
         }
-        let inside = n - 2 * BORDER;
-        let (out, a) = (&mut out[BORDER..][..inside], &a[BORDER..][..inside]);
-        let [m2, m1, p1, p2] = [0, 1, 3, 4].map(|from| &f[from..][..inside]);
-        for k in 0..inside {
-            out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
+        let mut i = BORDER;
+        while let Some((f, a, out)) = block(i, f, a, out) {
+            let mut sum = *out;
+            for k in 0..BLOCK {
+                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
+            }
+            *out = sum;
+            i += BLOCK;
+        }
+        for i in i..n - BORDER {
+            out[i] += a[i] * (c1 * (f[i + 1] - f[i - 1]) + c2 * (f[i + 2] - f[i - 2]));
         }
     }
 
@@ -174,19 +180,12 @@ impl<T: Real> Axis<T> {
             let len = out.len();
             let a = &a[from..][..len];
             if let Some(end) = end {
-                let taps = &self.rows[end];
+                let Row { columns, coefficients } = self.rows[end];
                 let base = from - row * inner;
-                if len == 1 && inner == 1 {
-                    // The contiguous axis: one sum in a register.
-                    let d = taps.iter().fold(T::zero(), |d, &(j, c)| d + c * f[base + j]);
-                    out[0] += s * a[0] * d;
-                    continue;
-                }
-                for &(j, c) in taps {
-                    let (c, f) = (s * c, &f[base + j * inner..][..len]);
-                    for k in 0..len {
-                        out[k] += c * a[k] * f[k];
-                    }
+                let [c1, c2, c3, c4] = coefficients.map(|c| s * c);
+                let [f1, f2, f3, f4] = columns.map(|j| &f[base + j * inner..][..len]);
+                for k in 0..len {
+                    out[k] += a[k] * (c1 * f1[k] + c2 * f2[k] + c3 * f3[k] + c4 * f4[k]);
                 }
             } else {
                 let (p1, m1) = (&f[from + inner..][..len], &f[from - inner..][..len]);
@@ -215,17 +214,22 @@ impl<T: Real> Axis<T> {
     #[inline(always)]
     fn add_transposed_lane(&self, s: T, a: &[T], b: &[T], out: &mut [T]) {
         let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
-        for (i, taps) in self.ends().zip(&self.transposed_rows) {
-            let sum = |d, &(j, c): &(usize, T)| d + c * a[j] * b[j];
-            out[i] += s * taps.iter().fold(T::zero(), sum);
+        for (i, row) in self.ends().into_iter().zip(&self.transposed_rows) {
+            out[i] += s * row.dot(|j| a[j] * b[j]);
         }
-        let inside = n - 2 * BORDER;
-        let out = &mut out[BORDER..][..inside];
-        let [am2, am1, ap1, ap2] = [0, 1, 3, 4].map(|from| &a[from..][..inside]);
-        let [bm2, bm1, bp1, bp2] = [0, 1, 3, 4].map(|from| &b[from..][..inside]);
-        for k in 0..inside {
-            out[k] +=
-                c1 * (am1[k] * bm1[k] - ap1[k] * bp1[k]) + c2 * (am2[k] * bm2[k] - ap2[k] * bp2[k]);
+        let mut i = BORDER;
+        while let Some((a, b, out)) = block(i, a, b, out) {
+            let mut sum = *out;
+            for k in 0..BLOCK {
+                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
+                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
+            }
+            *out = sum;
+            i += BLOCK;
+        }
+        for i in i..n - BORDER {
+            out[i] += c1 * (a[i - 1] * b[i - 1] - a[i + 1] * b[i + 1])
+                + c2 * (a[i - 2] * b[i - 2] - a[i + 2] * b[i + 2]);
         }
     }
 
@@ -239,19 +243,16 @@ impl<T: Real> Axis<T> {
             let out = &mut out[from - lo..to - lo];
             if let Some(end) = end {
                 let len = out.len();
-                let taps = &self.transposed_rows[end];
+                let Row { columns, coefficients } = self.transposed_rows[end];
                 let base = from - row * inner;
-                if len == 1 && inner == 1 {
-                    let sum = |d, &(j, c): &(usize, T)| d + c * a[base + j] * b[base + j];
-                    out[0] += s * taps.iter().fold(T::zero(), sum);
-                    continue;
-                }
-                for &(j, c) in taps {
-                    let (c, at) = (s * c, base + j * inner);
-                    let (a, b) = (&a[at..][..len], &b[at..][..len]);
-                    for k in 0..len {
-                        out[k] += c * a[k] * b[k];
-                    }
+                let [c1, c2, c3, c4] = coefficients.map(|c| s * c);
+                let [a1, a2, a3, a4] = columns.map(|j| &a[base + j * inner..][..len]);
+                let [b1, b2, b3, b4] = columns.map(|j| &b[base + j * inner..][..len]);
+                for k in 0..len {
+                    out[k] += c1 * a1[k] * b1[k]
+                        + c2 * a2[k] * b2[k]
+                        + c3 * a3[k] * b3[k]
+                        + c4 * a4[k] * b4[k];
                 }
             } else {
                 let len = out.len();
@@ -267,6 +268,27 @@ impl<T: Real> Axis<T> {
             }
         }
     }
+}
+
+/// Values of a lane that are worked on together. Lanes are short: what a compiler makes of a loop over one of
+/// them leaves half of it over. A block is summed apart, so that no operand can be what is written to.
+const BLOCK: usize = 8;
+
+/// A block with its neighbours.
+const SPAN: usize = BLOCK + 2 * BORDER;
+
+/// The block of `out` that starts at `i`, and the operands from `BORDER` voxels before to as many behind it.
+/// None where a lane ends before.
+#[inline(always)]
+fn block<'a, T>(
+    i: usize,
+    a: &'a [T],
+    b: &'a [T],
+    out: &'a mut [T],
+) -> Option<(&'a [T; SPAN], &'a [T; SPAN], &'a mut [T; BLOCK])> {
+    let from = i - BORDER;
+    let operands = (a.get(from..)?.first_chunk()?, b.get(from..)?.first_chunk()?);
+    Some((operands.0, operands.1, out.get_mut(i..)?.first_chunk_mut()?))
 }
 
 /// A run `from..to` of a buffer: within one row if `end` names a special row, else over rows away
