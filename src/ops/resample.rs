@@ -10,39 +10,70 @@ use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
 
-/// A sparse matrix along one axis, by rows.
+/// A sparse matrix along one axis, by rows of entries, four at a time: `(column, value)`, zeros where a row has
+/// fewer.
 #[derive(Clone, Debug)]
 struct Taps<T> {
-    rows: Vec<Vec<(usize, T)>>,
+    rows: Vec<Vec<[(usize, T); 4]>>,
 }
 
 impl<T: Real> Taps<T> {
+    fn new(rows: impl Iterator<Item = Vec<(usize, T)>>) -> Self {
+        let four = |entries: &[(usize, T)]| {
+            std::array::from_fn(|k| entries.get(k).copied().unwrap_or((entries[0].0, T::zero())))
+        };
+        Self { rows: rows.map(|row| row.chunks(4).map(four).collect()).collect() }
+    }
+
     /// `out[o, i, k] = Σ_j taps[i, j] input[o, j, k]` for lanes of `inner` interleaved values.
     fn apply(&self, columns: usize, inner: usize, input: &[T], out: &mut [T]) {
         let block = self.rows.len() * inner;
         let rows_at_once = par::CHUNK.div_ceil(inner);
-        par::chunks_of(out, rows_at_once * inner, |lo, chunk| {
-            for (r, out) in chunk.chunks_mut(inner).enumerate() {
-                let at = lo + r * inner;
-                let lane = &input[at / block * columns * inner..][..columns * inner];
-                out.fill(T::zero());
-                for &(j, w) in &self.rows[at % block / inner] {
-                    for (out, &x) in out.iter_mut().zip(&lane[j * inner..]) {
-                        *out += w * x;
-                    }
+        par::chunks_of(
+            out,
+            rows_at_once * inner,
+            #[inline(always)]
+            |lo, chunk| {
+                for (r, out) in chunk.chunks_mut(inner).enumerate() {
+                    let at = lo + r * inner;
+                    let lane = &input[at / block * columns * inner..][..columns * inner];
+                    combine(&self.rows[at % block / inner], inner, lane, out);
                 }
-            }
-        });
+            },
+        );
     }
 
     fn transposed(&self, columns: usize) -> Self {
         let mut rows = vec![Vec::new(); columns];
         for (i, row) in self.rows.iter().enumerate() {
-            for &(j, w) in row {
+            for &(j, w) in row.iter().flatten().filter(|(_, w)| !w.is_zero()) {
                 rows[j].push((i, w));
             }
         }
-        Self { rows }
+        Self::new(rows.into_iter())
+    }
+}
+
+/// `out[k] = Σ_j row[j] lane[j, k]`.
+#[inline(always)]
+fn combine<T: Real>(row: &[[(usize, T); 4]], inner: usize, lane: &[T], out: &mut [T]) {
+    if let [out] = out {
+        // The contiguous axis: a sum in a register.
+        let four = |sum: T, taps: &[(usize, T); 4]| {
+            taps.iter().fold(sum, |sum, &(j, w)| sum + w * lane[j])
+        };
+        *out = row.iter().fold(T::zero(), four);
+        return;
+    }
+    for (q, taps) in row.iter().enumerate() {
+        let [w1, w2, w3, w4] = taps.map(|(_, w)| w);
+        let [x1, x2, x3, x4] = taps.map(|(j, _)| &lane[j * inner..][..out.len()]);
+        if q == 0 {
+            out.fill(T::zero());
+        }
+        for k in 0..out.len() {
+            out[k] += (w1 * x1[k] + w2 * x2[k]) + (w3 * x3[k] + w4 * x4[k]);
+        }
     }
 }
 
@@ -90,7 +121,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
                 }
                 row
             };
-            Taps { rows: (0..m).map(row).collect() }
+            Taps::new((0..m).map(row))
         });
         let transposed = std::array::from_fn(|a| taps[a].transposed(from.shape()[a]));
         let (from, to) = (from.clone(), to.clone());

@@ -1,5 +1,7 @@
 //! Cubic B-spline coefficients: the symmetric prefilter along every axis.
 
+use std::ops::Range;
+
 use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::par;
@@ -46,28 +48,37 @@ impl<T: Real> Axis<T> {
         Self { factor, cyclic }
     }
 
-    /// Solves in place for `inner` interleaved lanes of one block of `n · inner` values.
+    /// Solves in place for `inner` interleaved lanes of one block of `n · inner` values: some columns there and
+    /// back while they are in cache.
     #[inline(always)]
     fn solve(&self, inner: usize, block: &mut [T]) {
+        for from in (0..inner).step_by(COLUMNS) {
+            self.solve_columns(inner, from..inner.min(from + COLUMNS), block);
+        }
+    }
+
+    #[inline(always)]
+    fn solve_columns(&self, inner: usize, columns: Range<usize>, block: &mut [T]) {
         let n = self.factor.len();
+        let row = |i: usize| i * inner + columns.start..i * inner + columns.end;
         for i in 1..n {
-            let (before, row) = block.split_at_mut(i * inner);
-            let (l, previous) = (self.factor[i].0, &before[(i - 1) * inner..]);
-            for (x, &p) in row[..inner].iter_mut().zip(previous) {
+            let (before, from_here) = block.split_at_mut(i * inner);
+            let (l, previous) = (self.factor[i].0, &before[row(i - 1)]);
+            for (x, &p) in from_here[columns.clone()].iter_mut().zip(previous) {
                 *x -= l * p;
             }
         }
         let last = self.factor[n - 1].1;
-        block[(n - 1) * inner..].iter_mut().for_each(|x| *x *= last);
+        block[row(n - 1)].iter_mut().for_each(|x| *x *= last);
         for i in (0..n - 1).rev() {
-            let (row, after) = block[i * inner..].split_at_mut(inner);
+            let (before, after) = block.split_at_mut((i + 1) * inner);
             let (pivot, l) = (self.factor[i].1, self.factor[i + 1].0);
-            for (x, &next) in row.iter_mut().zip(&after[..inner]) {
+            for (x, &next) in before[row(i)].iter_mut().zip(&after[columns.clone()]) {
                 *x = *x * pivot - l * next;
             }
         }
         if let Some((z, weight)) = &self.cyclic {
-            for k in 0..inner {
+            for k in columns {
                 let s = *weight * (block[k] + block[(n - 1) * inner + k]);
                 for i in 0..n {
                     block[i * inner + k] -= s * z[i];
@@ -75,7 +86,63 @@ impl<T: Real> Axis<T> {
             }
         }
     }
+
+    /// Solves in place for [`TOGETHER`] lanes, one after the other in memory: each recurrence waits for its last
+    /// value, so that several run at once.
+    #[inline(always)]
+    fn solve_lanes(&self, lanes: &mut [T]) {
+        let n = self.factor.len();
+        let mut rest = lanes.chunks_exact_mut(n);
+        let mut lanes: [&mut [T]; TOGETHER] = std::array::from_fn(|_| rest.next().unwrap_or_default());
+        let mut previous = lanes.each_ref().map(|lane| lane[0]);
+        for (i, &(l, _)) in self.factor.iter().enumerate().skip(1) {
+            for (lane, previous) in lanes.iter_mut().zip(&mut previous) {
+                lane[i] -= l * *previous;
+                *previous = lane[i];
+            }
+        }
+        let last = self.factor[n - 1].1;
+        for (lane, previous) in lanes.iter_mut().zip(&mut previous) {
+            lane[n - 1] *= last;
+            *previous = lane[n - 1];
+        }
+        for i in (0..n - 1).rev() {
+            let (pivot, l) = (self.factor[i].1, self.factor[i + 1].0);
+            for (lane, next) in lanes.iter_mut().zip(&mut previous) {
+                lane[i] = lane[i] * pivot - l * *next;
+                *next = lane[i];
+            }
+        }
+        if let Some((z, weight)) = &self.cyclic {
+            for lane in lanes {
+                let s = *weight * (lane[0] + lane[n - 1]);
+                for (x, &z) in lane.iter_mut().zip(z) {
+                    *x -= s * z;
+                }
+            }
+        }
+    }
+
+    /// Solves in place for all lanes of some blocks.
+    #[inline(always)]
+    fn solve_blocks(&self, inner: usize, blocks: &mut [T]) {
+        let n = self.factor.len();
+        if inner > 1 {
+            return blocks.chunks_mut(n * inner).for_each(|block| self.solve(inner, block));
+        }
+        let mut together = blocks.chunks_exact_mut(TOGETHER * n);
+        for lanes in &mut together {
+            self.solve_lanes(lanes);
+        }
+        together.into_remainder().chunks_mut(n).for_each(|lane| self.solve(1, lane));
+    }
 }
+
+/// Columns that are solved there and back: with a hundred rows they fit into the first-level cache.
+const COLUMNS: usize = 64;
+
+/// Lanes that are solved at once.
+const TOGETHER: usize = 8;
 
 /// Turns samples into cubic B-spline coefficients, in place.
 ///
@@ -116,11 +183,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
                 data,
                 len,
                 #[inline(always)]
-                |_, chunk| {
-                    for block in chunk.chunks_mut(block) {
-                        axis.solve(inner, block);
-                    }
-                },
+                |_, chunk| axis.solve_blocks(inner, chunk),
             );
         }
     }
@@ -174,6 +237,28 @@ mod tests {
                     assert!((a - b).abs() < 1e-13, "{boundary:?}: an exact solve, to rounding");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn lanes_and_columns_together_equal_lanes_alone() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([6, 13, 7], [1.0; 3]).unwrap().with_boundary(boundary);
+            let samples: Vec<f64> = random(grid.len(), 5);
+            let mut found = samples.clone();
+            Prefilter::new(&grid).apply(&mut found);
+            let mut expected = samples;
+            for axis in 0..3 {
+                let (outer, n, inner) = grid.lanes(axis);
+                let solver = Axis::new(n, boundary);
+                for lane in 0..outer * inner {
+                    let at = |i: usize| (lane / inner * n + i) * inner + lane % inner;
+                    let mut values: Vec<f64> = (0..n).map(|i| expected[at(i)]).collect();
+                    solver.solve(1, &mut values);
+                    (0..n).for_each(|i| expected[at(i)] = values[i]);
+                }
+            }
+            assert_eq!(found, expected, "{boundary:?}: the same operations in another order");
         }
     }
 
