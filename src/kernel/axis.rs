@@ -68,11 +68,10 @@ impl Modes {
         norm * if mode.odd && !mirrored { angle.sin() } else { angle.cos() }
     }
 
-    /// Form of the values of a lane, and the rows of a panel. Where all modes of the contiguous axis are in two
-    /// panels, the even and odd part of a lane would halve nothing.
+    /// Form of the values of a lane, and the rows of a panel.
     fn form<T>(&self, contiguous: bool) -> (Form, usize) {
         match contiguous {
-            true if self.len() <= 2 * width::<T>() => (Form::Plain, width::<T>()),
+            true if self.len() <= PLAIN => (Form::Plain, width::<T>()),
             true => (Form::Folded, width::<T>()),
             false => (Form::Folded, ROWS),
         }
@@ -132,7 +131,8 @@ pub(super) enum Axis<T> {
     /// B diag(g) Bᵀ without the modes whose multiplier is below the tolerance: the square root of the Gaussian
     /// and its transpose.
     Modes { forward: Product<T>, back: Product<T> },
-    /// The matrix itself: banded where its entries fall below the tolerance, else in its even and odd block.
+    /// The matrix itself: banded where its entries fall below the tolerance, else whole or in its even
+    /// and odd block.
     Square(Product<T>),
 }
 
@@ -188,8 +188,8 @@ impl<T: Real> Axis<T> {
         let (reach, block) = (taps.reach(tolerance), if contiguous { width::<T>() } else { ROWS });
         // Multiplications a value, with what forming even and odd parts costs.
         let banded = if 2 * reach < n { 2 * reach + block } else { usize::MAX };
-        let folded = n / 2 + FOLDING;
-        if modes.len() <= banded.min(folded) {
+        let whole = if contiguous && n <= PLAIN { n } else { n / 2 + FOLDING };
+        if modes.len() <= banded.min(whole) {
             let root: Vec<f64> =
                 modes.frequencies().into_iter().map(|w| multiplier(voxels, w).sqrt()).collect();
             let gain = |k: usize| root[k];
@@ -198,13 +198,19 @@ impl<T: Real> Axis<T> {
                 back: modes.back(gain, contiguous),
             };
         }
-        Self::Square(if banded < folded {
+        Self::Square(if banded < whole {
             banded_product(&taps, reach, block)
+        } else if whole == n {
+            Product::new([n, n], [Form::Plain; 2], block, |i, j| taps.entry(i, j))
         } else {
             folded_product(&taps, block)
         })
     }
 }
+
+/// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
+/// as long as the multiplications that they save.
+const PLAIN: usize = 48;
 
 /// Multiplications that take as long as to form the even and odd part of a value and to undo it.
 const FOLDING: usize = 8;

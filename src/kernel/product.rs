@@ -37,9 +37,10 @@ impl Form {
     }
 }
 
-/// A block of rows of a matrix between its first and its last column that is not zero.
+/// A block of rows of a matrix, from row `at` on, between its first and its last column that is not zero.
 #[derive(Clone, Debug)]
 struct Panel<T> {
+    at: usize,
     from: usize,
     /// Column by column.
     entries: Vec<T>,
@@ -100,7 +101,10 @@ impl<T: Real> Product<T> {
         entry: impl Fn(usize, usize) -> f64,
     ) -> Self {
         let columns = input.len(n);
+        // The last panel of the contiguous axis begins earlier, so that it is whole.
+        let begin = |first: usize| if block == ROWS { first } else { first.min(m.max(block) - block) };
         let panel = |first: usize| {
+            let first = begin(first);
             let rows = first..m.min(first + block);
             let zero = |&j: &usize| rows.clone().all(|i| T::of(entry(i, j)).is_zero());
             let from = (0..columns).take_while(zero).count();
@@ -111,7 +115,7 @@ impl<T: Real> Product<T> {
                     *x = T::of(entry(i, j));
                 }
             }
-            Panel { from, entries }
+            Panel { at: first, from, entries }
         };
         Self { n, m, input, output, block, panels: (0..m).step_by(block).map(panel).collect() }
     }
@@ -189,6 +193,8 @@ pub(super) fn along_strided<T: Real, A: Arithmetic, const W: usize>(
     let (b, _) = grown(&mut buffers.output, len).as_chunks_mut::<W>();
     let (Some(first), Some(last)) = (products.first(), products.last()) else { return };
     for lane in (0..count).step_by(W) {
+        // The last block begins earlier, so that it is whole.
+        let lane = lane.min(count.max(W) - W);
         let lanes = W.min(count - lane);
         let from = first_lane + lane;
         if lanes == W {
@@ -204,12 +210,24 @@ pub(super) fn along_strided<T: Real, A: Arithmetic, const W: usize>(
                 }
             }
             second.multiply::<A, W>(b, a);
-            store(last, a, |i, x| out.row(i, lane, lanes).copy_from_slice(&x[..lanes]));
-        } else if lanes == W {
-            store(last, b, |i, x| out.row(i, lane, W).copy_from_slice(x));
+            put(last, a, (out, lane, lanes));
         } else {
-            store(last, b, |i, x| out.row(i, lane, lanes).copy_from_slice(&x[..lanes]));
+            put(last, b, (out, lane, lanes));
         }
+    }
+}
+
+/// [`store`] to `lanes` lanes of `out` from `lane` on.
+#[inline(always)]
+fn put<T: Real, const W: usize>(
+    product: &Product<T>,
+    values: &[[T; W]],
+    (out, lane, lanes): (&mut (impl RowsMut<T> + ?Sized), usize, usize),
+) {
+    if lanes == W {
+        store(product, values, |i, x| out.row(i, lane, W).copy_from_slice(x));
+    } else {
+        store(product, values, |i, x| out.row(i, lane, lanes).copy_from_slice(&x[..lanes]));
     }
 }
 
@@ -332,14 +350,14 @@ fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
     out: &mut [T],
 ) {
     let (m, rows) = (product.m, input.len() / len);
-    for (panel, at) in product.panels.iter().zip((0..m).step_by(W)) {
-        let entries = panel.entries.as_chunks::<W>().0;
-        let count = W.min(m - at);
+    let count = W.min(m);
+    for Panel { at, from, entries } in &product.panels {
+        let entries = entries.as_chunks::<W>().0;
         for first in (0..rows).step_by(ROWS) {
             // The last rows are computed again where their number is no multiple of the block.
             let first = first.min(rows.saturating_sub(ROWS));
             let lane =
-                |r: usize| &input[(first + r).min(rows - 1) * len + panel.from..][..entries.len()];
+                |r: usize| &input[(first + r).min(rows - 1) * len + from..][..entries.len()];
             let [a, b, c, d] = [lane(0), lane(1), lane(2), lane(3)];
             let values = a.iter().zip(b).zip(c).zip(d).map(|(((&a, &b), &c), &d)| [a, b, c, d]);
             let sum = block::<T, A, ROWS, W>(values, entries);

@@ -50,7 +50,7 @@ pub enum Search {
 
 impl Default for Search {
     fn default() -> Self {
-        let lbfgs = Lbfgs { value_tolerance: 1e-3, ..Lbfgs::default() };
+        let lbfgs = Lbfgs { value_tolerance: 3e-3, ..Lbfgs::default() };
         Self::MetricLbfgs { lbfgs, epsilon: 1e-3 }
     }
 }
@@ -100,7 +100,7 @@ const LEAST_JACOBIAN: f64 = 0.05;
 /// Voxels of the map grid a smallest σ, on the last level and on those before, which only prepare the next:
 /// with one on the last level, RDMM with an optimised regulariser loses 0.013 of overlap
 /// on the hippocampi, with more than these nothing is gained on any of the images of the validation.
-pub(super) const VOXELS_A_SIGMA: [f64; 2] = [1.25, 1.0];
+pub(super) const VOXELS_A_SIGMA: [f64; 2] = [1.25, 0.6];
 
 /// A coarse level has at least this many voxels an axis.
 const COARSEST: usize = 12;
