@@ -239,6 +239,12 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         &mut self.data[c * n..(c + 1) * n]
     }
 
+    /// All components, to write to.
+    pub(crate) fn components_mut(&mut self) -> std::slice::ChunksMut<'_, T> {
+        let n = self.grid.len();
+        self.data.chunks_mut(n)
+    }
+
     /// The values as an `ndarray` view in C order: `[..shape]` for images, `[components, ..shape]`
     /// else.
     #[must_use]
@@ -334,6 +340,14 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     })
 }
 
+/// `out ← x`; NaN for buffers of different lengths.
+pub(crate) fn copy<T: Real>(x: &[T], out: &mut [T]) {
+    if out.len() != x.len() {
+        return out.fill(T::nan());
+    }
+    par::chunks(out, |lo, chunk| chunk.copy_from_slice(&x[lo..][..chunk.len()]));
+}
+
 /// `out ← out + a·x`; NaN for buffers of different lengths.
 pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
     if out.len() != x.len() {
@@ -348,12 +362,12 @@ pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
 
 impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn set_zero(&mut self) {
-        self.data.fill(T::zero());
+        par::chunks(&mut self.data, |_, chunk| chunk.fill(T::zero()));
     }
 
     fn copy_from(&mut self, other: &Self) {
         if self.data.len() == other.data.len() && self.grid.shape() == other.grid.shape() {
-            self.data.copy_from_slice(&other.data);
+            copy(&other.data, &mut self.data);
         } else {
             self.clone_from(other);
         }

@@ -222,6 +222,34 @@ pub(crate) fn vectors<T: Send, const K: usize>(
     );
 }
 
+/// Calls `f(offset, chunks)` with the matching chunks of any number of slices of equal length.
+pub(crate) fn slices<T: Send>(slices: Vec<&mut [T]>, f: impl Fn(usize, &mut [&mut [T]]) + Sync) {
+    slices_from(0, slices, &f);
+}
+
+fn slices_from<T: Send>(
+    lo: usize,
+    mut slices: Vec<&mut [T]>,
+    f: &(impl Fn(usize, &mut [&mut [T]]) + Sync),
+) {
+    let len = slices.first().map_or(0, |slice| slice.len());
+    if len <= CHUNK {
+        return vectorised(
+            #[inline(always)]
+            || f(lo, &mut slices),
+        );
+    }
+    let mid = len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
+    let (left, right): (Vec<_>, Vec<_>) = slices.into_iter().map(|s| s.split_at_mut(mid)).unzip();
+    #[cfg(feature = "rayon")]
+    if len * left.len() > SERIAL {
+        rayon::join(|| slices_from(lo, left, f), || slices_from(lo + mid, right, f));
+        return;
+    }
+    slices_from(lo, left, f);
+    slices_from(lo + mid, right, f);
+}
+
 /// Does work on `len` elements, in which there are many loops, on a thread of the pool: a loop that starts there
 /// need not wake one.
 pub(crate) fn inside(len: usize, work: impl FnOnce() + Send) {

@@ -102,7 +102,8 @@ impl<T: Real> Product<T> {
     ) -> Self {
         let columns = input.len(n);
         // The last panel of the contiguous axis begins earlier, so that it is whole.
-        let begin = |first: usize| if block == ROWS { first } else { first.min(m.max(block) - block) };
+        let begin =
+            |first: usize| if block == ROWS { first } else { first.min(m.max(block) - block) };
         let panel = |first: usize| {
             let first = begin(first);
             let rows = first..m.min(first + block);
@@ -356,8 +357,7 @@ fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
         for first in (0..rows).step_by(ROWS) {
             // The last rows are computed again where their number is no multiple of the block.
             let first = first.min(rows.saturating_sub(ROWS));
-            let lane =
-                |r: usize| &input[(first + r).min(rows - 1) * len + from..][..entries.len()];
+            let lane = |r: usize| &input[(first + r).min(rows - 1) * len + from..][..entries.len()];
             let [a, b, c, d] = [lane(0), lane(1), lane(2), lane(3)];
             let values = a.iter().zip(b).zip(c).zip(d).map(|(((&a, &b), &c), &d)| [a, b, c, d]);
             let sum = block::<T, A, ROWS, W>(values, entries);

@@ -2,7 +2,7 @@
 
 use super::Metric;
 use crate::error::{Error, Result};
-use crate::field::{Momentum, Velocity, Weights};
+use crate::field::{Momentum, Velocity, Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
@@ -88,16 +88,23 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         &nu[i * D * self.n..(i + 1) * D * self.n]
     }
 
-    /// s_i ← m·ν_i for every i.
-    fn densities(&self, momentum: &[T], nu: &[T], out: &mut [T]) {
+    /// v ← Σ_i w_i ν_i, and the densities s_i ← m·ν_i for every i.
+    fn sums(&self, m: &[T], (w, nu): (&[T], &[T]), velocity: &mut [T], densities: &mut [T]) {
         let n = self.n;
-        par::components(out, n, |i, lo, chunk| {
-            chunk.fill(T::zero());
-            let nu = self.smoothed(nu, i);
-            for a in 0..D {
-                let (m, nu) = (&momentum[a * n + lo..], &nu[a * n + lo..]);
-                for ((s, &m), &nu) in chunk.iter_mut().zip(m).zip(nu) {
-                    *s += m * nu;
+        let out = velocity.chunks_mut(n).chain(densities.chunks_mut(n)).collect();
+        par::slices(out, |lo, out| {
+            let (v, s) = out.split_at_mut(D);
+            v.iter_mut().chain(s.iter_mut()).for_each(|chunk| chunk.fill(T::zero()));
+            for (i, s) in s.iter_mut().enumerate() {
+                let (w, nu) = (&w[i * n + lo..], self.smoothed(nu, i));
+                for (a, v) in v.iter_mut().enumerate() {
+                    let (m, nu) = (&m[a * n + lo..], &nu[a * n + lo..]);
+                    for ((v, &w), &nu) in v.iter_mut().zip(w).zip(nu) {
+                        *v += w * nu;
+                    }
+                    for ((s, &m), &nu) in s.iter_mut().zip(m).zip(nu) {
+                        *s += m * nu;
+                    }
                 }
             }
         });
@@ -113,7 +120,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, w_bar] } = ws;
+        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, w_bar], .. } = ws;
         let (w, nu) = (&*w, &*nu);
         // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
         for (i, k) in self.kernels.iter().enumerate() {
@@ -127,25 +134,27 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
             });
             k.apply(vector, smooth, kernel);
             let p_bar = &*smooth;
-            par::chunks(&mut w_bar[i * n..(i + 1) * n], |lo, chunk| {
-                chunk.fill(T::zero());
-                for a in 0..D {
-                    for (k, w_bar) in chunk.iter_mut().enumerate() {
-                        let at = a * n + lo + k;
-                        *w_bar += v_bar[at] * nu[at] + p_bar[at] * m[at];
+            let w_bar = &mut w_bar[i * n..(i + 1) * n];
+            let out = std::iter::once(w_bar).chain(momentum_bar.components_mut()).collect();
+            par::slices(out, |lo, out| {
+                let [w_bar, m_bar @ ..] = out else { return };
+                w_bar.fill(T::zero());
+                for (a, m_bar) in m_bar.iter_mut().enumerate() {
+                    let (from, len) = (a * n + lo, m_bar.len());
+                    let [v_bar, p_bar, nu, m] = [v_bar, p_bar, nu, m].map(|x| &x[from..][..len]);
+                    let (s_bar, w) = (&s_bar[lo..][..len], &w[lo..][..len]);
+                    for k in 0..len {
+                        w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
                     }
-                }
-            });
-            par::vectors::<T, D>(momentum_bar.data_mut(), n, |a, lo, chunk| {
-                for (k, m_bar) in chunk.iter_mut().enumerate() {
-                    let at = lo + k;
-                    *m_bar += s_bar[at] * nu[a * n + at] + w[at] * p_bar[a * n + at];
+                    for k in 0..len {
+                        m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
+                    }
                 }
             });
         }
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, kernel);
-        add(s, weights_bar.data_mut());
+        axpy(weights_bar.data_mut(), T::one(), s);
     }
 }
 
@@ -157,6 +166,8 @@ pub struct Workspace<T> {
     weights: Vec<T>,
     /// ν_i of the last velocity, scale by scale.
     nu: Vec<T>,
+    /// s_i = m·ν_i of the last velocity.
+    densities: Vec<T>,
     /// One vector field, and two scalar fields a scale.
     vector: Vec<T>,
     smooth: Vec<T>,
@@ -174,6 +185,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             kernel: kernel::Workspace::new(),
             weights: zeros(scales),
             nu: zeros(scales * D),
+            densities: zeros(scales),
             vector: zeros(D),
             smooth: zeros(D),
             scalars: [zeros(scales), zeros(scales)],
@@ -191,23 +203,14 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
             return velocity.scale(T::nan());
         }
-        let Workspace { kernel, weights: w, nu, vector, .. } = ws;
+        let Workspace { kernel, weights: w, nu, densities, vector, .. } = ws;
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
             let w = &w[i * n..(i + 1) * n];
             product::<T, D>(momentum.data(), w, vector);
             k.apply(vector, &mut nu[i * D * n..(i + 1) * D * n], kernel);
         }
-        let (w, nu) = (&*w, &*nu);
-        par::vectors::<T, D>(velocity.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for i in 0..self.kernels.len() {
-                let (w, nu) = (&w[i * n + lo..], &self.smoothed(nu, i)[a * n + lo..]);
-                for ((v, &w), &nu) in chunk.iter_mut().zip(w).zip(nu) {
-                    *v += w * nu;
-                }
-            }
-        });
+        self.sums(momentum.data(), (w, nu), velocity.data_mut(), densities);
     }
 
     fn velocity_vjp(
@@ -241,9 +244,8 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             momentum_rate.scale(T::nan());
             return weights_rate.scale(T::nan());
         }
-        let [s, q] = &mut ws.scalars;
-        self.densities(momentum.data(), &ws.nu, s);
-        self.smoothing.apply(s, q, &mut ws.kernel);
+        let [_, q] = &mut ws.scalars;
+        self.smoothing.apply(&ws.densities, q, &mut ws.kernel);
         // ∂t m_a += Σ_i q_i ∂_a h_i
         par::vectors::<T, D>(momentum_rate.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
@@ -278,12 +280,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             momentum_bar.scale(T::nan());
             return weights_bar.scale(T::nan());
         }
-        let Workspace { kernel, nu, scalars: [s, q], .. } = &mut *ws;
+        let Workspace { kernel, densities, scalars: [s, q], .. } = &mut *ws;
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
 
         // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i.
-        self.densities(m, nu, s);
-        self.smoothing.apply(s, q, kernel);
+        self.smoothing.apply(densities, q, kernel);
         par::components(weights_bar.data_mut(), n, |i, lo, chunk| {
             let (q, h_rate_bar) = (&q[i * n..(i + 1) * n], weights_rate_bar.component(i));
             for a in 0..D {
@@ -320,13 +321,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             return bar.scale(T::nan());
         }
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
-        let [s, q] = &mut ws.scalars;
-        self.densities(momentum.data(), &ws.nu, s);
-        for s in s.iter_mut() {
-            *s *= scale;
-        }
-        self.smoothing.apply(s, q, &mut ws.kernel);
-        add(q, bar.data_mut());
+        let [_, q] = &mut ws.scalars;
+        self.smoothing.apply(&ws.densities, q, &mut ws.kernel);
+        axpy(bar.data_mut(), scale, q);
     }
 }
 
@@ -336,15 +333,6 @@ fn product<T: Real, const D: usize>(m: &[T], w: &[T], out: &mut [T]) {
         let m = &m[a * w.len() + lo..];
         for ((p, &m), &w) in chunk.iter_mut().zip(m).zip(&w[lo..]) {
             *p = w * m;
-        }
-    });
-}
-
-/// `out += x`.
-fn add<T: Real>(x: &[T], out: &mut [T]) {
-    par::chunks(out, |lo, chunk| {
-        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
-            *y += x;
         }
     });
 }

@@ -2,9 +2,10 @@
 
 use nalgebra::SMatrix;
 
-use super::difference::{Difference, Order};
+use super::difference::{Difference, Order, fold_index};
 use crate::error::Result;
 use crate::field::{Displacement, Image};
+use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::world::determinant;
 
@@ -97,9 +98,7 @@ pub fn fold_barrier<T: Real, const D: usize>(
 ) -> Result<(f64, f64)> {
     let grid = map.grid();
     grid.expect_same(bar.grid(), "gradient of the barrier")?;
-    let difference = Difference::new(grid, Order::Second);
     let n = grid.len();
-    let ones = vec![T::one(); n];
     let determinant = jacobian_determinant(map)?;
     let smallest = smallest(&determinant);
     let mean = crate::par::sum(n, |range| {
@@ -108,39 +107,35 @@ pub fn fold_barrier<T: Real, const D: usize>(
     if !mean.is_finite() || smallest >= barrier.reach {
         return Ok((mean, smallest));
     }
-    // φ′ ∂det/∂(Du)_ab: one field for each slope, and back through the differences.
-    let mut by_slope = crate::field::Weights::<T, D>::zeros_with(grid, D * D)?;
-    for a in 0..D {
-        let row = &mut by_slope.data_mut()[a * D * n..(a + 1) * D * n];
-        let parts = crate::par::split::<T, D>(row, n);
-        crate::par::zipped(parts, |lo, row| {
-            let len = row.first().map_or(0, |part| part.len());
-            for from in (0..len).step_by(CHUNK) {
-                let here = CHUNK.min(len - from);
-                let det = &determinant.data()[lo + from..][..here];
-                if det.iter().all(|d| d.f64() >= barrier.reach) {
-                    continue;
-                }
-                let matrices = matrices(&difference, &ones, map, lo + from, here);
-                for k in 0..here {
-                    let slope = scale / n as f64 * barrier.slope(det[k].f64());
-                    if slope != 0.0 {
-                        let matrix = matrices(k);
-                        for b in 0..D {
-                            row[b][from + k] = T::of(slope * cofactor(matrix, a, b));
-                        }
-                    }
-                }
-            }
+    // φ′ ∂det/∂(Du)_ab, and back through the differences, at the few voxels where the barrier acts.
+    let factor = |k: usize| scale / n as f64 * barrier.slope(determinant.data()[k].f64());
+    for k in (0..n).filter(|&k| factor(k) != 0.0) {
+        let beside = neighbours(grid, k);
+        let matrix = SMatrix::<f64, D, D>::from_fn(|a, b| {
+            let [before, after] = beside[b].map(|at| map.component(a)[at].f64());
+            f64::from(a == b) + (after - before) / (2.0 * grid.spacing()[b])
         });
-    }
-    crate::par::components(bar.data_mut(), n, |a, lo, chunk| {
-        for b in 0..D {
-            let by_slope = by_slope.component(a * D + b);
-            difference.add_transposed(b, T::one(), by_slope, &ones, lo, chunk);
+        for a in 0..D {
+            let bar = bar.component_mut(a);
+            for b in 0..D {
+                let slope = factor(k) * cofactor(matrix, a, b) / (2.0 * grid.spacing()[b]);
+                let [before, after] = beside[b];
+                bar[after] += T::of(slope);
+                bar[before] -= T::of(slope);
+            }
         }
-    });
+    }
     Ok((mean, smallest))
+}
+
+/// The voxels before and behind a voxel along every axis, folded back at the border.
+fn neighbours<const D: usize>(grid: &Grid<D>, flat: usize) -> [[usize; 2]; D] {
+    let (index, shape, strides) = (grid.unravel(flat), grid.shape(), grid.strides());
+    std::array::from_fn(|a| {
+        let i = index[a].cast_signed();
+        let folded = |j: isize| fold_index(j, shape[a], grid.boundary());
+        [i - 1, i + 1].map(|j| flat - index[a] * strides[a] + folded(j) * strides[a])
+    })
 }
 
 /// Where [`fold_barrier`] acts.

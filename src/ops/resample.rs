@@ -4,8 +4,8 @@ use super::difference::fold_index;
 use super::or_nan;
 use super::spline::{Prefilter, weights};
 use crate::error::{Error, Result};
-use crate::field::Field;
 use crate::field::kind::Kind;
+use crate::field::{Field, copy};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
@@ -159,7 +159,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
             self.taps[axis].apply(n, inner, a, b);
             std::mem::swap(a, b);
         }
-        out.copy_from_slice(a);
+        copy(a, out);
     }
 
     /// A field over the input's grid, carried to the output's.
@@ -202,7 +202,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
             std::mem::swap(a, b);
         }
         self.prefilter.apply(a);
-        out.copy_from_slice(a);
+        copy(a, out);
     }
 }
 

@@ -7,7 +7,7 @@ use super::or_nan;
 use super::spline::{Prefilter, derivatives, weights};
 use super::taps::{self, Cells, LANES, row_offsets};
 use crate::error::Result;
-use crate::field::{Displacement, Image, axpy};
+use crate::field::{Displacement, Image, axpy, copy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
@@ -214,15 +214,15 @@ impl<T: Real, const D: usize> Warp<T, D> {
         value: &mut [T],
         gradient: &mut [T],
     ) {
-        // Two walks: they share the positions only, which are cheap beside the 4ᴰ reads.
-        self.values::<1>(coefficients, u, value);
-        let fits = self.fits::<1>(coefficients, u) && gradient.len() == D * self.target.len();
-        if !or_nan(fits, gradient) {
+        let n = self.target.len();
+        let fits = self.fits::<1>(coefficients, u) && value.len() == n && gradient.len() == D * n;
+        if !(or_nan(fits, value) && or_nan(fits, gradient)) {
             return;
         }
-        let (u, n, fields) = (self.split(u), self.target.len(), [coefficients]);
-        par::zipped(par::split::<T, D>(gradient, n), |lo, mut out| {
-            simd::fused(PositionBar { warp: self, u, fields, bars: None, lo, out: &mut out });
+        let u = self.split(u);
+        let out = std::iter::once(value).chain(gradient.chunks_mut(n)).collect();
+        par::slices(out, |lo, out| {
+            simd::fused(ValueAndGradient { warp: self, u, field: coefficients, lo, out });
         });
     }
 
@@ -256,7 +256,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
-        let bars = Some(parts::<T, C>(bar));
+        let bars = parts::<T, C>(bar);
         par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
             simd::fused(PositionBar { warp: self, u, fields, bars, lo, out: &mut out });
         });
@@ -347,12 +347,52 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     }
 }
 
-/// [`Warp::add_position_bar`] of a chunk; without bars the derivatives themselves, written and not added.
+/// [`Warp::value_and_gradient`] of a chunk: the value, then the derivatives.
+struct ValueAndGradient<'a, 'b, T, const D: usize> {
+    warp: &'a Warp<T, D>,
+    u: [&'a [T]; D],
+    field: &'a [T],
+    lo: usize,
+    out: &'a mut [&'b mut [T]],
+}
+
+impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self { warp, u, field, lo, out } = self;
+        let [value, gradient @ ..] = out else { return };
+        let (len, fields, one) = (value.len(), [field], [T::one()]);
+        let mut weights = taps::Weights::new();
+        let mut slopes: [_; D] = std::array::from_fn(|_| taps::Weights::new());
+        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
+            weights.set(cells, None);
+            for (axis, slopes) in slopes.iter_mut().enumerate() {
+                slopes.set(cells, Some(axis));
+            }
+            for lane in 0..LANES.min(len - k) {
+                let ([found], by_index) = if cells.inside[lane] {
+                    let place = (lane, cells.first[lane]);
+                    let value = taps::values::<A, T, 1>(&weights, &warp.rows, place, &fields);
+                    (value, taps::gradient::<A, T, 1, D>(&slopes, &warp.rows, place, one, &fields))
+                } else {
+                    let cell = warp.border_cell(cells, lane);
+                    (cell.values(&fields), cell.gradient(|at| field[at]))
+                };
+                value[k + lane] = found;
+                for (out, slope) in gradient.iter_mut().zip(warp.slope(by_index)) {
+                    out[k + lane] = slope;
+                }
+            }
+        });
+    }
+}
+
+/// [`Warp::add_position_bar`] of a chunk.
 struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
     fields: [&'a [T]; C],
-    bars: Option<[&'a [T]; C]>,
+    bars: [&'a [T]; C],
     lo: usize,
     out: &'a mut [&'b mut [T]; D],
 }
@@ -361,27 +401,24 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, fields, bars, lo, out } = self;
-        let (len, adds) = (out.first().map_or(0, |chunk| chunk.len()), bars.is_some());
-        let mut weights: [_; D] = std::array::from_fn(|_| taps::Weights::new());
+        let len = out.first().map_or(0, |chunk| chunk.len());
+        let mut slopes: [_; D] = std::array::from_fn(|_| taps::Weights::new());
         warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
-            for (axis, weights) in weights.iter_mut().enumerate() {
-                weights.set(cells, Some(axis));
+            for (axis, slopes) in slopes.iter_mut().enumerate() {
+                slopes.set(cells, Some(axis));
             }
             for lane in 0..LANES.min(len - k) {
-                let at = lo + k + lane;
-                let bars = bars.map_or([T::one(); C], |bars| bars.map(|bar| bar[at]));
+                let bars = bars.map(|bar| bar[lo + k + lane]);
                 let by_index = if cells.inside[lane] {
                     let place = (lane, cells.first[lane]);
-                    taps::gradient::<A, T, C, D>(&weights, &warp.rows, place, bars, &fields)
+                    taps::gradient::<A, T, C, D>(&slopes, &warp.rows, place, bars, &fields)
                 } else {
                     warp.border_cell(cells, lane).gradient(|at| {
                         (0..C).fold(T::zero(), |sum, c| sum + bars[c] * fields[c][at])
                     })
                 };
-                let slope = warp.slope(by_index);
-                for (out, slope) in out.iter_mut().zip(slope) {
-                    let out = &mut out[k + lane];
-                    *out = if adds { *out + slope } else { slope };
+                for (out, slope) in out.iter_mut().zip(warp.slope(by_index)) {
+                    out[k + lane] += slope;
                 }
             }
         });
@@ -530,7 +567,7 @@ impl<T: Real, const D: usize> Composition<T, D> {
     /// Spline coefficients of `u`, into `coefficients`.
     pub fn coefficients(&self, u: &[T], coefficients: &mut [T]) {
         if or_nan(coefficients.len() == u.len(), coefficients) {
-            coefficients.copy_from_slice(u);
+            copy(u, coefficients);
             self.prefilter.apply(coefficients);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::tableau::Tableau;
 use crate::dynamics::{Evolution, EvolutionVjp, MapState};
+use crate::field::copy;
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::par;
@@ -149,7 +150,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         set_sum_of(next, moved(&ws.stages[0], tau, self.tableau.b(), &ws.rates));
         if self.transport == MapTransport::SemiLagrangian {
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
-            ws.local.copy_from_slice(next.map().data());
+            copy(next.map().data(), &mut ws.local);
             self.composition.compose(&ws.coefficients, &ws.local, next.map_mut().data_mut());
         }
     }
@@ -225,7 +226,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
                 }
             }
             map_bar.fill(T::zero());
-            ws.next_bar.copy_from_slice(bar.map().data());
+            copy(bar.map().data(), &mut ws.next_bar);
             let step_bar = bar.map_mut().data_mut();
             self.composition.sample_vjp(
                 &ws.coefficients,
@@ -255,7 +256,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         set_sum_of(&mut ws.bar, std::iter::once((T::one(), &*bar)).chain(stage_bars));
         std::mem::swap(bar, &mut ws.bar);
         if composed {
-            bar.map_mut().data_mut().copy_from_slice(&map_bar);
+            copy(&map_bar, bar.map_mut().data_mut());
         }
         ws.local = map_bar;
     }
