@@ -9,17 +9,19 @@
 #[expect(dead_code, reason = "other examples use more of it")]
 mod support;
 
+#[path = "support/speed.rs"]
+mod speed;
+
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::Value;
 
+use speed::measurement::Measurement;
+use speed::workload::{self, Dynamics, Flow, Operation, Workload};
+use speed::{page, traffic};
 use support::arguments::Arguments;
-use support::measurement::Measurement;
 use support::outcome::table;
-use support::page;
-use support::traffic;
-use support::workload::{self, Dynamics, Flow, Operation, Workload};
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -85,6 +87,9 @@ fn measure_apart(case: &Workload, threads: usize) -> Fallible<Value> {
 /// A case with its figures, one a number of threads.
 type Row = (Workload, Vec<Value>);
 
+/// A heading and the cell of a case's figures.
+type Column = (&'static str, fn(&Value) -> String);
+
 fn number(figures: &Value, key: &str) -> f64 {
     figures[key].as_f64().unwrap_or(f64::NAN)
 }
@@ -94,7 +99,7 @@ fn whole(count: Option<usize>) -> String {
 }
 
 /// One row a case: `columns` of the figures for each number of threads between what is done and the memory.
-fn figures(rows: &[Row], threads: &[usize], columns: [(&str, fn(&Value) -> String); 2]) -> String {
+fn figures(rows: &[Row], threads: &[usize], columns: [Column; 2]) -> String {
     let mut headings: Vec<String> =
         ["model", "operation", "grid", "float", "N", "steps"].map(str::to_owned).into();
     for count in threads {

@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
+/// The flag that asks for the list of options.
+const HELP: &str = "help";
+
 /// The options of this run.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
@@ -30,16 +33,17 @@ impl Arguments {
         let list = || list(known.iter().chain(flags));
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            if word == "--help" || word == "-h" {
-                println!("{}", list());
-                return Ok(None);
-            }
+            let word = if word == "-h" { "--help".to_owned() } else { word };
             let name = word.strip_prefix("--").unwrap_or_default();
             let is_in = |names: &[(&str, &str)]| names.iter().any(|(k, _)| *k == name);
             let twice = || format!("--{name} is given twice");
-            if is_in(flags) {
+            if is_in(flags) || name == HELP {
                 if !given.flags.insert(name.to_owned()) {
                     return Err(twice().into());
+                }
+                if given.has(HELP) {
+                    println!("{}", list());
+                    return Ok(None);
                 }
                 continue;
             }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use rdmm_core::Real;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::field::{Image, Weights};
+use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, Shooting, Vsvf};
@@ -27,37 +27,37 @@ pub(crate) type Runner<'a> = dyn FnMut(&mut dyn FnMut() -> Fallible<()>) -> Fall
 pub(crate) fn run(workload: &Workload, runner: &mut Runner) -> Fallible<()> {
     let operation = workload.operation;
     match (workload.shape.as_slice(), workload.float) {
-        (&[a, b], Float::F32) => on::<f32, 2>(operation, [a, b], runner),
-        (&[a, b], Float::F64) => on::<f64, 2>(operation, [a, b], runner),
-        (&[a, b, c], Float::F32) => on::<f32, 3>(operation, [a, b, c], runner),
-        (&[a, b, c], Float::F64) => on::<f64, 3>(operation, [a, b, c], runner),
+        (&[a, b], Float::F32) => on::<f32, 2>(&Grid::unit([a, b])?, operation, runner),
+        (&[a, b], Float::F64) => on::<f64, 2>(&Grid::unit([a, b])?, operation, runner),
+        (&[a, b, c], Float::F32) => on::<f32, 3>(&Grid::unit([a, b, c])?, operation, runner),
+        (&[a, b, c], Float::F64) => on::<f64, 3>(&Grid::unit([a, b, c])?, operation, runner),
         (shape, _) => Err(format!("no workload on {} axes", shape.len()).into()),
     }
 }
 
-fn on<T: Real, const D: usize>(
+/// The same for an operation on `grid`.
+pub(crate) fn on<T: Real, const D: usize>(
+    grid: &Grid<D>,
     operation: Operation,
-    shape: [usize; D],
     runner: &mut Runner,
 ) -> Fallible<()> {
-    let grid = Grid::<D>::unit(shape)?;
     match operation {
         Operation::Shoot(flow) | Operation::Gradient(flow) => {
-            with_model::<T, D>(&grid, operation, flow, runner)
+            with_model::<T, D>(grid, operation, flow, runner)
         }
         Operation::Gaussian(sigma) => {
-            let gaussian = Gaussian::new(&grid, sigma * grid.coarsest_spacing())?;
-            smooth::<T, D>(&grid, &gaussian, runner)
+            let gaussian = Gaussian::new(grid, sigma * grid.coarsest_spacing())?;
+            smooth::<T, D>(grid, &gaussian, runner)
         }
         Operation::SumOfGaussians => {
-            let MultiGaussian { sigmas, shares, .. } = MultiGaussian::for_grid(&grid);
-            let sum = GaussianBank::new(&grid, &sigmas)?.combined(&shares)?;
-            smooth::<T, D>(&grid, &sum, runner)
+            let MultiGaussian { sigmas, shares, .. } = MultiGaussian::for_grid(grid);
+            let sum = GaussianBank::new(grid, &sigmas)?.combined(&shares)?;
+            smooth::<T, D>(grid, &sum, runner)
         }
-        Operation::WarpImage => warp::<T, D, 1>(&grid, runner),
-        Operation::WarpVector => warp::<T, D, D>(&grid, runner),
-        Operation::ScatterVector => scatter::<T, D>(&grid, runner),
-        Operation::Lncc => lncc::<T, D>(&grid, runner),
+        Operation::WarpImage => warp::<T, D, 1>(grid, runner),
+        Operation::WarpVector => warp::<T, D, D>(grid, runner),
+        Operation::ScatterVector => scatter::<T, D>(grid, runner),
+        Operation::Lncc => lncc::<T, D>(grid, runner),
     }
 }
 
@@ -146,10 +146,13 @@ fn smooth<T: Real, const D: usize>(
     })
 }
 
-/// A displacement of up to two voxels.
-fn displacement<T: Real, const D: usize>(grid: &Grid<D>) -> Vec<T> {
-    let reach = T::of(2.0 * grid.coarsest_spacing());
-    random::<T>(D * grid.len(), 3).into_iter().map(|x| x * reach).collect()
+/// A smooth displacement of up to two voxels.
+pub(crate) fn displacement<T: Real, const D: usize>(grid: &Grid<D>) -> Fallible<Vec<T>> {
+    let mut u = Displacement::<T, D>::from_vec(grid, random(D * grid.len(), 3))?;
+    u = Gaussian::new(grid, 3.0 * grid.coarsest_spacing())?.smooth(&u)?;
+    let largest = u.max_abs();
+    u.scale(T::of(2.0 * grid.coarsest_spacing() / largest));
+    Ok(u.into_vec())
 }
 
 fn warp<T: Real, const D: usize, const C: usize>(
@@ -157,7 +160,7 @@ fn warp<T: Real, const D: usize, const C: usize>(
     runner: &mut Runner,
 ) -> Fallible<()> {
     let (warp, n) = (Warp::<T, D>::new(grid, grid), grid.len());
-    let (coefficients, u) = (random::<T>(C * n, 1), displacement::<T, D>(grid));
+    let (coefficients, u) = (random::<T>(C * n, 1), displacement::<T, D>(grid)?);
     let mut out = vec![T::zero(); C * n];
     runner(&mut || {
         warp.values::<C>(black_box(&coefficients), &u, &mut out);
@@ -167,7 +170,7 @@ fn warp<T: Real, const D: usize, const C: usize>(
 
 fn scatter<T: Real, const D: usize>(grid: &Grid<D>, runner: &mut Runner) -> Fallible<()> {
     let (warp, n) = (Warp::<T, D>::new(grid, grid), grid.len());
-    let (bar, u) = (random::<T>(D * n, 4), displacement::<T, D>(grid));
+    let (bar, u) = (random::<T>(D * n, 4), displacement::<T, D>(grid)?);
     let mut out = vec![T::zero(); D * n];
     runner(&mut || {
         warp.scatter(black_box(&u), &bar, &mut out);

@@ -13,7 +13,7 @@ const LEN: usize = 16 << 20;
 /// Elements of a piece that one thread works on.
 const PIECE: usize = 1 << 16;
 /// Passes, of which the fastest counts.
-const PASSES: usize = 8;
+const PASSES: usize = 16;
 
 /// Bytes a second of the threads of this pool: three arrays a pass, two read and one written. What a processor
 /// reads of an array before it overwrites it is not counted, neither here nor in the model of the traffic.
