@@ -1,5 +1,9 @@
-//! Slice operators and their transposes, in voxels per second.
+//! Slice operators and their transposes that `kernels` does not time, in voxels per second.
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
+
+#[expect(dead_code, reason = "the examples use more of it")]
+#[path = "../examples/support/speed.rs"]
+mod speed;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,18 +17,13 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::resample::{Resample, Workspace};
 use rdmm_core::ops::warp::{Composition, Warp};
 use rdmm_core::testing::random;
-
-/// A displacement of up to two voxels.
-fn displacement<T: Real, const D: usize>(grid: &Grid<D>) -> Vec<T> {
-    let reach = T::of(2.0 * grid.coarsest_spacing());
-    random::<T>(D * grid.len(), 3).into_iter().map(|x| x * reach).collect()
-}
+use speed::problem::displacement;
 
 fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
     let grid = Grid::<D>::unit(shape).unwrap();
     let (n, id) = (grid.len(), BenchmarkId::from_parameter(format!("{shape:?} {}", T::NAME)));
     let (f, a) = (random::<T>(n, 1), random::<T>(n, 2));
-    let (vector, u) = (random::<T>(D * n, 4), displacement::<T, D>(&grid));
+    let (vector, u) = (random::<T>(D * n, 4), displacement::<T, D>(&grid).unwrap());
     let (mut scalar, mut out) = (vec![T::zero(); n], vec![T::zero(); D * n]);
     let mut bench = |name: &str, work: &mut dyn FnMut()| {
         let mut group = c.benchmark_group(name);
@@ -45,7 +44,6 @@ fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
     });
 
     let warp = Warp::<T, D>::new(&grid, &grid);
-    bench("warp value", &mut || warp.values::<1>(black_box(&f), &u, &mut scalar));
     bench("warp value and gradient", &mut || {
         warp.value_and_gradient(black_box(&f), &u, &mut scalar, &mut out);
     });

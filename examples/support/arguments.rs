@@ -1,44 +1,73 @@
-//! Options of the form `--name value`.
+//! Options of the form `--name value`, and flags of the form `--name`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write;
 use std::str::FromStr;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
+/// The flag that asks for the list of options.
+const HELP: &str = "help";
+
 /// The options of this run.
 #[derive(Debug, Default)]
-pub(crate) struct Arguments(BTreeMap<String, String>);
+pub(crate) struct Arguments {
+    values: BTreeMap<String, String>,
+    flags: BTreeSet<String>,
+}
 
 impl Arguments {
     /// The options of the command line, which are among `known`: names, without dashes, and what they
     /// mean. `None` where the list of options was asked for, and is printed.
     pub(crate) fn parse(known: &[(&str, &str)]) -> Fallible<Option<Self>> {
-        let mut given = BTreeMap::new();
+        Self::parse_with_flags(known, &[])
+    }
+
+    /// The same with `flags`, which take no value.
+    pub(crate) fn parse_with_flags(
+        known: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Fallible<Option<Self>> {
+        let mut given = Self::default();
+        let list = || list(known.iter().chain(flags));
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            if word == "--help" || word == "-h" {
-                println!("{}", list(known));
-                return Ok(None);
+            let word = if word == "-h" { "--help".to_owned() } else { word };
+            let name = word.strip_prefix("--").unwrap_or_default();
+            let is_in = |names: &[(&str, &str)]| names.iter().any(|(k, _)| *k == name);
+            let twice = || format!("--{name} is given twice");
+            if is_in(flags) || name == HELP {
+                if !given.flags.insert(name.to_owned()) {
+                    return Err(twice().into());
+                }
+                if given.has(HELP) {
+                    println!("{}", list());
+                    return Ok(None);
+                }
+                continue;
             }
-            let name = word.strip_prefix("--").filter(|name| known.iter().any(|(k, _)| k == name));
-            let Some(name) = name else {
-                return Err(format!("unknown option {word}\n{}", list(known)).into());
-            };
+            if !is_in(known) {
+                return Err(format!("unknown option {word}\n{}", list()).into());
+            }
             let Some(value) = words.next() else {
-                return Err(format!("--{name} needs a value\n{}", list(known)).into());
+                return Err(format!("--{name} needs a value\n{}", list()).into());
             };
-            if given.insert(name.to_owned(), value).is_some() {
-                return Err(format!("--{name} is given twice").into());
+            if given.values.insert(name.to_owned(), value).is_some() {
+                return Err(twice().into());
             }
         }
-        Ok(Some(Self(given)))
+        Ok(Some(given))
+    }
+
+    /// Whether a flag is given.
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
     }
 
     /// The value of an option.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
     }
 
     /// The value of an option that is `K` numbers with commas between them.
@@ -59,7 +88,7 @@ impl Arguments {
     }
 }
 
-fn list(known: &[(&str, &str)]) -> String {
+fn list<'a>(known: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
     let mut text = String::from("options:");
     for (name, meaning) in known {
         // Writing to a string does not fail.
