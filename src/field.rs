@@ -381,9 +381,12 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         if terms.iter().any(|(_, x)| x.data.len() != self.data.len()) {
             return self.data.fill(T::nan());
         }
+        let Some((&(a, first), rest)) = terms.split_first() else { return self.set_zero() };
         par::chunks(&mut self.data, |lo, chunk| {
-            chunk.fill(T::zero());
-            for (a, x) in terms {
+            for (y, &x) in chunk.iter_mut().zip(&first.data[lo..]) {
+                *y = a * x;
+            }
+            for &(a, x) in rest {
                 for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
                     *y += a * x;
                 }

@@ -165,6 +165,8 @@ mod book {
     struct Design;
     #[doc = include_str!("../docs/src/validation.md")]
     struct Validation;
+    #[doc = include_str!("../docs/src/performance.md")]
+    struct Performance;
     #[doc = include_str!("../docs/src/validation/shapes.md")]
     struct ValidationShapes;
     #[doc = include_str!("../docs/src/validation/given.md")]

@@ -50,7 +50,7 @@ pub enum Search {
 
 impl Default for Search {
     fn default() -> Self {
-        let lbfgs = Lbfgs { value_tolerance: 3e-3, ..Lbfgs::default() };
+        let lbfgs = Lbfgs { value_tolerance: 5e-3, ..Lbfgs::default() };
         Self::MetricLbfgs { lbfgs, epsilon: 1e-3 }
     }
 }

@@ -36,7 +36,7 @@ pub enum Steps {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self::Courant { number: 1.5, at_least: 4, at_most: 50 }
+        Self::Courant { number: 1.5, at_least: 3, at_most: 50 }
     }
 }
 
