@@ -47,7 +47,8 @@ const KERNELS: [(&str, Operation); 11] = [
     ("lncc-gradient", Operation::Lncc),
 ];
 
-fn run(arguments: &Arguments) -> Fallible<()> {
+fn run() -> Fallible<()> {
+    let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let Some(name) = arguments.text("kernel") else {
         for (name, _) in KERNELS {
             println!("{name}");
@@ -68,13 +69,5 @@ fn run(arguments: &Arguments) -> Fallible<()> {
 }
 
 fn main() -> ExitCode {
-    let done = Arguments::parse(&OPTIONS)
-        .and_then(|arguments| arguments.map_or(Ok(()), |arguments| run(&arguments)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::exit(run())
 }

@@ -149,8 +149,9 @@ fn ratio(one: &Value) -> String {
 
 /// The processor, and its bandwidth by each number of threads: the median of all cases.
 fn machine(rows: &[Row], threads: &[usize]) -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find(|line| line.starts_with("model name"));
+    let info = fs::read_to_string("/proc/cpuinfo").ok();
+    let mut lines = info.as_deref().into_iter().flat_map(str::lines);
+    let model = lines.find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split_once(':')).map_or("unknown processor", |m| m.1);
     let median = |k: usize| {
         let of_row = |(_, figures): &Row| figures.get(k).map(|one| number(one, "triad_gb_per_s"));
@@ -191,8 +192,9 @@ fn traffic_table() -> String {
     table(&["of", "pass", "times", "reads", "writes"], &rows)
 }
 
-fn run(arguments: &Arguments) -> Fallible<()> {
-    let threads = threads(arguments)?;
+fn run() -> Fallible<()> {
+    let Some(arguments) = Arguments::parse_with_flags(&OPTIONS, &FLAGS)? else { return Ok(()) };
+    let threads = threads(&arguments)?;
     if let Some(label) = arguments.text("case") {
         let &[count] = threads.as_slice() else {
             return Err("--case needs --threads".into());
@@ -201,7 +203,7 @@ fn run(arguments: &Arguments) -> Fallible<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for case in cases(arguments)? {
+    for case in cases(&arguments)? {
         let mut figures = Vec::new();
         for &count in &threads {
             let one = measure_apart(&case, count)?;
@@ -233,13 +235,5 @@ fn run(arguments: &Arguments) -> Fallible<()> {
 }
 
 fn main() -> ExitCode {
-    let done = Arguments::parse_with_flags(&OPTIONS, &FLAGS)
-        .and_then(|arguments| arguments.map_or(Ok(()), |arguments| run(&arguments)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::exit(run())
 }

@@ -188,7 +188,8 @@ impl<T: Real> Axis<T> {
         let (reach, block) = (taps.reach(tolerance), if contiguous { width::<T>() } else { ROWS });
         // Multiplications a value, with what forming even and odd parts costs.
         let banded = if 2 * reach < n { 2 * reach + block } else { usize::MAX };
-        let whole = if contiguous && n <= PLAIN { n } else { n / 2 + FOLDING };
+        let plain = contiguous && n <= PLAIN;
+        let whole = if plain { n } else { n / 2 + FOLDING };
         if modes.len() <= banded.min(whole) {
             let root: Vec<f64> =
                 modes.frequencies().into_iter().map(|w| multiplier(voxels, w).sqrt()).collect();
@@ -200,7 +201,7 @@ impl<T: Real> Axis<T> {
         }
         Self::Square(if banded < whole {
             banded_product(&taps, reach, block)
-        } else if whole == n {
+        } else if plain {
             Product::new([n, n], [Form::Plain; 2], block, |i, j| taps.entry(i, j))
         } else {
             folded_product(&taps, block)

@@ -92,9 +92,7 @@ impl<T: Real> Axis<T> {
     #[inline(always)]
     fn solve_lanes(&self, lanes: &mut [T]) {
         let n = self.factor.len();
-        let mut rest = lanes.chunks_exact_mut(n);
-        let mut lanes: [&mut [T]; TOGETHER] =
-            std::array::from_fn(|_| rest.next().unwrap_or_default());
+        let mut lanes = par::split::<T, TOGETHER>(lanes, n);
         let mut previous = lanes.each_ref().map(|lane| lane[0]);
         for (i, &(l, _)) in self.factor.iter().enumerate().skip(1) {
             for (lane, previous) in lanes.iter_mut().zip(&mut previous) {

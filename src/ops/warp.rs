@@ -216,6 +216,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     ) {
         let n = self.target.len();
         let fits = self.fits::<1>(coefficients, u) && value.len() == n && gradient.len() == D * n;
+        // Where one does not fit, both are NaN.
         if !(or_nan(fits, value) & or_nan(fits, gradient)) {
             return;
         }
