@@ -1,0 +1,3 @@
+//! `rdmm`: diffeomorphic registration of medical images from the command line.
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! Images, label maps and transforms in the files that the field's tools read.
+//!
+//! The world of this crate is ITK's: millimetres, LPS. Array axes are those of the file, in its order.
+
+pub mod atomic;
+mod error;
+mod volume;
+
+pub use error::{Error, Problem, Result};
+pub use volume::{Geometry, Meaning, Sample, Volume};
