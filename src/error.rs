@@ -212,6 +212,12 @@ pub enum Error {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// The error of an earlier part of a run that was stored and read again.
+    #[error("{message}")]
+    Earlier {
+        /// What it said.
+        message: String,
+    },
 }
 
 impl Error {
@@ -236,5 +242,25 @@ pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
         Ok(value)
     } else {
         Err(Error::setting(name, "a finite number > 0", value))
+    }
+}
+/// Errors are stored by what they say.
+#[cfg(feature = "serde")]
+pub(crate) mod stored {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Error;
+
+    pub(crate) fn serialize<S: Serializer>(
+        error: &Error,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(error)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Error, D::Error> {
+        String::deserialize(deserializer).map(|message| Error::Earlier { message })
     }
 }

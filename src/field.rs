@@ -413,6 +413,10 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         dot(&self.data, &other.data)
     }
 
+    fn dimension(&self) -> usize {
+        self.data.len()
+    }
+
     fn expect_like(&self, found: &Self) -> Result<()> {
         self.grid.expect_same(&found.grid, K::NAME)?;
         let (expected, found) = (self.components, found.components);

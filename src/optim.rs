@@ -93,6 +93,7 @@ impl<T: Real, C: StateSpace<T>> InitialInverseHessian<T, C> for Euclidean {
 
 /// Why an optimisation ended.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Stop {
     /// The gradient is small enough, or zero.
@@ -109,7 +110,7 @@ pub enum Stop {
     /// The observer asked for it.
     Observer,
     /// An error that no smaller step can avoid.
-    Failed(Error),
+    Failed(#[cfg_attr(feature = "serde", serde(with = "crate::error::stored"))] Error),
 }
 
 impl Stop {

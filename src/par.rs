@@ -57,6 +57,34 @@ pub(crate) fn parts<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [
     }
 }
 
+/// What `f` gives for every index below `len`, at most `jobs` of them at a time.
+pub(crate) fn queue<R: Send>(len: usize, jobs: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    #[cfg(feature = "rayon")]
+    if jobs > 1 && len > 1 {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (next, (send, receive)) = (AtomicUsize::new(0), std::sync::mpsc::channel());
+        rayon::scope(|scope| {
+            for _ in 0..jobs.min(len) {
+                let (next, f, send) = (&next, &f, send.clone());
+                scope.spawn(move |_| {
+                    let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                    for i in indices.take_while(|&i| i < len) {
+                        if send.send((i, f(i))).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        drop(send);
+        let mut done: Vec<(usize, R)> = receive.into_iter().collect();
+        done.sort_by_key(|(i, _)| *i);
+        return done.into_iter().map(|(_, result)| result).collect();
+    }
+    let _ = jobs;
+    (0..len).map(f).collect()
+}
+
 /// Calls `f(component, offset, chunk)` for chunks that never cross the border of a component of
 /// `n` elements.
 pub(crate) fn components<T: Send>(

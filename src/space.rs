@@ -46,6 +46,9 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// Largest absolute coordinate; NaN if there is one.
     fn max_abs(&self) -> f64;
 
+    /// How many coordinates there are.
+    fn dimension(&self) -> usize;
+
     /// `Ok` if `found` has the shape of `self`: the same grids, as many components.
     ///
     /// # Errors
@@ -91,6 +94,9 @@ impl<T: Real> StateSpace<T> for () {
     fn max_abs(&self) -> f64 {
         0.0
     }
+    fn dimension(&self) -> usize {
+        0
+    }
     fn expect_like(&self, _found: &Self) -> Result<()> {
         Ok(())
     }
@@ -133,6 +139,9 @@ impl<T: Real> StateSpace<T> for Vec<T> {
     }
     fn max_abs(&self) -> f64 {
         self.iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()))
+    }
+    fn dimension(&self) -> usize {
+        self.len()
     }
     fn expect_like(&self, found: &Self) -> Result<()> {
         let (expected, found) = (self.len(), found.len());
@@ -230,6 +239,9 @@ macro_rules! product_space {
                     largest = if next.is_nan() { f64::NAN } else if largest.is_nan() { largest } else { largest.max(next) };
                 )+
                 largest
+            }
+            fn dimension(&self) -> usize {
+                0 $(+ $crate::space::StateSpace::<$scalar>::dimension(&self.$field))+
             }
             fn expect_like(&self, found: &Self) -> $crate::error::Result<()> {
                 $($crate::space::StateSpace::<$scalar>::expect_like(&self.$field, &found.$field)?;)+

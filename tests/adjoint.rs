@@ -207,6 +207,8 @@ fn tracked_rates_and_velocities_have_their_transposes() {
 fn checkpoint_policies_give_the_same_bits() {
     let grid = grid([12, 11], Boundary::Reflecting);
     let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+    let bytes = size_of::<f64>()
+        * StateSpace::<f64>::dimension(&Model::<f64, 2>::on(&model, &grid).unwrap().blank_state());
     let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
     for (tableau, steps) in [(RK4, Steps::Fixed(11)), (DOPRI5, adaptive)] {
         let mut gradients = Vec::new();
@@ -217,6 +219,7 @@ fn checkpoint_policies_give_the_same_bits() {
             Checkpoints::Binomial(1),
             Checkpoints::Binomial(3),
             Checkpoints::Binomial(50),
+            Checkpoints::Bytes(5 * bytes),
         ] {
             let how = Integration { tableau, steps, checkpoints, ..Integration::default() };
             let mut problem = Problem::new(&grid, &model, how);
@@ -227,6 +230,11 @@ fn checkpoint_policies_give_the_same_bits() {
             if let Checkpoints::Binomial(places) = checkpoints {
                 problem.value(&controls);
                 assert!(problem.sweep.states_held() <= places);
+            }
+            if checkpoints == Checkpoints::Bytes(5 * bytes) {
+                problem.value(&controls);
+                assert!((2..=5).contains(&problem.sweep.states_held()));
+                assert_eq!(problem.sweep.bytes_held() % bytes, 0);
             }
         }
         for other in &gradients[1..] {

@@ -754,6 +754,7 @@ fn integration() {
     refused!(Steps::default().count(f64::INFINITY), Error::Diverged { .. }, "of 50");
     refused!(Checkpoints::Every(0).validate(), Error::Setting { .. }, "one state", "found 0");
     refused!(Checkpoints::Binomial(0).validate(), Error::Setting { .. }, "one state", "found 0");
+    refused!(Checkpoints::Bytes(0).validate(), Error::Setting { .. }, "one state", "found 0");
     let steps = Steps::Tolerance { relative: 0.1, at_most: 9 };
     let how = Integration { steps, tableau: RK4, ..Integration::default() };
     refused!(how.validate(), Error::Setting { .. }, "error estimate", "RK4");
@@ -765,7 +766,14 @@ fn integration() {
     let controls = common::controls(&mut shooting, 0.5, 3);
     let mut start = shooting.blank_state();
     shooting.start(&controls, &mut start);
-    for checkpoints in [Checkpoints::Binomial(usize::MAX), Checkpoints::Every(usize::MAX)] {
+    let how = Integration { checkpoints: Checkpoints::Bytes(99), ..common::fixed_steps(7) };
+    let refused = Sweep::new(&grid, shooting.evolution(), &start, how).map(drop);
+    refused!(refused, Error::Setting { .. }, "more bytes", "found 99 bytes");
+    for checkpoints in [
+        Checkpoints::Binomial(usize::MAX),
+        Checkpoints::Every(usize::MAX),
+        Checkpoints::Bytes(usize::MAX),
+    ] {
         for gradient in [GradientKind::Discrete, GradientKind::Continuous] {
             let how = Integration { checkpoints, gradient, ..common::fixed_steps(7) };
             let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
+use rdmm_core::model::{Carried, Lddmm, Model, MultiGaussian, Shooting};
 use rdmm_core::ops::resample::Resample;
 use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::{Adam, Lbfgs, Stop};
@@ -86,6 +86,111 @@ fn an_observer_that_stops_gets_the_best_state() {
             assert!(last.last.terms.total <= best, "{} {best}", last.last.terms.total);
             assert_map_of_controls(&found, &model());
         }
+    }
+}
+
+/// A registration that goes on from a checkpoint, stored as text and read again, ends with the bits of one that
+/// was never interrupted.
+#[test]
+fn a_checkpoint_goes_on_bit_for_bit() {
+    let (fixed, moving) = pair();
+    let lbfgs = Lbfgs { value_tolerance: 0.0, memory: 3, ..Lbfgs::default() };
+    let adam = Adam { learning_rate: 0.05, value_tolerance: 0.0, ..Adam::default() };
+    for search in [
+        Search::MetricLbfgs { lbfgs: lbfgs.clone(), epsilon: 1e-3 },
+        Search::EuclideanLbfgs(lbfgs),
+        Search::Adam(adam),
+    ] {
+        let settings = Settings { levels: Some(levels(7)), search, ..Settings::default() };
+        let model = common::rdmm_optimised(Carried::PreWeights);
+        let registration = Registration::new(model, Ssd).with_settings(settings);
+        let mut saved = Vec::new();
+        let whole = registration
+            .run_resumable(&fixed, &moving, None, |progress, checkpoint| {
+                if [(0, 0), (0, 4), (1, 5)].contains(&(progress.level, progress.iteration)) {
+                    saved.push((progress.clone(), serde_json::to_string(&checkpoint()).unwrap()));
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(saved.len(), 3);
+        for (at, text) in saved {
+            let mut next = None;
+            let again = registration
+                .run_resumable(
+                    &fixed,
+                    &moving,
+                    Some(serde_json::from_str(&text).unwrap()),
+                    |progress, _| {
+                        next.get_or_insert(progress.clone());
+                        ControlFlow::Continue(())
+                    },
+                )
+                .unwrap();
+            let next = next.unwrap();
+            assert_eq!((next.level, next.iteration), (at.level, at.iteration + 1));
+            assert!(next.seconds >= at.seconds);
+            assert_eq!(again.map.data(), whole.map.data());
+            assert_eq!(again.sigma_end.data(), whole.sigma_end.data());
+            assert_eq!(again.report.evaluations, whole.report.evaluations);
+            for (a, b) in again.report.levels.iter().zip(&whole.report.levels) {
+                assert_eq!((a.first, a.last, a.iterations), (b.first, b.last, b.iterations));
+                assert_eq!((&a.stop, a.refused), (&b.stop, b.refused));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_registration_is_refused() {
+    let (fixed, moving) = pair();
+    let with = |levels: Vec<Level>, search: Search, map_factor: f64| {
+        let settings = Settings { levels: Some(levels), search, map_factor, ..Settings::default() };
+        Registration::new(model(), Ssd).with_settings(settings)
+    };
+    let mut saved = None;
+    let registration = with(levels(2), Search::default(), 2.0);
+    let watch = |progress: &Progress, checkpoint: &dyn Fn() -> _| {
+        saved = (progress.level == 1).then(checkpoint).or(saved.take());
+        ControlFlow::Continue(())
+    };
+    registration.run_resumable(&fixed, &moving, None, watch).unwrap();
+    let checkpoint = saved.unwrap();
+    let coarse = vec![Level { factor: 1.5, iterations: 2 }];
+    for (other, says) in [
+        (with(coarse, Search::default(), 2.0), "same levels"),
+        (with(levels(2), Search::default(), 1.0), "grid"),
+        (with(levels(2), Search::Adam(Adam::default()), 2.0), "optimiser"),
+    ] {
+        let go_on = |_: &Progress, _: &dyn Fn() -> _| ControlFlow::Continue(());
+        let found = other.run_resumable(&fixed, &moving, Some(checkpoint.clone()), go_on);
+        let error = found.map(drop).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// Pairs that run side by side, one of which cannot be registered.
+#[test]
+fn a_batch_is_its_pairs_one_by_one() {
+    let (fixed, moving) = pair();
+    let flat = Image::zeros(&grid()).unwrap();
+    let settings = Settings { levels: Some(levels(3)), ..Settings::default() };
+    let registration = Registration::new(model(), Ssd).with_settings(settings);
+    let pairs = [(&fixed, &moving), (&fixed, &flat), (&moving, &fixed), (&moving, &moving)];
+    for jobs in [0, 1, 3, 9] {
+        let stop_last = |pair: usize, _: &Progress| {
+            if pair == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let found = registration.run_batch(&pairs, jobs, stop_last);
+        assert_eq!(found.len(), pairs.len());
+        assert!(matches!(found[1], Err(Error::NoContrast { .. })));
+        for k in [0, 2] {
+            let alone = registration.run(pairs[k].0, pairs[k].1).unwrap();
+            let found = found[k].as_ref().unwrap();
+            assert_eq!(found.map.data(), alone.map.data());
+            assert!(!found.report.stopped);
+        }
+        assert!(found[3].as_ref().unwrap().report.stopped);
     }
 }
 

@@ -20,6 +20,9 @@ pub enum Checkpoints {
     /// # References
     /// Griewank, Walther, *Algorithm 799: revolve*, ACM TOMS 26 (2000), doi:10.1145/347837.347846.
     Binomial(usize),
+    /// As many states at once as fit into this many bytes, placed as by [`Checkpoints::Binomial`]. What a sweep
+    /// holds beside them does not count: see [`Sweep::bytes_held`](super::Sweep::bytes_held).
+    Bytes(usize),
 }
 
 impl Checkpoints {
@@ -29,20 +32,48 @@ impl Checkpoints {
     /// [`Error::Setting`] for zero.
     pub fn validate(self) -> Result<Self> {
         match self {
-            Self::Every(0) | Self::Binomial(0) => {
+            Self::Every(0) | Self::Binomial(0) | Self::Bytes(0) => {
                 Err(Error::setting("checkpoints", "at least one state", 0))
             }
             _ => Ok(self),
         }
     }
 
+    /// The schedule for states of `bytes` each.
+    pub(crate) fn schedule(self, bytes: usize) -> Result<Schedule> {
+        self.validate()?;
+        match self {
+            Self::All => Ok(Schedule::Every(1)),
+            Self::Every(k) => Ok(Schedule::Every(k)),
+            Self::Binomial(places) => Ok(Schedule::Binomial(places)),
+            Self::Bytes(budget) if budget < bytes => {
+                let expected =
+                    "memory for at least one state: allow more bytes or take a coarser map grid";
+                let found = format!("{budget} bytes, where a state has {bytes}");
+                Err(Error::setting("checkpoints", expected, found))
+            }
+            Self::Bytes(budget) => Ok(Schedule::Binomial(budget / bytes.max(1))),
+        }
+    }
+}
+
+/// A policy for states of a known size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schedule {
+    /// Every k-th state, and all of the segment in hand.
+    Every(usize),
+    /// At most this many states.
+    Binomial(usize),
+}
+
+impl Schedule {
     /// The next state to store after the one at step `from`, when steps `from..end` are still to be
     /// reversed and `free` places are left; `None` to store none.
     pub(crate) fn next(self, from: usize, end: usize, free: usize) -> Option<usize> {
         let left = end - from;
         let next = match self {
             Self::Every(k) if left > k => from + k,
-            Self::All | Self::Every(_) => from + 1,
+            Self::Every(_) => from + 1,
             Self::Binomial(_) if free == 0 => return None,
             Self::Binomial(_) => from + binomial_split(left, free),
         };
@@ -52,7 +83,7 @@ impl Checkpoints {
     /// Most states held at once.
     pub(crate) fn places(self) -> usize {
         match self {
-            Self::All | Self::Every(_) => usize::MAX,
+            Self::Every(_) => usize::MAX,
             Self::Binomial(places) => places,
         }
     }
@@ -79,6 +110,7 @@ mod tests {
 
     /// Runs the schedule and counts forward steps and stored states.
     fn cost(policy: Checkpoints, n: usize) -> (usize, usize) {
+        let policy = policy.schedule(1).unwrap();
         let (mut stack, mut steps, mut most) = (vec![0], 0, 1);
         let mut end = n;
         while end > 0 {
@@ -100,6 +132,14 @@ mod tests {
             end -= 1;
         }
         (steps, most)
+    }
+
+    #[test]
+    fn bytes_are_a_number_of_states() {
+        assert_eq!(Checkpoints::Bytes(1000).schedule(300).unwrap(), Schedule::Binomial(3));
+        let error = Checkpoints::Bytes(299).schedule(300).unwrap_err().to_string();
+        assert!(error.contains("299 bytes, where a state has 300"), "{error}");
+        assert!(Checkpoints::Bytes(0).schedule(0).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A trajectory from its start to its end, and the gradient back.
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, Schedule};
 use super::continuous;
 use crate::dynamics::{EvolutionVjp, MapState};
 use crate::error::{Error, Result};
@@ -79,6 +79,7 @@ impl Integration {
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     stepper: Stepper<E, T, D>,
     settings: Integration,
+    schedule: Schedule,
     spacing: [f64; D],
     ws: Workspace<T, D, E>,
     /// Step sizes of the last forward sweep.
@@ -105,12 +106,15 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     ) -> Result<Self> {
         settings.validate()?;
         grid.expect_same(state.map().grid(), "map of the state")?;
+        let bytes = state.dimension() * size_of::<T>();
+        let schedule = settings.checkpoints.schedule(bytes)?;
         let transport = settings.transport.clone();
         let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
         let ws = stepper.workspace(state);
         Ok(Self {
             stepper,
             settings,
+            schedule,
             spacing: grid.spacing(),
             ws,
             taus: Vec::new(),
@@ -141,10 +145,23 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         self.fewest = self.fewest.max(steps.min(MAX_STEPS));
     }
 
+    /// What [`Sweep::keep_steps`] was told, 0 before.
+    pub(crate) fn kept_steps(&self) -> usize {
+        self.fewest
+    }
+
     /// States held for the backward sweep at present.
     #[must_use]
     pub fn states_held(&self) -> usize {
         self.stored.len()
+    }
+
+    /// Bytes of all states that the sweep holds at present: those stored, those of the stages of a step, and the
+    /// two of the step in hand. The evolution's own buffers, a few fields, do not count.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        let states = self.stored.len() + self.pool.len() + self.ws.states() + 2;
+        states * self.current.dimension() * size_of::<T>()
     }
 
     /// Integrates from `start` to t = 1 and gives the end.
@@ -278,9 +295,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     }
 
     fn next_checkpoint(&self, from: usize, end: usize, held: usize) -> Option<usize> {
-        let policy = self.settings.checkpoints;
-        let free = policy.places().saturating_sub(held);
-        if free == 0 { None } else { policy.next(from, end, free) }
+        let free = self.schedule.places().saturating_sub(held);
+        if free == 0 { None } else { self.schedule.next(from, end, free) }
     }
 
     fn checkpoint_after(&self, from: usize, end: usize) -> Option<usize> {

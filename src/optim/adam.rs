@@ -118,6 +118,7 @@ impl<C> Clone for Work<C> {
 /// a step was halved.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "C: serde::Deserialize<'de>")))]
 pub struct AdamState<C> {
     control: C,
     gradient: C,

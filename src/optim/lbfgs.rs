@@ -159,6 +159,7 @@ impl<C: Clone> Buffers<C> {
 /// out within a line search.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "C: serde::Deserialize<'de>")))]
 pub struct LbfgsState<C> {
     control: C,
     gradient: C,

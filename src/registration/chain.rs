@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use super::WeightsOf;
 use super::run::{Recipe, Registered, Registration};
 use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
-use crate::model::{Model, Shooting};
+use crate::model::Model;
 use crate::ops::warp::{Composition, warped};
 use crate::scalar::Real;
 use crate::world::Affine;
@@ -28,7 +29,6 @@ pub struct Chain<T, const D: usize, W> {
 }
 
 /// Controls of the weights of a model.
-type WeightsOf<M, T, const D: usize> = <<M as Model<T, D>>::Shooting as Shooting<T, D>>::Weights;
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,

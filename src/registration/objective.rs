@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::channel::ChannelTerm;
+use super::checkpoint::{LevelState, Optimiser};
 use super::landmarks::{LandmarkTerm, Landmarks};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
@@ -281,6 +282,35 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     #[must_use]
     pub fn energy_scale(&self) -> f64 {
         self.energy_scale
+    }
+
+    /// Bytes of the states of the flow that are held for the gradient.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.sweep.bytes_held()
+    }
+
+    /// What a level needs, with the state of its optimiser, to go on with the same bits.
+    pub(super) fn state<C>(
+        &self,
+        optimiser: Optimiser<C>,
+        first: Diagnostics,
+        seconds: f64,
+    ) -> LevelState<C> {
+        let (seen, refused) = (self.seen.clone(), self.refused);
+        LevelState { optimiser, first, seen, steps: self.sweep.kept_steps(), refused, seconds }
+    }
+
+    /// Goes on from a state of an objective like this one.
+    ///
+    /// # Errors
+    /// Those of [`StateSpace::expect_like`] for controls of another shape.
+    pub(super) fn resume(&mut self, state: &LevelState<Controls<T, D, S::Weights>>) -> Result<()> {
+        self.rest.expect_like(state.optimiser.control())?;
+        self.sweep.keep_steps(state.steps);
+        self.seen.clone_from(&state.seen);
+        self.refused = state.refused;
+        Ok(())
     }
 
     /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others

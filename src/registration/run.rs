@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::channel::{Channel, Pair, indicators};
+use super::checkpoint::{Checkpoint, LevelState, Optimiser};
 use super::landmarks::Landmarks;
 use super::objective::{Diagnostics, PairObjective};
 use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
-use super::{Intensities, InverseMetric};
+use super::{Intensities, InverseMetric, WeightsOf};
 use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
@@ -47,6 +48,7 @@ pub struct Progress {
 
 /// What one level did.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LevelReport {
     /// Voxels of the images.
@@ -65,6 +67,9 @@ pub struct LevelReport {
     pub last: Diagnostics,
     /// Why the level ended.
     pub stop: Stop,
+    /// Bytes of the states of the flow that were held for the gradient: see
+    /// [`Checkpoints::Bytes`](crate::adjoint::Checkpoints::Bytes).
+    pub bytes: usize,
     /// Seconds spent.
     pub seconds: f64,
 }
@@ -178,6 +183,34 @@ struct Reached<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
     controls: Controls<T, D, S::Weights>,
     report: LevelReport,
+}
+
+/// Where a level begins.
+enum Begin<T, const D: usize, W> {
+    /// At the identity.
+    Rest,
+    /// At the controls of the level before.
+    From(Controls<T, D, W>),
+    /// Where it was interrupted.
+    Again(LevelState<Controls<T, D, W>>),
+}
+
+/// Where an optimiser begins.
+enum Start<C> {
+    At(C),
+    State(LevelState<C>),
+}
+
+/// What an optimiser found.
+struct Found<C> {
+    controls: C,
+    first: Diagnostics,
+    last: Diagnostics,
+    iterations: usize,
+    evaluations: usize,
+    stop: Stop,
+    /// Seconds of the level before it was interrupted.
+    earlier: f64,
 }
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
@@ -307,6 +340,55 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         self.run_model(self.recipe(), fixed, moving, observer)
     }
 
+    /// Like [`Registration::run_with`], with an observer that can take a [`Checkpoint`] after any iteration, and
+    /// from where one was taken: with the same registration and images the result has the same bits as
+    /// without the interruption. Seconds go on from those of the checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Registration::run`]; [`Error::Setting`](crate::Error::Setting),
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) for a
+    /// checkpoint of another registration.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use rdmm_core::grid::Grid;
+    /// use rdmm_core::model::{Lddmm, MultiGaussian};
+    /// use rdmm_core::registration::Registration;
+    /// use rdmm_core::similarity::Ssd;
+    /// use rdmm_core::synthetic::Shapes;
+    ///
+    /// let grid = Grid::<2>::unit([32, 32])?;
+    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let (fixed, moving) = (&pair.fixed, &pair.moving);
+    /// let registration = Registration::new(Lddmm { metric: MultiGaussian::for_grid(&grid) }, Ssd);
+    /// let mut saved = None;
+    /// let whole = registration.run_resumable(fixed, moving, None, |progress, checkpoint| {
+    ///     if progress.iteration == 2 {
+    ///         saved = Some(checkpoint());
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// let rest = registration
+    ///     .run_resumable(fixed, moving, saved, |_, _| ControlFlow::Continue(()))?;
+    /// assert_eq!(rest.map.data(), whole.map.data());
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn run_resumable(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        from: Option<Checkpoint<T, D, WeightsOf<M, T, D>>>,
+        observer: impl FnMut(
+            &Progress,
+            &dyn Fn() -> Checkpoint<T, D, WeightsOf<M, T, D>>,
+        ) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, WeightsOf<M, T, D>>> {
+        let intensities = self.settings.intensities;
+        let pairs = (fixed, moving);
+        self.run_pairs(self.recipe(), pairs, intensities, Vec::new(), from, observer)
+    }
+
     fn recipe(&self) -> Recipe<'_, M, T, D> {
         Recipe { model: &self.model, initial: &self.initial, map_before: None }
     }
@@ -317,10 +399,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         recipe: Recipe<'_, M, T, D>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
-        observer: impl FnMut(&Progress) -> ControlFlow<()>,
-    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, WeightsOf<M, T, D>>> {
         let intensities = self.settings.intensities;
-        self.run_pairs(recipe, (fixed, moving), intensities, Vec::new(), observer)
+        let watch = |progress: &Progress, _: &dyn Fn() -> _| observer(progress);
+        self.run_pairs(recipe, (fixed, moving), intensities, Vec::new(), None, watch)
     }
 
     /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
@@ -358,8 +441,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (fixed, moving) = indicators.remove(0);
         let pair = |(fixed, moving)| self.pair(fixed, moving);
         let others = indicators.into_iter().map(pair).collect();
-        let watch = |_: &Progress| ControlFlow::Continue(());
-        self.run_pairs(self.recipe(), (&fixed, &moving), Intensities::AsGiven, others, watch)
+        let watch = |_: &Progress, _: &dyn Fn() -> _| ControlFlow::Continue(());
+        let recipe = self.recipe();
+        self.run_pairs(recipe, (&fixed, &moving), Intensities::AsGiven, others, None, watch)
     }
 
     /// A pair by the measure, weight and masks of the registration.
@@ -376,8 +460,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         (fixed, moving): (&Image<T, D>, &Image<T, D>),
         intensities: Intensities,
         mut others: Vec<Pair<'a, T, D>>,
-        mut observer: impl FnMut(&Progress) -> ControlFlow<()>,
-    ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
+        from: Option<Checkpoint<T, D, WeightsOf<M, T, D>>>,
+        mut observer: impl FnMut(
+            &Progress,
+            &dyn Fn() -> Checkpoint<T, D, WeightsOf<M, T, D>>,
+        ) -> ControlFlow<()>,
+    ) -> Result<Registered<T, D, WeightsOf<M, T, D>>> {
         let begin = Instant::now();
         self.settings.validate()?;
         if let Some(mask) = &self.mask {
@@ -400,18 +488,32 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             self.settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
 
         let mut reached: Option<Reached<M::Shooting, T, D>> = None;
-        let (mut reports, mut evaluations, mut stopped) = (Vec::new(), 0, false);
-        for (index, level) in levels.iter().enumerate() {
-            let before = reached.take().map(|r| r.controls);
-            let mut watch = |mut progress: Progress| {
+        let (mut reports, mut state, seconds) = match from {
+            None => (Vec::new(), None, 0.0),
+            Some(checkpoint) => {
+                checkpoint.expect_level_of(&levels)?;
+                (checkpoint.finished, Some(checkpoint.state), checkpoint.seconds)
+            }
+        };
+        let mut stopped = false;
+        for (index, level) in levels.iter().enumerate().skip(reports.len()) {
+            let before = match (state.take(), reached.take()) {
+                (Some(state), _) => Begin::Again(state),
+                (None, Some(reached)) => Begin::From(reached.controls),
+                (None, None) => Begin::Rest,
+            };
+            let evaluations: usize = reports.iter().map(|level| level.evaluations).sum();
+            let mut watch = |mut progress: Progress, state: &dyn Fn() -> LevelState<_>| {
                 (progress.level, progress.levels) = (index, levels.len());
                 progress.evaluations += evaluations;
-                progress.seconds = begin.elapsed().as_secs_f64();
-                observer(&progress)
+                progress.seconds = seconds + begin.elapsed().as_secs_f64();
+                let seconds = progress.seconds;
+                let finished = || reports.clone();
+                let checkpoint = || Checkpoint { finished: finished(), state: state(), seconds };
+                observer(&progress, &checkpoint)
             };
             let place = (index, index + 1 == levels.len());
             let next = self.level(recipe, (&first, &others), level, place, before, &mut watch)?;
-            evaluations += next.report.evaluations;
             stopped = next.report.stop == Stop::Observer;
             reports.push(next.report.clone());
             reached = Some(next);
@@ -422,11 +524,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let expected = crate::Error::Length { what: "levels", expected: 1, found: 0 };
         let reached = reached.ok_or(expected)?;
         let mut result = self.finish(recipe.initial, reached, fixed, moving)?;
+        result.report.evaluations = reports.iter().map(|level| level.evaluations).sum();
         result.report.levels = reports;
-        result.report.evaluations = evaluations;
         result.report.refused = result.report.levels.iter().map(|level| level.refused).sum();
         result.report.stopped = stopped;
-        result.report.seconds = begin.elapsed().as_secs_f64();
+        result.report.seconds = seconds + begin.elapsed().as_secs_f64();
         Ok(result)
     }
 
@@ -441,8 +543,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         (first, others): (&Pair<'_, T, D>, &[Pair<'_, T, D>]),
         level: &Level,
         (index, last): (usize, bool),
-        before: Option<Controls<T, D, <M::Shooting as Shooting<T, D>>::Weights>>,
-        watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
+        before: Begin<T, D, WeightsOf<M, T, D>>,
+        watch: &mut impl FnMut(
+            Progress,
+            &dyn Fn() -> LevelState<Controls<T, D, WeightsOf<M, T, D>>>,
+        ) -> ControlFlow<()>,
     ) -> Result<Reached<M::Shooting, T, D>> {
         let begin = Instant::now();
         let finest = first.fixed.grid();
@@ -458,9 +563,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let shooting = recipe.model.on_level(&map, recipe.initial, index)?;
         let two_sided = shooting.blank_state().forward().is_some();
         std::iter::once(first).chain(others).try_for_each(|pair| pair.expect_masks(two_sided))?;
-        let controls = match before {
-            Some(controls) => shooting.prolong(&controls)?,
-            None => shooting.rest(),
+        let before = match before {
+            Begin::From(controls) => Begin::From(shooting.prolong(&controls)?),
+            other => other,
         };
         let (moving, similarity) = first.coarser(&grid, level.factor)?;
         let integration = self.settings.integration.clone();
@@ -488,68 +593,99 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         if let Some(landmarks) = &self.landmarks {
             objective = objective.with_landmarks(landmarks)?;
         }
-        let controls = admissible(&mut objective, controls)?;
-        let mut at_start = None;
-        let (controls, last, iterations, evaluations, stop) =
-            self.search(&mut objective, controls, level.iterations, |progress| {
-                at_start.get_or_insert(progress.diagnostics);
-                watch(progress)
-            })?;
+        let start = match before {
+            Begin::Again(state) => {
+                objective.resume(&state)?;
+                Start::State(state)
+            }
+            Begin::From(controls) => Start::At(admissible(&mut objective, controls)?),
+            Begin::Rest => {
+                let rest = objective.shooting().rest();
+                Start::At(admissible(&mut objective, rest)?)
+            }
+        };
+        let Found { controls, first, last, iterations, evaluations, stop, earlier } =
+            self.search(&mut objective, start, level.iterations, watch)?;
         let report = LevelReport {
             images: grid.shape().to_vec(),
             map: map.shape().to_vec(),
             iterations,
             evaluations,
             refused: objective.refused(),
-            first: at_start.unwrap_or(last),
+            first,
             last,
             stop,
-            seconds: begin.elapsed().as_secs_f64(),
+            bytes: objective.bytes_held(),
+            seconds: earlier + begin.elapsed().as_secs_f64(),
         };
         Ok(Reached { shooting: objective.into_shooting(), controls, report })
     }
 
-    /// Runs the optimiser: best controls, their diagnostics, iterations, evaluations, reason.
-    #[expect(clippy::type_complexity, reason = "five plain results of one private function")]
+    /// Runs the optimiser.
     fn search<S: Shooting<T, D>>(
         &self,
         objective: &mut PairObjective<S, T, D>,
-        controls: Controls<T, D, S::Weights>,
+        start: Start<Controls<T, D, S::Weights>>,
         iterations: usize,
-        mut watch: impl FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(Controls<T, D, S::Weights>, Diagnostics, usize, usize, Stop)> {
+        watch: &mut impl FnMut(
+            Progress,
+            &dyn Fn() -> LevelState<Controls<T, D, S::Weights>>,
+        ) -> ControlFlow<()>,
+    ) -> Result<Found<Controls<T, D, S::Weights>>> {
+        let begin = Instant::now();
+        let (mut at_start, earlier) = match &start {
+            Start::At(_) => (None, 0.0),
+            Start::State(state) => (Some(state.first), state.seconds),
+        };
         // The observer needs the objective's diagnostics while the optimiser holds it.
         let shared = std::cell::RefCell::new(objective);
         let mut evaluate = Shared(&shared);
-        let mut report = |iteration, evaluations, norm: f64, first: f64, value| {
+        let mut report = |counts: [usize; 2], norms: [f64; 2], value, optimiser: &dyn Fn() -> _| {
             let diagnostics = shared.borrow_mut().diagnostics(value);
-            watch(Progress {
+            let first = *at_start.get_or_insert(diagnostics);
+            let progress = Progress {
                 level: 0,
                 levels: 0,
-                iteration,
-                evaluations,
-                gradient_norm: if first > 0.0 { norm / first } else { 0.0 },
+                iteration: counts[0],
+                evaluations: counts[1],
+                gradient_norm: if norms[1] > 0.0 { norms[0] / norms[1] } else { 0.0 },
                 diagnostics,
                 seconds: 0.0,
-            })
+            };
+            let seconds = earlier + begin.elapsed().as_secs_f64();
+            watch(progress, &|| shared.borrow().state(optimiser(), first, seconds))
+        };
+        let other = || {
+            let expected = "one of the optimiser that the settings name";
+            crate::Error::setting("checkpoint", expected, "one of another")
         };
         macro_rules! by_lbfgs {
             ($lbfgs:expr, $h0:expr) => {{
                 let lbfgs = crate::optim::Lbfgs { max_iterations: iterations, ..$lbfgs.clone() };
                 let mut report = |s: &crate::optim::LbfgsState<_>| {
-                    let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
-                    report(s.iteration(), s.evaluations(), norm, first, s.value())
+                    let counts = [s.iteration(), s.evaluations()];
+                    let norms = [s.gradient_norm(), s.first_gradient_norm()];
+                    report(counts, norms, s.value(), &|| Optimiser::Lbfgs(s.clone()))
                 };
-                let start = lbfgs.start(&mut evaluate, $h0, controls)?;
-                let Outcome { state: s, stop } = match report(&start) {
+                let (start, go_on) = match start {
+                    Start::At(controls) => {
+                        let start = lbfgs.start(&mut evaluate, $h0, controls)?;
+                        let go_on = report(&start);
+                        (start, go_on)
+                    }
+                    Start::State(LevelState { optimiser: Optimiser::Lbfgs(state), .. }) => {
+                        (state, ControlFlow::Continue(()))
+                    }
+                    Start::State(_) => return Err(other()),
+                };
+                let Outcome { state: s, stop } = match go_on {
                     ControlFlow::Continue(()) => lbfgs.resume(&mut evaluate, $h0, start, report),
                     ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
                 };
-                let last = shared.borrow_mut().diagnostics(s.best_value());
-                (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
+                (s.best().clone(), s.best_value(), [s.iteration(), s.evaluations()], stop)
             }};
         }
-        Ok(match &self.settings.search {
+        let (controls, value, [iterations, evaluations], stop) = match &self.settings.search {
             Search::MetricLbfgs { lbfgs, epsilon } => {
                 let mut h0 = {
                     let objective = shared.borrow();
@@ -561,18 +697,31 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             Search::Adam(adam) => {
                 let adam = crate::optim::Adam { max_iterations: iterations, ..adam.clone() };
                 let mut report = |s: &crate::optim::AdamState<_>| {
-                    let (norm, first) = (s.gradient_norm(), s.first_gradient_norm());
-                    report(s.iteration(), s.evaluations(), norm, first, s.value())
+                    let counts = [s.iteration(), s.evaluations()];
+                    let norms = [s.gradient_norm(), s.first_gradient_norm()];
+                    report(counts, norms, s.value(), &|| Optimiser::Adam(s.clone()))
                 };
-                let start = adam.start(&mut evaluate, controls)?;
-                let Outcome { state: s, stop } = match report(&start) {
+                let (start, go_on) = match start {
+                    Start::At(controls) => {
+                        let start = adam.start(&mut evaluate, controls)?;
+                        let go_on = report(&start);
+                        (start, go_on)
+                    }
+                    Start::State(LevelState { optimiser: Optimiser::Adam(state), .. }) => {
+                        (state, ControlFlow::Continue(()))
+                    }
+                    Start::State(_) => return Err(other()),
+                };
+                let Outcome { state: s, stop } = match go_on {
                     ControlFlow::Continue(()) => adam.resume(&mut evaluate, start, report),
                     ControlFlow::Break(()) => Outcome { state: start, stop: Stop::Observer },
                 };
-                let last = shared.borrow_mut().diagnostics(s.best_value());
-                (s.best().clone(), last, s.iteration(), s.evaluations(), stop)
+                (s.best().clone(), s.best_value(), [s.iteration(), s.evaluations()], stop)
             }
-        })
+        };
+        let last = shared.borrow_mut().diagnostics(value);
+        let first = at_start.unwrap_or(last);
+        Ok(Found { controls, first, last, iterations, evaluations, stop, earlier })
     }
 
     /// Maps, warped image and figures from the controls of the last level.

@@ -45,8 +45,10 @@ pub struct Stepper<E, T, const D: usize> {
 /// Buffers of a [`Stepper`].
 pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     evolution: E::Workspace,
-    /// Y_i, and k_i or the cotangents Ȳ_i.
-    stages: Vec<E::State>,
+    /// The first stage, and the one in hand: the others follow from the first and the rates.
+    first: E::State,
+    stage: E::State,
+    /// k_i or the cotangents Ȳ_i.
     rates: Vec<E::State>,
     bar: E::State,
     coefficients: Vec<T>,
@@ -56,6 +58,11 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
 }
 
 impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
+    /// How many states are among the buffers.
+    pub(crate) fn states(&self) -> usize {
+        self.rates.len() + 3
+    }
+
     /// The evolution's buffers and a state to write a rate to.
     pub(crate) fn parts(&mut self) -> (&mut E::Workspace, &mut E::State) {
         (&mut self.evolution, &mut self.bar)
@@ -84,12 +91,12 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Buffers for states like `state`.
     #[must_use]
     pub fn workspace(&self, state: &E::State) -> Workspace<T, D, E> {
-        let states = || vec![state.zeros_like(); self.tableau.stages()];
         let map = || vec![T::zero(); state.map().data().len()];
         Workspace {
             evolution: self.evolution.workspace(),
-            stages: states(),
-            rates: states(),
+            first: state.zeros_like(),
+            stage: state.zeros_like(),
+            rates: vec![state.zeros_like(); self.tableau.stages()],
             bar: state.zeros_like(),
             coefficients: map(),
             scratch: map(),
@@ -100,28 +107,38 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
 
     /// Whether the buffers are of this tableau and of states like `state`.
     fn fits(&self, state: &E::State, other: &E::State, ws: &Workspace<T, D, E>) -> bool {
-        ws.stages.len() == self.tableau.stages()
+        ws.rates.len() == self.tableau.stages()
             && ws.bar.expect_like(state).is_ok()
             && ws.bar.expect_like(other).is_ok()
     }
 
-    /// Fills the stages and their rates from the start of a step.
+    /// Fills the first stage and the rates of all from the start of a step; the last stage is left in hand.
     fn run_stages(&self, state: &E::State, tau: f64, ws: &mut Workspace<T, D, E>) {
-        for (i, row) in self.tableau.a().iter().enumerate() {
-            let (before, stages) = ws.stages.split_at_mut(i);
-            let Some(stage) = stages.first_mut() else { return };
-            match before.first() {
-                None => {
-                    stage.copy_from(state);
-                    if self.transport == MapTransport::SemiLagrangian {
-                        // The map of this step alone, from the identity.
-                        stage.map_mut().set_zero();
-                    }
-                }
-                Some(start) => set_sum_of(stage, moved(start, tau, row, &ws.rates)),
-            }
+        ws.first.copy_from(state);
+        if self.transport == MapTransport::SemiLagrangian {
+            // The map of this step alone, from the identity.
+            ws.first.map_mut().set_zero();
+        }
+        for i in 0..self.tableau.stages() {
+            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, &ws.rates);
             self.evolution.rate(stage, &mut ws.rates[i], &mut ws.evolution);
         }
+    }
+
+    /// Y_i = Y_0 + τ Σ_{j<i} a_ij k_j, in `buffer` unless it is the first.
+    fn stage<'a>(
+        &self,
+        i: usize,
+        tau: f64,
+        first: &'a E::State,
+        buffer: &'a mut E::State,
+        rates: &[E::State],
+    ) -> &'a E::State {
+        if i == 0 {
+            return first;
+        }
+        set_sum_of(buffer, moved(first, tau, &self.tableau.a()[i], rates));
+        buffer
     }
 
     /// `next` ← the state a time `tau` after `state`; NaN where states and buffers have different shapes.
@@ -147,7 +164,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     ) {
         self.run_stages(state, tau, ws);
         // The first stage is the start itself, with the map that this step begins from.
-        set_sum_of(next, moved(&ws.stages[0], tau, self.tableau.b(), &ws.rates));
+        set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), &ws.rates));
         if self.transport == MapTransport::SemiLagrangian {
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             copy(next.map().data(), &mut ws.local);
@@ -167,8 +184,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
         // The last stage stands for the state after the step: it is one, for a method whose last row is
         // b, and near it else.
-        let (first, last) = (ws.stages.first()?, ws.stages.last()?);
-        Some(ws.bar.relative_error(first, last))
+        Some(ws.bar.relative_error(&ws.first, &ws.stage))
     }
 }
 
@@ -238,18 +254,19 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             );
         }
         // k̄_i = τ (b_i ȳ + Σ_{j>i} a_ji Ȳ_j), Ȳ_i = (∂f/∂y)ᵀ k̄_i, ȳ ← ȳ + Σ Ȳ_i.
-        // The rates are no longer needed: Ȳ_i takes the place of k_i.
+        // Ȳ_i takes the place of k_i: earlier stages need earlier rates only.
         for i in (0..self.tableau.stages()).rev() {
             let rate_bar = &mut ws.bar;
             let (rest, after) = ws.rates.split_at_mut(i + 1);
             let column = self.tableau.a()[i + 1..].iter().map(|row| row[i]).zip(after.iter());
             let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
             let mut terms = terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (T::of(tau * c), x));
-            let Some(stage_bar) = rest.last_mut() else { return };
+            let Some((stage_bar, before)) = rest.split_last_mut() else { return };
             stage_bar.set_zero();
             if let Some(first) = terms.next() {
                 set_sum_of(rate_bar, std::iter::once(first).chain(terms));
-                self.evolution.rate_vjp(&ws.stages[i], rate_bar, stage_bar, &mut ws.evolution);
+                let stage = self.stage(i, tau, &ws.first, &mut ws.stage, before);
+                self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
             }
         }
         let stage_bars = ws.rates.iter().map(|stage_bar| (T::one(), stage_bar));
