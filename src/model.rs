@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::dynamics::EvolutionVjp;
 use crate::error::Result;
-use crate::field::{Displacement, Image, Momentum};
+use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::expect_shares;
 use crate::kernel::window::border_window;
@@ -191,14 +191,26 @@ pub trait Shooting<T: Real, const D: usize>: Send {
         Box::new(Euclidean)
     }
 
-    /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units. For Gaussians
-    /// with a covariance it is the root mean square over the directions, √(Σ w_i² tr Σ_i / D).
+    /// Standard deviations of the Gaussians, physical units. A Gaussian with a covariance Σ counts with
+    /// √(tr Σ / D), the root mean square over the directions.
+    fn sigmas(&self) -> Vec<f64>;
+
+    /// The weights w_i of the Gaussians in a state, after G: one component a Gaussian, w_i² are shares of sum
+    /// one (up to what G does where weights vary fast).
     ///
     /// # Errors
     /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) for
     /// a state of another grid or another number of weights;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>>;
+    fn weights(&self, state: &State<T, D, Self>) -> Result<Weights<T, D>>;
+
+    /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units.
+    ///
+    /// # Errors
+    /// Those of [`Shooting::weights`].
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
+        scale::local_sigma(&self.sigmas(), &self.weights(state)?)
+    }
 }
 
 /// An initial inverse Hessian chosen at run time.

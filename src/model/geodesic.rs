@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::regions::{Carried, pre_weights, shares_carried};
-use super::scale::{Scale, smallest};
+use super::scale::{Scale, smallest, uniform_weights};
 use super::weights::{Given, Softmax, Uniform, WeightControl};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed,
 };
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
-use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
+use crate::field::{Displacement, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::SHARES;
 use crate::kernel::{Covariance, Gaussian, GaussianBank, Identity, Kernel, Spectral};
@@ -164,33 +164,21 @@ where
         self.control.inverse_metric()
     }
 
-    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
+    fn sigmas(&self) -> Vec<f64> {
+        self.spread.bank.scales().iter().map(Gaussian::sigma).collect()
+    }
+
+    fn weights(&self, state: &State<T, D, Self>) -> Result<Weights<T, D>> {
         let Spread { bank, mean_shares, smoothing } = &self.spread;
-        let mut sigma = Image::zeros(self.grid())?;
-        match state.body.weights.shown() {
-            None => {
-                let pairs = mean_shares.iter().zip(bank.scales());
-                let square: f64 = pairs.map(|(share, g)| share * g.sigma().powi(2)).sum();
-                sigma.data_mut().fill(T::of(square.sqrt()));
-            }
-            Some(carried) => {
-                let (expected, found) = (bank.scales().len(), carried.components());
-                if expected != found {
-                    let what = "weights of the state";
-                    return Err(Error::Length { what, expected, found });
-                }
-                self.grid().expect_same(carried.grid(), "weights of the state")?;
-                let w = smoothing.smooth(carried)?;
-                for (i, g) in bank.scales().iter().enumerate() {
-                    let square = T::of(g.sigma().powi(2));
-                    for (s, &w) in sigma.data_mut().iter_mut().zip(w.component(i)) {
-                        *s += w * w * square;
-                    }
-                }
-                sigma.data_mut().iter_mut().for_each(|s| *s = s.sqrt());
-            }
+        let Some(carried) = state.body.weights.shown() else {
+            return uniform_weights(self.grid(), mean_shares);
+        };
+        let (expected, found) = (bank.scales().len(), carried.components());
+        if expected != found {
+            return Err(Error::Length { what: "weights of the state", expected, found });
         }
-        Ok(sigma)
+        self.grid().expect_same(carried.grid(), "weights of the state")?;
+        smoothing.smooth(carried)
     }
 }
 

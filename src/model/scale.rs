@@ -1,6 +1,7 @@
 //! How a recipe describes a Gaussian.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::field::{Image, Weights};
 use crate::grid::Grid;
 use crate::kernel::{Covariance, GaussianBank};
 use crate::scalar::Real;
@@ -52,4 +53,36 @@ impl<const D: usize> Scale<D> for Covariance<D> {
 /// The smallest σ of a recipe, or infinity for an empty list, which banks refuse.
 pub(super) fn smallest<const D: usize>(scales: &[impl Scale<D>]) -> f64 {
     scales.iter().map(Scale::smallest_sigma).fold(f64::INFINITY, f64::min)
+}
+
+/// √(Σ w_i² σ_i²) of weights w_i.
+pub(super) fn local_sigma<T: Real, const D: usize>(
+    sigmas: &[f64],
+    weights: &Weights<T, D>,
+) -> Result<Image<T, D>> {
+    let (expected, found) = (sigmas.len(), weights.components());
+    if expected != found {
+        return Err(Error::Length { what: "weights of the Gaussians", expected, found });
+    }
+    let mut out = Image::zeros(weights.grid())?;
+    for (i, sigma) in sigmas.iter().enumerate() {
+        let square = T::of(sigma * sigma);
+        for (s, &w) in out.data_mut().iter_mut().zip(weights.component(i)) {
+            *s += w * w * square;
+        }
+    }
+    out.data_mut().iter_mut().for_each(|s: &mut T| *s = s.sqrt());
+    Ok(out)
+}
+
+/// The weights √share, the same at every voxel.
+pub(super) fn uniform_weights<T: Real, const D: usize>(
+    grid: &Grid<D>,
+    shares: &[f64],
+) -> Result<Weights<T, D>> {
+    let mut weights = Weights::zeros_with(grid, shares.len())?;
+    for (i, share) in shares.iter().enumerate() {
+        weights.component_mut(i).fill(T::of(share.sqrt()));
+    }
+    Ok(weights)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{BoxedInverse, Controls, Model, Shooting, State};
 use crate::dynamics::{Tracked, TrackedState};
 use crate::error::Result;
-use crate::field::{Displacement, Image};
+use crate::field::{Displacement, Weights};
 use crate::grid::Grid;
 use crate::kernel::Spectral;
 use crate::scalar::Real;
@@ -162,7 +162,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         self.shooting.inverse_weights_metric()
     }
 
-    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
-        self.shooting.local_sigma(&state.flow)
+    fn sigmas(&self) -> Vec<f64> {
+        self.shooting.sigmas()
+    }
+
+    fn weights(&self, state: &State<T, D, Self>) -> Result<Weights<T, D>> {
+        self.shooting.weights(&state.flow)
     }
 }

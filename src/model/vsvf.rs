@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::scale::{Scale, smallest};
+use super::scale::{Scale, smallest, uniform_weights};
 use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
 use crate::dynamics::{Flow, Stationary};
 use crate::error::Result;
-use crate::field::{Displacement, Image, Momentum, Velocity};
+use crate::field::{Displacement, Momentum, Velocity, Weights};
 use crate::grid::Grid;
-use crate::kernel::{GaussianBank, Kernel, Spectral, Workspace};
+use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Workspace};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -128,12 +128,12 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
         self.bank.regularised_inverse(&self.shares, epsilon)
     }
 
-    fn local_sigma(&self, _state: &State<T, D, Self>) -> Result<Image<T, D>> {
-        let pairs = self.shares.iter().zip(self.bank.scales());
-        let square: f64 = pairs.map(|(share, g)| share * g.sigma().powi(2)).sum();
-        let mut sigma = Image::zeros(&self.grid)?;
-        sigma.data_mut().fill(T::of(square.sqrt()));
-        Ok(sigma)
+    fn sigmas(&self) -> Vec<f64> {
+        self.bank.scales().iter().map(Gaussian::sigma).collect()
+    }
+
+    fn weights(&self, _state: &State<T, D, Self>) -> Result<Weights<T, D>> {
+        uniform_weights(&self.grid, &self.shares)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::adjoint::Sweep;
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
 use crate::evaluate::{Consistency, Folds, inverse_consistency};
-use crate::field::{Displacement, Image};
+use crate::field::{Displacement, Image, Weights};
 use crate::grid::Grid;
 use crate::labels::Labels;
 use crate::model::{Controls, Model, Shooting, resampled};
@@ -130,6 +130,11 @@ pub struct Registered<T, const D: usize, W> {
     pub sigma_start: Image<T, D>,
     /// The same at t = 1, carried with the anatomy.
     pub sigma_end: Image<T, D>,
+    /// The weights of the Gaussians at t = 0, on the map grid: see
+    /// [`Shooting::weights`](crate::model::Shooting::weights).
+    pub weights_start: Weights<T, D>,
+    /// The same at t = 1.
+    pub weights_end: Weights<T, D>,
     /// Figures.
     pub report: Report,
 }
@@ -737,6 +742,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let mut start = shooting.blank_state();
         shooting.start(&controls, &mut start);
         let sigma_start = shooting.local_sigma(&start)?;
+        let weights_start = shooting.weights(&start)?;
         let energy = shooting.hamiltonian(&start)?;
 
         // The number of steps that the optimiser ended with, so that the map is the one it saw.
@@ -757,6 +763,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             return Err(error);
         }
         let sigma_end = shooting.local_sigma(&end)?;
+        let weights_end = shooting.weights(&end)?;
         let steps = sweep.step_sizes().to_vec();
         let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration);
 
@@ -773,6 +780,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
             sigma_end: resampled(&sigma_end, fixed.grid())?,
+            weights_start,
+            weights_end,
             report: Report {
                 model: self.model.name(),
                 measure: self.measure.name(),

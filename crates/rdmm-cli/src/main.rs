@@ -1,3 +1,13 @@
 //! `rdmm`: diffeomorphic registration of medical images from the command line.
 
-fn main() {}
+mod cli;
+mod config;
+mod failure;
+mod log;
+mod maps;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,343 @@
+//! Everything that a registration can be told, as TOML. Each entry has a default that `rdmm config` prints.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::ValueEnum;
+use rdmm_core::registration::Level;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Done, Failure};
+
+/// What is registered by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Preset {
+    /// An affine map alone
+    Affine,
+    /// A stationary velocity field
+    Vsvf,
+    /// A geodesic of one metric everywhere
+    #[default]
+    Lddmm,
+    /// RDMM with a regulariser given by region, from a label map of the moving image
+    RdmmRegions,
+    /// RDMM with a regulariser that is optimised with the momentum
+    Rdmm,
+}
+
+/// A value, or `"auto"`: what suits the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Auto<T> {
+    /// This value.
+    Value(T),
+    /// What suits the images.
+    Auto(Word),
+}
+
+/// The word `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Word {
+    Auto,
+}
+
+impl<T> Default for Auto<T> {
+    fn default() -> Self {
+        Self::Auto(Word::Auto)
+    }
+}
+
+impl<T: Clone> Auto<T> {
+    /// The value, or what suits.
+    pub(crate) fn or_else(&self, suits: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Auto(_) => suits(),
+        }
+    }
+
+    /// The value, if there is one.
+    pub(crate) fn value(&self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Auto(_) => None,
+        }
+    }
+}
+
+/// The affine map before the non-linear one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AffineKind {
+    /// No affine registration
+    None,
+    /// Rotation and shift
+    Rigid,
+    /// Rotation, shift and one scale
+    Similarity,
+    /// All linear maps and shifts
+    #[default]
+    Affine,
+}
+
+/// Where the affine registration starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StartKind {
+    /// The images as they are placed in the world, or the initial transforms
+    #[default]
+    World,
+    /// Centres of mass brought together
+    Mass,
+    /// Centres of mass and principal axes brought together
+    Moments,
+}
+
+/// What compares images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MeasureKind {
+    /// Sum of squared differences: the same scanner and scale
+    Ssd,
+    /// Normalised cross-correlation: the same kind of image
+    #[default]
+    Ncc,
+    /// Local NCC in Gaussian windows: uneven illumination
+    Lncc,
+    /// Local NCC in the windows of the RDMM paper
+    MkLncc,
+    /// Mutual information: two kinds of images
+    Mi,
+    /// Normalised mutual information: two kinds of images
+    Nmi,
+}
+
+/// What happens at the border of the images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BoundaryKind {
+    /// Axes wrap around
+    Periodic,
+    /// Mirrored
+    #[default]
+    Reflecting,
+    /// Zero outside
+    Free,
+}
+
+impl BoundaryKind {
+    pub(crate) fn core(self) -> rdmm_core::grid::Boundary {
+        use rdmm_core::grid::Boundary;
+        match self {
+            Self::Periodic => Boundary::Periodic,
+            Self::Reflecting => Boundary::Reflecting,
+            Self::Free => Boundary::Free,
+        }
+    }
+}
+
+/// `[affine]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AffineConfig {
+    pub(crate) transform: AffineKind,
+    pub(crate) start: StartKind,
+    /// Times fewer voxels an axis, and most iterations, from coarse to fine.
+    pub(crate) levels: Auto<Vec<Level>>,
+}
+
+impl Default for AffineConfig {
+    fn default() -> Self {
+        Self {
+            transform: AffineKind::default(),
+            start: StartKind::default(),
+            levels: Auto::default(),
+        }
+    }
+}
+
+/// `[similarity]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SimilarityConfig {
+    pub(crate) measure: MeasureKind,
+    /// λ against the regulariser.
+    pub(crate) weight: Auto<f64>,
+    /// Standard deviation of the windows of `lncc`, mm.
+    pub(crate) window: Auto<f64>,
+}
+
+/// `[intensities]`: fractions of the voxels that are mapped to 0 and 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IntensityConfig {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Default for IntensityConfig {
+    fn default() -> Self {
+        Self { low: 0.001, high: 0.999 }
+    }
+}
+
+/// `[regulariser]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RegulariserConfig {
+    /// Standard deviations of the Gaussians, mm.
+    pub(crate) sigmas: Auto<Vec<f64>>,
+    /// Their shares, of sum one.
+    pub(crate) shares: Auto<Vec<f64>>,
+    /// Standard deviation of the Gaussian G that smooths pre-weights (RDMM), mm.
+    pub(crate) smoothing: Auto<f64>,
+    pub(crate) boundary: BoundaryKind,
+    /// λ of optimal mass transport, total variation and range (`rdmm`).
+    pub(crate) omt: Auto<f64>,
+    pub(crate) total_variation: Auto<f64>,
+    pub(crate) range: Auto<f64>,
+}
+
+impl Default for RegulariserConfig {
+    fn default() -> Self {
+        Self {
+            sigmas: Auto::default(),
+            shares: Auto::default(),
+            smoothing: Auto::default(),
+            boundary: BoundaryKind::default(),
+            omt: Auto::default(),
+            total_variation: Auto::default(),
+            range: Auto::default(),
+        }
+    }
+}
+
+/// One entry of `[regions]`: the regulariser where the label map has this label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum Region {
+    /// Shares of the Gaussians.
+    Shares(Vec<f64>),
+    /// Local standard deviation, mm.
+    Sigma(f64),
+}
+
+/// `[flow]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FlowConfig {
+    /// Voxels of the map grid that a time step may cross.
+    pub(crate) courant: f64,
+    pub(crate) least_steps: usize,
+    pub(crate) most_steps: usize,
+    /// The smallest Jacobian determinant that is allowed.
+    pub(crate) min_jacobian: f64,
+    /// Maps have this many times fewer voxels an axis than the images, as far as σ allows.
+    pub(crate) map_factor: f64,
+    /// MiB for states that the gradient needs; more time steps than fit are computed again.
+    pub(crate) checkpoint_mib: Auto<usize>,
+}
+
+impl Default for FlowConfig {
+    fn default() -> Self {
+        Self {
+            courant: 1.5,
+            least_steps: 3,
+            most_steps: 50,
+            min_jacobian: 0.05,
+            map_factor: 2.0,
+            checkpoint_mib: Auto::default(),
+        }
+    }
+}
+
+/// `[optimiser]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OptimiserConfig {
+    /// Times fewer voxels an axis, and most iterations, from coarse to fine.
+    pub(crate) levels: Auto<Vec<Level>>,
+    /// Relative decrease of the energy over five iterations that ends a level.
+    pub(crate) tolerance: f64,
+    /// Pairs that L-BFGS keeps.
+    pub(crate) memory: usize,
+}
+
+impl Default for OptimiserConfig {
+    fn default() -> Self {
+        Self { levels: Auto::default(), tolerance: 5e-3, memory: 10 }
+    }
+}
+
+/// `[landmarks]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LandmarkConfig {
+    /// λ of the mean squared distance, over the square of the largest extent.
+    pub(crate) weight: f64,
+}
+
+impl Default for LandmarkConfig {
+    fn default() -> Self {
+        Self { weight: 10.0 }
+    }
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) preset: Preset,
+    pub(crate) affine: AffineConfig,
+    pub(crate) similarity: SimilarityConfig,
+    pub(crate) intensities: IntensityConfig,
+    pub(crate) regulariser: RegulariserConfig,
+    pub(crate) flow: FlowConfig,
+    pub(crate) optimiser: OptimiserConfig,
+    pub(crate) landmarks: LandmarkConfig,
+    /// By label of the moving image's region map (`rdmm-regions`).
+    pub(crate) regions: BTreeMap<String, Region>,
+}
+
+impl Config {
+    /// Reads a configuration; entries that it leaves out have their defaults.
+    pub(crate) fn read(path: &Path) -> Done<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::at(path.display(), error))?;
+        toml::from_str(&text).map_err(|error| Failure::at(path.display(), error))
+    }
+
+    /// As TOML.
+    pub(crate) fn text(&self) -> Done<String> {
+        toml::to_string(self).map_err(|error| Failure::at("configuration", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_printed_and_read_again() {
+        let config = Config::default();
+        let text = config.text().unwrap();
+        for entry in ["preset = \"lddmm\"", "weight = \"auto\"", "min_jacobian = 0.05", "[regions]"]
+        {
+            assert!(text.contains(entry), "{entry} is missing from\n{text}");
+        }
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn values_and_regions_are_read_and_unknown_entries_refused() {
+        let text = "[regulariser]\nsigmas = [2.0, 4.0]\n[regions]\n0 = { sigma = 4.0 }\n\
+                    2 = { shares = [0.5, 0.5] }\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.regulariser.sigmas.value(), Some(vec![2.0, 4.0]));
+        assert_eq!(config.regions["0"], Region::Sigma(4.0));
+        let error = toml::from_str::<Config>("[optimizer]\nmemory = 3").unwrap_err().to_string();
+        assert!(error.contains("optimizer") && error.contains("optimiser"), "{error}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What a pair of images is registered with, read and checked.
+
+use std::path::{Path, PathBuf};
+
+use rdmm_core::field::Image;
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::labels::Labels;
+use rdmm_io::transform::{Chain, Listed};
+use rdmm_io::{Volume, points};
+
+use crate::cli::BesideArgs;
+use crate::failure::{Done, Failure};
+
+/// Points of the fixed image, and the same ones of the moving image.
+pub(crate) type Landmarks<const D: usize> = (Vec<[f64; D]>, Vec<[f64; D]>);
+
+/// A pair of images and what belongs to it.
+pub(crate) struct Inputs<const D: usize> {
+    pub(crate) fixed: Image<f32, D>,
+    pub(crate) moving: Image<f32, D>,
+    pub(crate) fixed_labels: Option<Labels<D>>,
+    pub(crate) moving_labels: Option<Labels<D>>,
+    pub(crate) fixed_mask: Option<Image<f32, D>>,
+    pub(crate) landmarks: Option<Landmarks<D>>,
+    pub(crate) regions: Option<Labels<D>>,
+    pub(crate) initial: Chain<D>,
+}
+
+/// The number of axes of both images.
+pub(crate) fn common_dimension(fixed: (&Path, &Volume), moving: (&Path, &Volume)) -> Done<usize> {
+    let (a, b) = (fixed.1.dimension(), moving.1.dimension());
+    if a == b {
+        return Ok(a);
+    }
+    Err(Failure::Input(format!(
+        "{} has {a} axes and {} has {b}: expected the same number; extract a slice of one or stack the other",
+        fixed.0.display(),
+        moving.0.display(),
+    )))
+}
+
+/// An image of a volume that was read from `path`.
+pub(crate) fn image<const D: usize>(path: &Path, volume: &Volume) -> Done<Image<f32, D>> {
+    volume.image::<D>().map_err(|problem| problem.at(path).into())
+}
+
+/// A label map of the images' dimension.
+pub(crate) fn labels<const D: usize>(path: &Path) -> Done<Labels<D>> {
+    Ok(rdmm_io::read_labels::<D>(path)?)
+}
+
+/// The list of transforms that options name, the first one applied first to points of the fixed image.
+pub(crate) fn chain<const D: usize>(options: &[String]) -> Done<Chain<D>> {
+    let listed: Vec<Listed> =
+        options.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    Ok(Chain::read(&listed)?)
+}
+
+/// Points of two files, as many in both.
+pub(crate) fn landmarks<const D: usize>(
+    files: (Option<&PathBuf>, Option<&PathBuf>),
+) -> Done<Option<Landmarks<D>>> {
+    let (Some(fixed), Some(moving)) = files else { return Ok(None) };
+    let read = |path: &PathBuf| points::read::<D>(path).map(|table| table.points().to_vec());
+    let (a, b) = (read(fixed)?, read(moving)?);
+    if a.len() == b.len() && !a.is_empty() {
+        return Ok(Some((a, b)));
+    }
+    let expected = "expected as many points in both, at least one";
+    let (m, n) = (a.len(), b.len());
+    Err(Failure::at(moving.display(), format!("{expected}; found {n}, and {m} in {}", fixed.display())))
+}
+
+impl<const D: usize> Inputs<D> {
+    /// Reads what `beside` names. Both images and what lies on them get the boundary.
+    pub(crate) fn read(
+        fixed: (&Path, &Volume),
+        moving: (&Path, &Volume),
+        beside: &BesideArgs,
+        boundary: Boundary,
+    ) -> Done<Self> {
+        let with_boundary = |image: Image<f32, D>| -> Done<Image<f32, D>> {
+            let grid: Grid<D> = image.grid().clone().with_boundary(boundary);
+            Ok(image.on_grid(&grid)?)
+        };
+        let label_map = |path: &Option<PathBuf>| path.as_deref().map(labels::<D>).transpose();
+        let inputs = Self {
+            fixed: with_boundary(image(fixed.0, fixed.1)?)?,
+            moving: with_boundary(image(moving.0, moving.1)?)?,
+            fixed_labels: label_map(&beside.fixed_labels)?,
+            moving_labels: label_map(&beside.moving_labels)?,
+            fixed_mask: beside.fixed_mask.as_deref().map(rdmm_io::read_image).transpose()?,
+            landmarks: landmarks((
+                beside.fixed_landmarks.as_ref(),
+                beside.moving_landmarks.as_ref(),
+            ))?,
+            regions: label_map(&beside.regions)?,
+            initial: chain(&beside.initial)?,
+        };
+        inputs.checked(beside, boundary)
+    }
+
+    fn checked(mut self, beside: &BesideArgs, boundary: Boundary) -> Done<Self> {
+        let grids = [
+            (&beside.fixed_labels, self.fixed_labels.as_ref().map(Labels::grid), self.fixed.grid()),
+            (&beside.moving_labels, self.moving_labels.as_ref().map(Labels::grid), self.moving.grid()),
+            (&beside.regions, self.regions.as_ref().map(Labels::grid), self.moving.grid()),
+        ];
+        for (path, found, expected) in grids {
+            if let (Some(path), Some(found)) = (path, found)
+                && !found.same_lattice(expected)
+            {
+                return Err(Failure::at(
+                    path.display(),
+                    format!("expected the grid of its image, {expected}, found {found}: resample it"),
+                ));
+            }
+        }
+        if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
+            let (expected, found) = (self.fixed.grid(), mask.grid());
+            if !found.same_lattice(expected) {
+                let problem = format!("expected the grid of the fixed image, {expected}, found {found}");
+                return Err(Failure::at(path.display(), problem));
+            }
+            let grid = mask.grid().clone().with_boundary(boundary);
+            if mask.data().iter().all(|&x| x == 0.0) {
+                let problem = "the mask is empty: expected some voxels above 0";
+                return Err(Failure::at(path.display(), problem));
+            }
+            self.fixed_mask = Some(mask.on_grid(&grid)?);
+        }
+        for (name, image) in [("fixed image", &self.fixed), ("moving image", &self.moving)] {
+            let first = image.data().first();
+            if image.data().iter().all(|x| Some(x) == first) {
+                return Err(Failure::at(
+                    name,
+                    "all voxels are alike, expected some contrast: is it the right file?",
+                ));
+            }
+        }
+        Ok(self)
+    }
+}

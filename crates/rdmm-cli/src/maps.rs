@@ -1,0 +1,53 @@
+//! Maps at single points and on any grid.
+
+use nalgebra::SVector;
+use rayon::prelude::*;
+use rdmm_core::field::Displacement;
+use rdmm_core::grid::Grid;
+use rdmm_core::ops::spline::Prefilter;
+use rdmm_core::ops::warp::Warp;
+
+use crate::failure::Done;
+
+/// The map x + u(x) of a displacement, by cubic splines; beyond the border the mirrored displacement counts.
+pub(crate) struct Sampler<const D: usize> {
+    grid: Grid<D>,
+    warp: Warp<f32, D>,
+    coefficients: Vec<f32>,
+}
+
+impl<const D: usize> Sampler<D> {
+    /// The map of `displacement`.
+    pub(crate) fn new(displacement: &Displacement<f32, D>) -> Self {
+        let grid = displacement.grid().clone();
+        let mut coefficients = displacement.data().to_vec();
+        Prefilter::new(&grid).apply(&mut coefficients);
+        Self { warp: Warp::new(&grid, &grid), grid, coefficients }
+    }
+
+    /// Where a point of the world goes.
+    pub(crate) fn at(&self, point: [f64; D]) -> [f64; D] {
+        let along = self.warp.at_index::<D>(&self.coefficients, self.grid.to_index(point));
+        let moved = self.grid.direction() * SVector::from(along.map(f64::from));
+        (SVector::from(point) + moved).into()
+    }
+}
+
+/// The displacement, over `grid`, of a map of the world.
+pub(crate) fn displacement<const D: usize>(
+    grid: &Grid<D>,
+    map: impl Fn([f64; D]) -> [f64; D] + Sync,
+) -> Done<Displacement<f32, D>> {
+    let n = grid.len();
+    let axes = grid.direction().transpose();
+    let mut vectors = vec![[0.0f32; D]; n];
+    vectors.par_iter_mut().enumerate().for_each(|(flat, vector)| {
+        let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
+        let along = axes * (SVector::from(map(x)) - SVector::from(x));
+        #[expect(clippy::cast_possible_truncation, reason = "maps are kept in single precision")]
+        let single = |a: usize| along[a] as f32;
+        *vector = std::array::from_fn(single);
+    });
+    let data = (0..D).flat_map(|a| vectors.iter().map(move |vector| vector[a])).collect();
+    Ok(Displacement::from_vec(grid, data)?)
+}
