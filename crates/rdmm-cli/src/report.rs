@@ -171,7 +171,7 @@ fn details(details: &[(String, serde_json::Value)]) -> String {
     if details.is_empty() {
         return String::new();
     }
-    let mut out = "<section class=\"card\">\n<h2>Details</h2>\n".to_owned();
+    let mut out = "<section class=\"card details\">\n<h2>Details</h2>\n".to_owned();
     for (name, value) in details {
         let shown = match value {
             serde_json::Value::String(string) => string.clone(),

@@ -48,7 +48,8 @@ impl Axis {
         }
     }
 
-    fn ticks(self) -> Vec<f64> {
+    /// Values and how they are written.
+    fn ticks(self) -> Vec<(f64, String)> {
         match self {
             Self::Linear { low, high } => linear_ticks(low, high),
             Self::Logarithmic { low, high } => logarithmic_ticks(low, high),
@@ -63,18 +64,29 @@ impl Axis {
     }
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten, three to seven.
-fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
+/// Multiples of 1, 2 or 5 times a power of ten, three to seven, with as many decimals as tell them apart.
+fn linear_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / 5.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|k| k * power >= rough).unwrap_or(10.0);
-    let step = step * power;
+    let power = rough.log10().floor();
+    let step = [1.0, 2.0, 5.0].map(|factor| decimal(factor, power));
+    let step = step.into_iter().find(|step| *step >= rough).unwrap_or(decimal(10.0, power));
+    let decimals = whole(-step.log10().floor());
+    let text = |x: f64| {
+        let zero = x.abs() < 0.5 * step;
+        let large = x.abs() >= 1e6 || decimals > 6;
+        minus(&match (zero, large) {
+            (true, _) => "0".to_owned(),
+            (false, true) => format!("{x:e}"),
+            (false, false) => format!("{x:.decimals$}"),
+        })
+    };
     let first = (low / step).ceil();
-    (0..8).map(|k| (first + f64::from(k)) * step).filter(|x| *x <= high).collect()
+    let ticks = (0..8).map(|k| (first + f64::from(k)) * step).filter(|x| *x <= high);
+    ticks.map(|x| (x, text(x))).collect()
 }
 
 /// 1, 2 and 5 times powers of ten, or powers of ten alone where there are many.
-fn logarithmic_ticks(low: f64, high: f64) -> Vec<f64> {
+fn logarithmic_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let decades = (high / low).log10();
     let factors: &[f64] = if decades < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let apart = (decades / 7.0).ceil().max(1.0);
@@ -85,7 +97,8 @@ fn logarithmic_ticks(low: f64, high: f64) -> Vec<f64> {
         ticks.extend(factors.iter().map(tick).filter(|x| (low..=high).contains(x)));
         power += apart;
     }
-    ticks
+    let text = |x: f64| if (1e-3..1e6).contains(&x) { format!("{x}") } else { format!("{x:e}") };
+    ticks.into_iter().map(|x| (x, minus(&text(x)))).collect()
 }
 
 /// `factor` 10^`power`, the nearest number to it.
@@ -102,7 +115,7 @@ pub(super) fn section(points: &[Point]) -> String {
     let axis = Axis::of(values);
     let levels = last.level.max(first.level) + 1;
     let summary = format!(
-        "{} in {} after {} seconds: total energy {} at the end, similarity {}.",
+        "{} in {} after {} s: total energy {} at the end, similarity {}.",
         count(last.evaluations, "evaluation"),
         count(levels, "level"),
         short(last.seconds),
@@ -118,8 +131,8 @@ pub(super) fn section(points: &[Point]) -> String {
     for (class, name, _) in CURVES {
         let _ = write!(
             out,
-            "<svg class=\"swatch line\" viewBox=\"0 0 28 16\" aria-hidden=\"true\">\
-             <path class=\"curve {class}\" d=\"M1 8h26\"/></svg>{name} "
+            "<span class=\"entry\"><svg class=\"swatch line\" viewBox=\"0 0 28 16\" aria-hidden=\"true\">\
+             <path class=\"curve {class}\" d=\"M1 8h26\"/></svg>{name}</span> "
         );
     }
     let _ = write!(
@@ -141,22 +154,21 @@ fn plot(points: &[Point], axis: Axis, summary: &str) -> String {
     let y = |value: f64| 100.0 - 100.0 * axis.share(value);
     let mut out = format!("<svg class=\"plot\" role=\"img\" aria-label=\"{summary}\">");
     out += &bands(points, x);
-    for tick in axis.ticks() {
+    for (tick, text) in axis.ticks() {
         let _ = write!(
             out,
             "<line class=\"rule\" x1=\"0%\" x2=\"100%\" y1=\"{0:.2}%\" y2=\"{0:.2}%\"/>\
-             <text x=\"0\" dx=\"-8\" y=\"{0:.2}%\" dy=\"0.35em\" text-anchor=\"end\">{1}</text>",
-            y(tick),
-            tick_text(tick)
+             <text x=\"0\" dx=\"-8\" y=\"{0:.2}%\" dy=\"0.35em\" text-anchor=\"end\">{text}</text>",
+            y(tick)
         );
     }
-    for tick in linear_ticks(0.0, right).into_iter().filter(|tick| tick.fract().abs() < 1e-9) {
+    let whole_ones = |(tick, _): &(f64, String)| tick.fract().abs() < 1e-9;
+    for (tick, text) in linear_ticks(0.0, right).into_iter().filter(whole_ones) {
         let _ = write!(
             out,
             "<line class=\"rule\" x1=\"{0:.2}%\" x2=\"{0:.2}%\" y1=\"0%\" y2=\"100%\"/>\
-             <text x=\"{0:.2}%\" y=\"100%\" dy=\"1.4em\" text-anchor=\"middle\">{1}</text>",
-            x(tick),
-            tick_text(tick)
+             <text x=\"{0:.2}%\" y=\"100%\" dy=\"1.4em\" text-anchor=\"middle\">{text}</text>",
+            x(tick)
         );
     }
     out += "<svg viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\">";
@@ -214,17 +226,6 @@ fn bands(points: &[Point], x: impl Fn(f64) -> f64) -> String {
     out
 }
 
-fn tick_text(x: f64) -> String {
-    let size = x.abs();
-    if size > 0.0 && !(1e-3..1e6).contains(&size) {
-        minus(&format!("{x:.0e}"))
-    } else if x.fract().abs() < 1e-9 {
-        minus(&format!("{x:.0}"))
-    } else {
-        short(x)
-    }
-}
-
 fn table(points: &[Point]) -> String {
     let mut out = "<details><summary>Figures of the curve</summary>\
                    <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures of the curve\">\
@@ -256,14 +257,40 @@ fn precise(x: f64) -> String {
     if x.abs() < f64::MIN_POSITIVE {
         "0".to_owned()
     } else if (1e-3..1e6).contains(&x.abs()) {
-        let digits = (5.0 - x.abs().log10().floor()).max(0.0);
-        minus(&format!("{:.*}", places(digits), x))
+        minus(&format!("{:.*}", whole(5.0 - x.abs().log10().floor()), x))
     } else {
         minus(&format!("{x:.5e}"))
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 8")]
-fn places(digits: f64) -> usize {
-    digits as usize
+/// A whole number, zero for negative ones.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, as is wanted"
+)]
+fn whole(x: f64) -> usize {
+    x as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_told_apart() {
+        let texts = |low, high| -> Vec<String> {
+            linear_ticks(low, high).into_iter().map(|(_, text)| text).collect()
+        };
+        assert_eq!(texts(12.311, 12.389), ["12.32", "12.34", "12.36", "12.38"]);
+        assert_eq!(texts(-1.0, 1.0), ["\u{2212}1.0", "\u{2212}0.5", "0", "0.5", "1.0"]);
+        assert_eq!(texts(0.0, 49.0), ["0", "10", "20", "30", "40"]);
+        assert_eq!(texts(1.9e6, 4.1e6), ["2e6", "2.5e6", "3e6", "3.5e6", "4e6"]);
+        let log: Vec<String> =
+            logarithmic_ticks(0.03, 1.2).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(log, ["0.05", "0.1", "0.2", "0.5", "1"]);
+        let log: Vec<String> =
+            logarithmic_ticks(0.5e-5, 20.0).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(log, ["1e\u{2212}5", "1e\u{2212}4", "0.001", "0.01", "0.1", "1", "10"]);
+    }
 }

@@ -16,7 +16,7 @@ struct Figure {
     title: &'static str,
     /// What is seen, as HTML.
     note: String,
-    /// A control beside the title, as HTML.
+    /// A control below the pictures, as HTML.
     control: String,
     /// What stands in the frame of each plane, as HTML.
     pictures: Vec<String>,
@@ -93,7 +93,7 @@ fn card(figure: &Figure, planes: &[Plane]) -> String {
     let Figure { id, title, note, control, pictures, legend } = figure;
     let mut out = format!(
         "<section class=\"card figure\" id=\"{id}\" aria-labelledby=\"{id}-title\">\n\
-         <h3 id=\"{id}-title\">{title}</h3>\n<p class=\"note\">{note}</p>\n{control}\
+         <h3 id=\"{id}-title\">{title}</h3>\n<p class=\"note\">{note}</p>\n\
          <div class=\"planes\">\n"
     );
     for (k, (picture, plane)) in pictures.iter().zip(planes).enumerate() {
@@ -104,7 +104,7 @@ fn card(figure: &Figure, planes: &[Plane]) -> String {
              <figcaption>{name}</figcaption></figure>"
         );
     }
-    let _ = writeln!(out, "</div>\n{legend}</section>");
+    let _ = writeln!(out, "</div>\n<div class=\"key\">\n{control}{legend}</div>\n</section>");
     out
 }
 
@@ -116,13 +116,8 @@ fn images(planes: &[Plane]) -> Result<Figure> {
         choices.insert(0, "moving");
     }
     let checked = choices.iter().position(|choice| *choice == "warped").unwrap_or_default();
-    let choices: Vec<_> = choices
-        .into_iter()
-        .map(|choice| {
-            let text = if choice == "flicker" { "Warped ⇄ fixed" } else { choice };
-            (format!("show-{choice}"), text.to_owned())
-        })
-        .collect();
+    let choices: Vec<_> =
+        choices.into_iter().map(|choice| (format!("show-{choice}"), choice.to_owned())).collect();
     let pictures = planes.iter().map(|plane| {
         let layer = |class: &str, slice: &Slice, window: &Scale| -> Result<String> {
             let image = image(&picture::uri(slice, window)?, class, "image", plane);
@@ -140,7 +135,10 @@ fn images(planes: &[Plane]) -> Result<Figure> {
     Ok(Figure {
         id: "images",
         title: "Images",
-        note: "Hold the pointer down on a picture to see the fixed image.".to_owned(),
+        note:
+            "Flicker shows warped and fixed image in turn. Hold the pointer down on a picture to \
+               see the fixed image."
+                .to_owned(),
         control: segments("show", "Image", &choices, checked),
         pictures: pictures.collect::<Result<_>>()?,
         legend: format!("<p class=\"legend-text\">{}</p>\n", windows.sentence()),
@@ -194,7 +192,13 @@ struct Windows {
 impl Windows {
     fn sentence(&self) -> String {
         let Self { fixed, moving } = self;
-        let range = |scale: &Scale| format!("{} to {}", short(scale.low), short(scale.high));
+        let range = |scale: &Scale| {
+            if scale.is_point() {
+                format!("{} everywhere", short(scale.low))
+            } else {
+                format!("{} to {}", short(scale.low), short(scale.high))
+            }
+        };
         if fixed == moving {
             format!("Black to white, all images: {}.", range(fixed))
         } else {
@@ -249,7 +253,7 @@ fn differences(planes: &[Plane]) -> Result<Vec<Figure>> {
             note: format!("{what} minus fixed image{same}."),
             control: String::new(),
             pictures: pictures.collect::<Result<_>>()?,
-            legend: legend(&scale, &ends(&scale, signed), "Difference")?,
+            legend: legend(&scale, &[("Difference", ends(&scale, signed))])?,
         })
     };
     let same = if before.is_some() { "; the same scale before and after" } else { "" };
@@ -303,11 +307,15 @@ fn lattice(planes: &[Plane]) -> Result<Figure> {
         control: String::new(),
         pictures: pictures.collect::<Result<_>>()?,
         legend: format!(
-            "<p class=\"legend-text\">Longest displacement within {}: {} mm.</p>\n",
-            if planes.len() == 1 { "the plane" } else { "these planes" },
+            "<p class=\"legend-text\">Longest displacement in {}: {} mm.</p>\n",
+            where_seen(planes),
             number(farthest)
         ),
     })
+}
+
+fn where_seen(planes: &[Plane]) -> &'static str {
+    if planes.len() == 1 { "the plane" } else { "all planes" }
 }
 
 /// Length of the longest displacement within a plane, mm.
@@ -333,21 +341,9 @@ fn determinant(planes: &[Plane]) -> Result<Figure> {
         let uri = picture::uri(slice, &scale)?;
         Ok(image(&uri, "Logarithm of the", "determinant", plane) + &folds(&plane.det))
     });
-    let mut ticks = ends(&scale, signed);
-    for ((_, below), x) in ticks.iter_mut().zip([scale.low, 0.0, scale.high]) {
-        *below = Some(format!("J = {}", short(x.exp())));
-    }
-    let mut legend = legend(&scale, &ticks, "ln J")?;
-    legend += &if folded == 0 {
-        "<p class=\"legend-text\">No folded pixel here.</p>\n".to_owned()
-    } else {
-        format!(
-            "<p class=\"legend-text alarm\"><svg class=\"swatch\" viewBox=\"0 0 16 16\" \
-             aria-hidden=\"true\"><path class=\"fold\" d=\"M1 1h14v14h-14z\"/></svg>\
-             {} folded: J ≤ 0.</p>\n",
-            count(folded, "pixel")
-        )
-    };
+    let rows = [("ln J", ends(&scale, signed)), ("J", ends(&scale, |x| short(x.exp())))];
+    let mut legend = legend(&scale, &rows)?;
+    legend += &fold_count(folded, planes);
     Ok(Figure {
         id: "determinant",
         title: "Jacobian determinant",
@@ -356,6 +352,19 @@ fn determinant(planes: &[Plane]) -> Result<Figure> {
         pictures: pictures.collect::<Result<_>>()?,
         legend,
     })
+}
+
+fn fold_count(folded: usize, planes: &[Plane]) -> String {
+    let place = where_seen(planes);
+    if folded == 0 {
+        return format!("<p class=\"legend-text\">No folded pixel in {place}.</p>\n");
+    }
+    let folded = count(folded, "pixel");
+    format!(
+        "<p class=\"legend-text alarm\"><svg class=\"swatch\" viewBox=\"0 0 16 16\" \
+         aria-hidden=\"true\"><path class=\"fold\" d=\"M1 1h14v14h-14z\"/></svg>\
+         {folded} folded in {place}: J ≤ 0.</p>\n"
+    )
 }
 
 fn is_fold(det: f32) -> bool {
@@ -408,7 +417,7 @@ fn deviations(planes: &[Plane]) -> Result<Vec<Figure>> {
             ),
             control: String::new(),
             pictures: pictures.collect::<Result<_>>()?,
-            legend: legend(&scale, &ends(&scale, |x| format!("{} mm", short(x))), "σ")?,
+            legend: legend(&scale, &[("σ", ends(&scale, |x| format!("{} mm", short(x))))])?,
         })
     };
     times.into_iter().enumerate().map(figure).collect()
@@ -434,11 +443,11 @@ fn labels(planes: &[Plane]) -> Option<Figure> {
         }
         out + "</svg>"
     });
-    let swatch = |class: &str| {
+    let entry = |class: &str, name: &str| {
         format!(
-            "<svg class=\"swatch line\" viewBox=\"0 0 28 16\" aria-hidden=\"true\">\
+            "<span class=\"entry\"><svg class=\"swatch line\" viewBox=\"0 0 28 16\" aria-hidden=\"true\">\
              <path class=\"swatch-ground\" d=\"M0 0h28v16h-28z\"/>\
-             <path class=\"{class}\" d=\"M3 8h22\"/></svg>"
+             <path class=\"{class}\" d=\"M3 8h22\"/></svg>{name}</span>"
         )
     };
     Some(Figure {
@@ -448,9 +457,9 @@ fn labels(planes: &[Plane]) -> Option<Figure> {
         control: String::new(),
         pictures: pictures.collect(),
         legend: format!(
-            "<p class=\"legend-text\">{}fixed labels {}warped labels</p>\n",
-            swatch("label-fixed"),
-            swatch("label-warped")
+            "<p class=\"legend-text\">{} {}</p>\n",
+            entry("label-fixed", "fixed labels"),
+            entry("label-warped", "warped labels")
         ),
     })
 }
@@ -469,34 +478,33 @@ fn image(uri: &str, what: &str, more: &str, plane: &Plane) -> String {
     format!("<img alt=\"{}\" src=\"{uri}\">", escape(&alt))
 }
 
-/// Low end, middle and high end as they are written.
-fn ends(scale: &Scale, text: impl Fn(f64) -> String) -> Vec<(String, Option<String>)> {
-    let middle = 0.5 * (scale.low + scale.high);
-    [scale.low, middle, scale.high].into_iter().map(|x| (text(x), None)).collect()
+/// Low end, middle and high end as they are written, with signs where values lie beyond the ends.
+fn ends(scale: &Scale, text: impl Fn(f64) -> String) -> [String; 3] {
+    let middle = text(0.5 * (scale.low + scale.high));
+    let [low, high] = [scale.low, scale.high].map(text);
+    if scale.exceeded {
+        [format!("≤ {low}"), middle, format!("≥ {high}")]
+    } else {
+        [low, middle, high]
+    }
 }
 
-/// A bar of colours with its ticks, evenly spaced, each a number and what stands below it.
-fn legend(scale: &Scale, ticks: &[(String, Option<String>)], name: &str) -> Result<String> {
+/// A bar of colours, and below it rows of a name and what stands at both ends and in the middle.
+fn legend(scale: &Scale, rows: &[(&str, [String; 3])]) -> Result<String> {
     if scale.is_point() {
-        let value = ticks.first().map_or("", |(text, _)| text);
-        return Ok(format!("<p class=\"legend-text\">{name}: {value} everywhere.</p>\n"));
+        let value = rows.first().map_or("", |(_, [low, ..])| low);
+        return Ok(format!("<p class=\"legend-text\">{value} everywhere.</p>\n"));
     }
     let bar = picture::bar(scale.palette)?;
-    let mut out = format!(
-        "<div class=\"legend\"><span class=\"legend-name\">{name}</span>\
-         <div class=\"legend-scale\"><img class=\"bar\" alt=\"Scale of colours\" src=\"{bar}\">\
-         <div class=\"ticks\">"
-    );
-    for (text, below) in ticks {
-        let below = below.as_ref().map(|text| format!("<small>{text}</small>")).unwrap_or_default();
-        let _ = write!(out, "<span>{text}{below}</span>");
+    let mut out =
+        format!("<div class=\"legend\"><img class=\"bar\" alt=\"Scale of colours\" src=\"{bar}\">");
+    for (name, ticks) in rows {
+        let _ = write!(out, "<span class=\"legend-name\">{name}</span>");
+        for tick in ticks {
+            let _ = write!(out, "<span>{tick}</span>");
+        }
     }
-    out += "</div></div></div>\n";
-    if scale.exceeded {
-        out += "<p class=\"legend-text\">The outermost 0.5 % of the values lie beyond the ends \
-                and have their colours.</p>\n";
-    }
-    Ok(out)
+    Ok(out + "</div>\n")
 }
 
 fn values(slice: &Slice) -> impl Iterator<Item = f64> {
