@@ -10,12 +10,12 @@ const LINES: f64 = 24.0;
 /// Units of a path on the longer side of a slice: whole numbers of them are fine enough to be seen as smooth.
 const UNITS: usize = 4096;
 
-/// Columns and rows of a lattice, in mm apart, for sides of which the longest is given in mm.
+/// Distance of the lines of a lattice, mm, for the longest side in mm.
 pub(super) fn apart(longest: f64) -> f64 {
     longest / LINES
 }
 
-/// Pixels between the lines of a lattice, along columns and rows, next to a length in mm.
+/// Columns and rows next to a length in mm, one at least.
 pub(super) fn steps(slice: &Slice, apart: f64) -> [usize; 2] {
     slice.spacing.map(|spacing| units(apart / spacing, 1).unsigned_abs().max(1))
 }
