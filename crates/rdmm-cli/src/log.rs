@@ -77,9 +77,10 @@ impl Log {
     /// The end of the program by a failure.
     pub(crate) fn fail(&self, text: &str, code: u8) {
         self.clear();
-        self.line(&format!("error: {text}"), || {
-            json!({ "event": "error", "text": text, "exit_code": code })
-        });
+        self.line(
+            &format!("error: {text}"),
+            || json!({ "event": "error", "text": text, "exit_code": code }),
+        );
     }
 
     /// An iteration is done.
@@ -159,7 +160,8 @@ impl Log {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] level {pos}/{len} {wide_msg}")
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} [{elapsed}] level {pos}/{len} {wide_msg}")
     {
         bar.set_style(style);
     }

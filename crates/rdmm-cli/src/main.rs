@@ -1,13 +1,28 @@
 //! `rdmm`: diffeomorphic registration of medical images from the command line.
 
 mod cli;
+mod command;
 mod config;
 mod failure;
 mod log;
 mod maps;
+mod report;
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::log::Log;
+
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let log = Log::new(&cli.global);
+    match command::run(&cli, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log.fail(&failure.to_string(), failure.code());
+            ExitCode::from(failure.code())
+        }
+    }
 }
