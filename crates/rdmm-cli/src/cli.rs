@@ -73,7 +73,7 @@ pub(crate) enum Command {
 }
 
 /// How to register, shared by `register`, `batch` and `config`. Options override the configuration file.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct HowArgs {
     /// What to register by [default: lddmm, or that of the configuration]
     #[arg(long, short)]
@@ -142,12 +142,33 @@ pub(crate) struct RegisterArgs {
     #[arg(long)]
     pub(crate) resume: bool,
     /// Seconds between checkpoints; 0 writes one after every iteration
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = CHECKPOINT_SECONDS, value_name = "SECONDS")]
     pub(crate) checkpoint_every: f64,
     /// Also write the affine map and the warp as FSL reads them (3-D)
     #[arg(long)]
     pub(crate) fsl: bool,
 }
+
+impl Default for RegisterArgs {
+    /// The defaults of the options; the files are still to be named.
+    fn default() -> Self {
+        Self {
+            fixed: PathBuf::new(),
+            moving: PathBuf::new(),
+            out: PathBuf::new(),
+            how: HowArgs::default(),
+            beside: BesideArgs::default(),
+            max_folds: 0,
+            time_limit: None,
+            resume: false,
+            checkpoint_every: CHECKPOINT_SECONDS,
+            fsl: false,
+        }
+    }
+}
+
+/// Seconds between checkpoints.
+const CHECKPOINT_SECONDS: f64 = 60.0;
 
 /// What belongs to a pair of images.
 #[derive(Clone, Debug, Default, Args)]

@@ -4,9 +4,18 @@ mod cli;
 mod command;
 mod config;
 mod failure;
+mod figures;
+mod inputs;
 mod log;
 mod maps;
+mod measure;
+mod page;
+mod pair;
+mod planes;
 mod report;
+mod results;
+mod sigma;
+mod watch;
 
 use std::process::ExitCode;
 

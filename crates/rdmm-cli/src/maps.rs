@@ -51,3 +51,30 @@ pub(crate) fn displacement<const D: usize>(
     let data = (0..D).flat_map(|a| vectors.iter().map(move |vector| vector[a])).collect();
     Ok(Displacement::from_vec(grid, data)?)
 }
+
+/// How far `inverse` brings points back to where `map` took them from, mm: the mean and the largest distance over the
+/// voxels of `map` that land at least two voxels inside the grid of `inverse`. NaN where none does.
+pub(crate) fn consistency<const D: usize>(
+    map: &Displacement<f32, D>,
+    inverse: &Displacement<f32, D>,
+) -> [f64; 2] {
+    let (grid, there) = (map.grid(), inverse.grid());
+    let (forth, back) = (Sampler::new(map), Sampler::new(inverse));
+    let distances: Vec<Option<f64>> = (0..grid.len())
+        .into_par_iter()
+        .map(|flat| {
+            let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
+            let y = forth.at(x);
+            let inside = |(i, n): (&f64, usize)| *i >= 2.0 && *i <= n as f64 - 3.0;
+            there.to_index(y).iter().zip(there.shape()).all(inside).then(|| distance(back.at(y), x))
+        })
+        .collect();
+    let inside: Vec<f64> = distances.into_iter().flatten().collect();
+    let mean = inside.iter().sum::<f64>() / inside.len() as f64;
+    [mean, inside.iter().copied().fold(if inside.is_empty() { f64::NAN } else { 0.0 }, f64::max)]
+}
+
+/// The Euclidean distance of two points.
+pub(crate) fn distance<const D: usize>(a: [f64; D], b: [f64; D]) -> f64 {
+    (SVector::from(a) - SVector::from(b)).norm()
+}

@@ -1,0 +1,49 @@
+//! `rdmm jacobian`: determinants and folds of a warp.
+
+use rdmm_core::evaluate::Folds;
+use rdmm_core::ops::jacobian::jacobian_determinant;
+use rdmm_io::transform::read_warp;
+use serde_json::json;
+
+use crate::cli::JacobianArgs;
+use crate::failure::{Done, Failure};
+use crate::log::Log;
+
+/// Writes the determinant and prints what is known of it.
+pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
+    match rdmm_io::read(&args.warp)?.dimension() {
+        2 => write::<2>(args, log),
+        3 => write::<3>(args, log),
+        other => Err(Failure::at(
+            args.warp.display(),
+            format!("expected a warp of 2 or 3 axes, found {other}"),
+        )),
+    }
+}
+
+fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
+    let map = read_warp::<D>(&args.warp)?;
+    let folds = Folds::of(&map)?.total();
+    let mut det = jacobian_determinant(&map)?;
+    let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if args.log {
+        if folds.folded > 0 {
+            return Err(Failure::Unfinished(format!(
+                "{}: the map folds at {} voxels, where the determinant has no logarithm: leave out --log",
+                args.warp.display(),
+                folds.folded,
+            )));
+        }
+        det.data_mut().iter_mut().for_each(|x| *x = x.ln());
+    }
+    rdmm_io::write_image(&args.out, &det)?;
+    let found = json!({
+        "voxels": folds.voxels,
+        "folds": folds.folded,
+        "min_det": folds.min,
+        "max_det": largest,
+    });
+    super::print(&found.to_string())?;
+    log.say(&format!("written: {}", args.out.display()));
+    Ok(())
+}

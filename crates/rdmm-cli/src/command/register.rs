@@ -1,0 +1,218 @@
+//! `rdmm register`: one pair of images, from files to files.
+
+use std::time::{Duration, Instant};
+
+use rdmm_core::field::Displacement;
+use rdmm_core::ops::warp::warped;
+use rdmm_core::registration::Intensities;
+use rdmm_io::Volume;
+
+use crate::cli::{HowArgs, RegisterArgs};
+use crate::config::{Auto, Config};
+use crate::failure::{Done, Failure};
+use crate::figures::Subject;
+use crate::inputs::{Inputs, common_dimension};
+use crate::log::Log;
+use crate::page;
+use crate::pair::{self, Course, Found};
+use crate::planes::Shown;
+use crate::results::{self, Compared, Kind, Named};
+use crate::watch::{CheckpointFile, Fingerprint, Stopped};
+
+/// Registers the pair that the options name.
+pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
+    let begin = Instant::now();
+    let config = configuration(&args.how)?;
+    let (fixed, moving) = (rdmm_io::read(&args.fixed)?, rdmm_io::read(&args.moving)?);
+    match common_dimension((&args.fixed, &fixed), (&args.moving, &moving))? {
+        2 => files::<2>(args, &config, [&fixed, &moving], log, begin).map(drop),
+        3 => {
+            let found = files::<3>(args, &config, [&fixed, &moving], log, begin)?;
+            if args.fsl {
+                results::write_fsl(&args.out, &found.0, &found.1)?;
+            }
+            Ok(())
+        }
+        other => Err(Failure::at(
+            args.fixed.display(),
+            format!("expected an image of 2 or 3 axes, found {other}"),
+        )),
+    }
+}
+
+/// The configuration of the file, with what options override.
+pub(crate) fn configuration(how: &HowArgs) -> Done<Config> {
+    let mut config = how.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    if let Some(preset) = how.preset {
+        config.preset = preset;
+    }
+    if let Some(measure) = how.similarity {
+        config.similarity.measure = measure;
+    }
+    if let Some(weight) = how.weight {
+        config.similarity.weight = Auto::Value(weight);
+    }
+    if let Some(transform) = how.affine {
+        config.affine.transform = transform;
+    }
+    if let Some(start) = how.start {
+        config.affine.start = start;
+    }
+    if let Some(sigmas) = &how.sigmas {
+        config.regulariser.sigmas = Auto::Value(sigmas.clone());
+    }
+    if let Some(shares) = &how.shares {
+        config.regulariser.shares = Auto::Value(shares.clone());
+    }
+    if let Some(levels) = &how.levels {
+        config.optimiser.levels = Auto::Value(levels.clone());
+    }
+    if let Some(bound) = how.min_jacobian {
+        config.flow.min_jacobian = bound;
+    }
+    Ok(config)
+}
+
+/// Registers images of `D` axes and writes all results.
+fn files<const D: usize>(
+    args: &RegisterArgs,
+    config: &Config,
+    [fixed, moving]: [&Volume; 2],
+    log: &Log,
+    begin: Instant,
+) -> Done<(Found<D>, Inputs<D>)> {
+    let boundary = config.regulariser.boundary.core();
+    let inputs = Inputs::<D>::read(
+        (&args.fixed, fixed),
+        (&args.moving, moving),
+        &args.beside,
+        boundary,
+    )?;
+    results::folder(&args.out)?;
+    let every = Duration::try_from_secs_f64(args.checkpoint_every)
+        .map_err(|error| Failure::at("--checkpoint-every", error))?;
+    let file = CheckpointFile::new(&args.out, fingerprint(config, &inputs, args)?, every);
+    let mut config = config.clone();
+    if args.beside.landmarks_only_measured {
+        config.landmarks.weight = 0.0;
+    }
+    let course = Course {
+        log,
+        begin,
+        time_limit: args.time_limit,
+        file: Some(&file),
+        resume: args.resume,
+    };
+    let found = pair::register(&inputs, &config, &course)?;
+    write(args, moving, &inputs, &found, begin)?;
+    log.say(&format!("results: {}", args.out.display()));
+    match found.stopped {
+        Some(Stopped::TimeLimit) => {
+            return Err(Failure::TimeLimit(
+                "the time limit was reached: the best state so far was written; --resume goes on".to_owned(),
+            ));
+        }
+        Some(Stopped::Interrupted) => {
+            return Err(Failure::Interrupted(
+                "interrupted: the best state so far was written; --resume goes on".to_owned(),
+            ));
+        }
+        None => file.remove()?,
+    }
+    let folds = found.folds.total().folded;
+    if folds > args.max_folds {
+        return Err(Failure::Unfinished(format!(
+            "the map folds at {folds} voxels, expected at most {}: \
+             use larger σ, a smaller weight of the similarity or a larger min_jacobian",
+            args.max_folds,
+        )));
+    }
+    if !results::converged(&found) {
+        return Err(Failure::Unfinished(
+            "the last level ended at its limit of iterations: allow more in `levels`, or a larger `tolerance`".to_owned(),
+        ));
+    }
+    Ok((found, inputs))
+}
+
+/// A number that changes with everything that a checkpoint depends on.
+fn fingerprint<const D: usize>(
+    config: &Config,
+    inputs: &Inputs<D>,
+    args: &RegisterArgs,
+) -> Done<u64> {
+    let mut hash = Fingerprint::new().bytes(config.text()?.into_bytes());
+    for image in [Some(&inputs.fixed), Some(&inputs.moving), inputs.fixed_mask.as_ref()] {
+        let Some(image) = image else { continue };
+        hash = hash.bytes(format!("{:?}", image.grid()).into_bytes());
+        hash = hash.bytes(image.data().iter().flat_map(|x| x.to_le_bytes()));
+    }
+    let beside = format!("{:?}", args.beside);
+    Ok(hash.bytes(beside.into_bytes()).value())
+}
+
+/// Writes images, maps, and both reports.
+fn write<const D: usize>(
+    args: &RegisterArgs,
+    moving: &Volume,
+    inputs: &Inputs<D>,
+    found: &Found<D>,
+    begin: Instant,
+) -> Done {
+    let kind = Kind::of(&args.fixed);
+    let labels = results::write(&args.out, kind, moving, inputs, found)?;
+    let intensities = Intensities::Percentiles {
+        low: found.config.intensities.low,
+        high: found.config.intensities.high,
+    };
+    let subject = Subject {
+        images: Some((&inputs.fixed, &inputs.moving)),
+        intensities,
+        mask: inputs.fixed_mask.as_ref(),
+        labels: inputs.fixed_labels.as_ref().zip(inputs.moving_labels.as_ref()),
+        landmarks: inputs.landmarks.as_ref(),
+    };
+    let grid = inputs.fixed.grid();
+    let affine: Displacement<f32, D> = match inputs.initial.affine() {
+        Some(_) => found.affine.displacement(grid)?,
+        None => inputs.initial.displacement(grid)?,
+    };
+    let compared = Compared {
+        before: subject.under(&Displacement::zeros(grid)?)?,
+        affine: subject.under(&affine)?,
+        after: subject.under(&found.map)?,
+    };
+    let named = Named {
+        fixed: args.fixed.clone(),
+        moving: args.moving.clone(),
+        fixed_labels: args.beside.fixed_labels.clone(),
+        moving_labels: args.beside.moving_labels.clone(),
+        command: std::env::args().collect(),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    let json = results::json(&named, found, &compared)?;
+    results::write_json(&args.out.join("report.json"), &json)?;
+
+    let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
+    let source = page::comparable(&inputs.moving, &json, "moving image")?;
+    let (start, end) = (warped(&source, &affine)?, warped(&source, &found.map)?);
+    let sigma = found.flow.as_ref().map(|flow| [&flow.sigma[0], &flow.sigma[1]]);
+    let shown = Shown {
+        fixed: &target,
+        moving: Some(&start),
+        warped: &end,
+        map: &found.map,
+        det: &found.det,
+        sigma: sigma.filter(|sigma| sigma.iter().any(|image| varies(image))),
+        labels: inputs.fixed_labels.as_ref().zip(labels.as_ref()).map(|(a, b)| [a, b]),
+    };
+    page::write(&args.out, &json, &shown)
+}
+
+/// Whether an image varies beyond rounding.
+pub(crate) fn varies<const D: usize>(image: &rdmm_core::field::Image<f32, D>) -> bool {
+    let values = image.data().iter().copied();
+    let (low, high) = values
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    high - low > 1e-4 * high.abs()
+}

@@ -1,0 +1,106 @@
+//! Figures of a map: similarity, overlap, landmarks.
+
+use std::collections::BTreeMap;
+
+use rdmm_core::evaluate::{dice, dice_whole, mse, ncc};
+use rdmm_core::field::{Displacement, Image};
+use rdmm_core::labels::Labels;
+use rdmm_core::ops::warp::warped;
+use rdmm_core::registration::Intensities;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::failure::Done;
+use crate::inputs::Landmarks;
+use crate::maps::{Sampler, distance};
+
+/// Overlap of the objects of two label maps.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Overlap {
+    /// Dice of each label.
+    pub(crate) by_label: BTreeMap<u32, f64>,
+    /// Their mean.
+    pub(crate) mean: f64,
+    /// Dice of all labels as one.
+    pub(crate) whole: f64,
+}
+
+/// Distances of landmarks, mm.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Distances {
+    pub(crate) each: Vec<f64>,
+    pub(crate) mean: f64,
+    pub(crate) max: f64,
+}
+
+/// What is known of a map.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// Over the mask of the fixed image, or all of it.
+    pub(crate) ncc: Option<f64>,
+    /// Of grey values brought to the same range.
+    pub(crate) mse: Option<f64>,
+    pub(crate) overlap: Option<Overlap>,
+    pub(crate) landmarks: Option<Distances>,
+}
+
+/// What figures are taken from, on the grid of the fixed image.
+pub(crate) struct Subject<'a, const D: usize> {
+    pub(crate) images: Option<(&'a Image<f32, D>, &'a Image<f32, D>)>,
+    pub(crate) intensities: Intensities,
+    pub(crate) mask: Option<&'a Image<f32, D>>,
+    pub(crate) labels: Option<(&'a Labels<D>, &'a Labels<D>)>,
+    pub(crate) landmarks: Option<&'a Landmarks<D>>,
+}
+
+impl<const D: usize> Subject<'_, D> {
+    /// The figures of a map that pulls back.
+    pub(crate) fn under(&self, map: &Displacement<f32, D>) -> Done<Figures> {
+        let mut figures = Figures::default();
+        if let Some((fixed, moving)) = self.images {
+            let fixed = self.intensities.applied(fixed, "fixed image")?;
+            let moved = warped(&self.intensities.applied(moving, "moving image")?, map)?;
+            figures.ncc = match ncc(&moved, &fixed, self.mask) {
+                // Images that hardly overlap before they are registered.
+                Err(rdmm_core::Error::NoContrast { .. }) => None,
+                found => Some(found?),
+            };
+            figures.mse = Some(mse(&moved, &fixed, self.mask)?);
+        }
+        if let Some((fixed, moving)) = self.labels {
+            let moved = moving.warped(map)?;
+            let by_label = dice(&moved, fixed)?;
+            let mean = by_label.values().sum::<f64>() / by_label.len().max(1) as f64;
+            figures.overlap = Some(Overlap { mean, by_label, whole: dice_whole(&moved, fixed)? });
+        }
+        figures.landmarks = self.landmarks.map(|(fixed, moving)| {
+            let sampler = Sampler::new(map);
+            let pairs = fixed.iter().zip(moving);
+            let each: Vec<f64> = pairs.map(|(&x, &y)| distance(sampler.at(x), y)).collect();
+            let mean = each.iter().sum::<f64>() / each.len().max(1) as f64;
+            Distances { mean, max: each.iter().copied().fold(0.0, f64::max), each }
+        });
+        Ok(figures)
+    }
+}
+
+impl Figures {
+    /// Named entries for a JSON object, each with a suffix.
+    pub(crate) fn entries(&self, suffix: &str) -> Vec<(String, Value)> {
+        let overlap = self.overlap.as_ref();
+        let landmarks = self.landmarks.as_ref();
+        [
+            ("ncc", json!(self.ncc)),
+            ("mse", json!(self.mse)),
+            ("dice", json!(overlap.map(|overlap| &overlap.by_label))),
+            ("dice_mean", json!(overlap.map(|overlap| overlap.mean))),
+            ("dice_whole", json!(overlap.map(|overlap| overlap.whole))),
+            ("landmarks_mean", json!(landmarks.map(|found| found.mean))),
+            ("landmarks_max", json!(landmarks.map(|found| found.max))),
+            ("landmarks", json!(landmarks.map(|found| &found.each))),
+        ]
+        .into_iter()
+        .map(|(name, value)| (format!("{name}{suffix}"), value))
+        .collect()
+    }
+}

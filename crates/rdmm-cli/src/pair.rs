@@ -1,0 +1,474 @@
+//! One pair of images registered by one preset.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rdmm_core::adjoint::Checkpoints;
+use rdmm_core::affine::{AffineRegistered, AffineSettings, Start, Transform};
+use rdmm_core::evaluate::Folds;
+use rdmm_core::field::{Displacement, Image, Momentum, Weights};
+use rdmm_core::grid::Grid;
+use rdmm_core::labels::Labels;
+use rdmm_core::model::{
+    Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, shares_by_label,
+    shares_for_sigma,
+};
+use rdmm_core::ops::jacobian::jacobian_determinant;
+use rdmm_core::ops::warp::warped;
+use rdmm_core::optim::Lbfgs;
+use rdmm_core::registration::{
+    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Report, Search, Settings,
+};
+use rdmm_core::regularize::{Omt, Range, TotalVariation};
+use rdmm_core::step::Steps;
+use rdmm_core::world::Affine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
+use crate::failure::{Done, Failure};
+use crate::inputs::Inputs;
+use crate::log::Log;
+use crate::maps::{Sampler, consistency, displacement};
+use crate::watch::{CheckpointFile, Stopped, Watch};
+
+/// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
+const REGION_SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
+const SMOOTHING: f64 = 0.05;
+/// Shares of these Gaussians in the background and in labelled regions: those of the paper.
+const STIFF: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
+const PERMISSIVE: [f64; 4] = [0.2, 0.5, 0.3, 0.0];
+
+/// What a registration found. All maps pull back.
+pub(crate) struct Found<const D: usize> {
+    /// The whole map, initial transforms and affine map included, on the fixed grid.
+    pub(crate) map: Displacement<f32, D>,
+    /// Its inverse, on the moving grid.
+    pub(crate) inverse: Displacement<f32, D>,
+    /// The affine part: of the initial transforms, where they are affine, and of the affine registration.
+    pub(crate) affine: Affine<D>,
+    /// Determinant of the whole map.
+    pub(crate) det: Image<f32, D>,
+    pub(crate) folds: Folds,
+    /// The moving image, original grey values.
+    pub(crate) warped: Image<f32, D>,
+    /// The non-linear part; `None` for an affine registration.
+    pub(crate) flow: Option<FlowFound<D>>,
+    /// How far the map and its inverse are from each other's inverses, mean and largest, mm.
+    pub(crate) inverse_consistency: [f64; 2],
+    pub(crate) stopped: Option<Stopped>,
+    pub(crate) history: Vec<Progress>,
+    /// The configuration with all values filled in.
+    pub(crate) config: Config,
+}
+
+/// The non-linear part of a registration.
+pub(crate) struct FlowFound<const D: usize> {
+    pub(crate) momentum: Momentum<f32, D>,
+    /// At t = 0 and 1, on the grid of the momentum.
+    pub(crate) weights: [Weights<f32, D>; 2],
+    pub(crate) sigma: [Image<f32, D>; 2],
+    pub(crate) report: Report,
+}
+
+/// How a registration goes on, and until when.
+pub(crate) struct Course<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) begin: Instant,
+    pub(crate) time_limit: Option<f64>,
+    pub(crate) file: Option<&'a CheckpointFile>,
+    pub(crate) resume: bool,
+}
+
+/// Registers a pair.
+pub(crate) fn register<const D: usize>(
+    inputs: &Inputs<D>,
+    config: &Config,
+    course: &Course<'_>,
+) -> Done<Found<D>> {
+    let config = resolved(inputs, config)?;
+    let before = Before::of(inputs)?;
+    let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
+    let run = Run { inputs, before, config, course, watch };
+    match run.config.preset {
+        Preset::Affine => run.affine_alone(),
+        Preset::Vsvf => {
+            let metric = run.metric()?;
+            run.flow(Vsvf { metric })
+        }
+        Preset::Lddmm => {
+            let metric = run.metric()?;
+            run.flow(Lddmm { metric })
+        }
+        Preset::RdmmRegions => {
+            let model = run.regional()?;
+            run.flow(model)
+        }
+        Preset::Rdmm => {
+            let model = run.optimised()?;
+            run.flow(model)
+        }
+    }
+}
+
+/// The configuration with the values that suit the images in place of `"auto"`.
+fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config> {
+    let mut config = config.clone();
+    let grid = inputs.fixed.grid();
+    let extent = grid.largest_extent();
+    let levels = || Settings::default_levels(grid);
+    config.affine.levels = Auto::Value(config.affine.levels.or_else(levels));
+    config.optimiser.levels = Auto::Value(config.optimiser.levels.or_else(levels));
+    config.similarity.window = Auto::Value(config.similarity.window_for(grid));
+    let metric = MultiGaussian::for_grid(grid);
+    let regional = config.preset == Preset::RdmmRegions;
+    let regulariser = &mut config.regulariser;
+    let sigmas = regulariser.sigmas.or_else(|| {
+        if regional { REGION_SIGMAS.map(|s| s * extent).to_vec() } else { metric.sigmas.clone() }
+    });
+    let shares = regulariser.shares.or_else(|| {
+        if sigmas.len() == metric.shares.len() {
+            metric.shares.clone()
+        } else {
+            vec![1.0 / sigmas.len() as f64; sigmas.len()]
+        }
+    });
+    regulariser.sigmas = Auto::Value(sigmas.clone());
+    regulariser.shares = Auto::Value(shares);
+    regulariser.smoothing = Auto::Value(regulariser.smoothing.or_else(|| SMOOTHING * extent));
+    if regional && config.regions.is_empty() {
+        let labels = region_labels(inputs)?;
+        let of = |label: u32| if label == 0 { STIFF } else { PERMISSIVE };
+        if sigmas.len() != STIFF.len() {
+            return Err(Failure::at(
+                "[regions]",
+                format!("expected entries for each label where there are not four σ, found {} σ", sigmas.len()),
+            ));
+        }
+        let all = std::iter::once(0).chain(labels.classes());
+        config.regions =
+            all.map(|label| (label.to_string(), Region::Shares(of(label).to_vec()))).collect();
+    }
+    Ok(config)
+}
+
+fn region_labels<const D: usize>(inputs: &Inputs<D>) -> Done<&Labels<D>> {
+    let labels = inputs.regions.as_ref().or(inputs.moving_labels.as_ref());
+    labels.ok_or_else(|| {
+        Failure::Input(
+            "--preset rdmm-regions: expected --regions or --moving-labels, a label map of the moving image; \
+             --preset rdmm finds the regulariser without one"
+                .to_owned(),
+        )
+    })
+}
+
+/// What the initial transforms leave to be registered.
+enum Before<const D: usize> {
+    /// They are one affine map, perhaps the identity.
+    Affine(Affine<D>),
+    /// There is a warp among them: the moving image was read through all of them.
+    Warped(Box<Carried<D>>),
+}
+
+/// What was carried by initial transforms.
+struct Carried<const D: usize> {
+    moving: Image<f32, D>,
+    regions: Option<Labels<D>>,
+    landmarks: Option<Vec<[f64; D]>>,
+}
+
+impl<const D: usize> Before<D> {
+    fn of(inputs: &Inputs<D>) -> Done<Self> {
+        if let Some(map) = inputs.initial.affine() {
+            return Ok(Self::Affine(map));
+        }
+        let map = inputs.initial.displacement(inputs.fixed.grid())?;
+        let regions = inputs.regions.as_ref().or(inputs.moving_labels.as_ref());
+        let back = inputs.initial.inverse()?;
+        let carry = |points: &[[f64; D]]| points.iter().map(|&p| back.apply(p)).collect();
+        Ok(Self::Warped(Box::new(Carried {
+            moving: warped(&inputs.moving, &map)?,
+            regions: regions.map(|labels| labels.warped(&map)).transpose()?,
+            landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)),
+        })))
+    }
+}
+
+/// A registration on its way.
+struct Run<'a, const D: usize> {
+    inputs: &'a Inputs<D>,
+    before: Before<D>,
+    config: Config,
+    course: &'a Course<'a>,
+    watch: Watch<'a>,
+}
+
+impl<const D: usize> Run<'_, D> {
+    fn grid(&self) -> &Grid<D> {
+        self.inputs.fixed.grid()
+    }
+
+    fn moving(&self) -> &Image<f32, D> {
+        match &self.before {
+            Before::Affine(_) => &self.inputs.moving,
+            Before::Warped(carried) => &carried.moving,
+        }
+    }
+
+    fn initial(&self) -> Affine<D> {
+        match &self.before {
+            Before::Affine(map) => *map,
+            Before::Warped(_) => Affine::identity(),
+        }
+    }
+
+    fn intensities(&self) -> Intensities {
+        let (low, high) = (self.config.intensities.low, self.config.intensities.high);
+        Intensities::Percentiles { low, high }
+    }
+
+    /// The affine map from where the initial transforms lead.
+    fn affine(&self) -> Done<Affine<D>> {
+        let transform = match (self.config.affine.transform, self.config.preset) {
+            (AffineKind::None, Preset::Affine) | (AffineKind::Affine, _) => Transform::Affine,
+            (AffineKind::None, _) => return Ok(self.initial()),
+            (AffineKind::Rigid, _) => Transform::Rigid,
+            (AffineKind::Similarity, _) => Transform::Similarity,
+        };
+        let start = match self.config.affine.start {
+            StartKind::World => Start::Given(self.initial()),
+            StartKind::Mass => Start::Mass,
+            StartKind::Moments => Start::Moments,
+        };
+        let settings = AffineSettings {
+            levels: self.config.affine.levels.value(),
+            intensities: self.intensities(),
+            ..AffineSettings::default()
+        };
+        let mut registration = self
+            .config
+            .similarity
+            .affine(transform, self.grid())
+            .with_start(start)
+            .with_settings(settings);
+        if let Some(mask) = &self.inputs.fixed_mask {
+            registration = registration.with_mask(mask.clone());
+        }
+        let AffineRegistered { map, levels, .. } =
+            registration.run(&self.inputs.fixed, self.moving())?;
+        let evaluations: usize = levels.iter().map(|level| level.evaluations).sum();
+        self.course.log.say(&format!(
+            "affine: {evaluations} evaluations, {:.1} s",
+            self.course.begin.elapsed().as_secs_f64()
+        ));
+        Ok(map)
+    }
+
+    fn affine_alone(mut self) -> Done<Found<D>> {
+        let affine = self.affine()?;
+        self.watch.stopped = self.watch.due();
+        let map = affine.displacement(self.grid())?;
+        let back = affine.inverse();
+        self.found(affine, &map, &|y| back.apply(y), None)
+    }
+
+    fn metric(&self) -> Done<MultiGaussian> {
+        let regulariser = &self.config.regulariser;
+        let (sigmas, shares) = (regulariser.sigmas.value(), regulariser.shares.value());
+        let (sigmas, shares) = (sigmas.unwrap_or_default(), shares.unwrap_or_default());
+        Ok(MultiGaussian::new(&sigmas, &shares)?)
+    }
+
+    fn regional(&self) -> Done<Rdmm<f32, D>> {
+        let labels = match &self.before {
+            Before::Warped(carried) => carried.regions.as_ref(),
+            Before::Affine(_) => None,
+        };
+        let labels = match labels {
+            Some(labels) => labels,
+            None => region_labels(self.inputs)?,
+        };
+        let sigmas = self.config.regulariser.sigmas.value().unwrap_or_default();
+        let mut shares = BTreeMap::new();
+        for (name, region) in &self.config.regions {
+            let label: u32 = name.parse().map_err(|_| {
+                Failure::at("[regions]", format!("expected labels, integers from 0, found {name}"))
+            })?;
+            let given = match region {
+                Region::Shares(shares) => shares.clone(),
+                Region::Sigma(local) => shares_for_sigma(&sigmas, *local)?,
+            };
+            shares.insert(label, given);
+        }
+        let smoothing = self.config.regulariser.smoothing.value().unwrap_or_default();
+        Ok(Rdmm::new(&sigmas, shares_by_label(labels, &shares)?, smoothing)?)
+    }
+
+    fn optimised(&mut self) -> Done<RdmmOptimised<f32, D>> {
+        let metric = self.metric()?;
+        let shares = metric.shares.clone();
+        let regulariser = &mut self.config.regulariser;
+        let mut model = RdmmOptimised::new(metric, regulariser.smoothing.value().unwrap_or_default())?;
+        let given = [&regulariser.omt, &regulariser.total_variation, &regulariser.range];
+        let weights: Vec<f64> = given
+            .into_iter()
+            .zip(&model.penalties)
+            .map(|(given, penalty)| given.or_else(|| penalty.weight()))
+            .collect();
+        if let [omt, tv, range] = weights[..] {
+            model.penalties = vec![
+                Arc::new(Omt::new(omt)?),
+                Arc::new(TotalVariation::new(tv)?),
+                Arc::new(Range::new(range, &shares)?),
+            ];
+            regulariser.omt = Auto::Value(omt);
+            regulariser.total_variation = Auto::Value(tv);
+            regulariser.range = Auto::Value(range);
+        }
+        Ok(model)
+    }
+
+    fn settings(&self) -> Settings {
+        let (flow, optimiser) = (&self.config.flow, &self.config.optimiser);
+        let mut settings = Settings {
+            similarity_weight: self.config.similarity.weight.value(),
+            levels: optimiser.levels.value(),
+            map_factor: flow.map_factor,
+            search: Search::MetricLbfgs {
+                lbfgs: Lbfgs {
+                    value_tolerance: optimiser.tolerance,
+                    memory: optimiser.memory,
+                    ..Lbfgs::default()
+                },
+                epsilon: 1e-3,
+            },
+            intensities: self.intensities(),
+            min_jacobian: Some(flow.min_jacobian),
+            ..Settings::default()
+        };
+        settings.integration.steps = Steps::Courant {
+            number: flow.courant,
+            at_least: flow.least_steps,
+            at_most: flow.most_steps,
+        };
+        if let Some(mib) = flow.checkpoint_mib.value() {
+            settings.integration.checkpoints = Checkpoints::Bytes(mib.saturating_mul(1 << 20));
+        }
+        settings
+    }
+
+    /// The non-linear registration.
+    fn flow<M: Model<f32, D>>(mut self, model: M) -> Done<Found<D>>
+    where
+        <M::Shooting as Shooting<f32, D>>::Weights: Serialize + DeserializeOwned,
+    {
+        let saved = match self.course.file.filter(|_| self.course.resume) {
+            Some(file) => file.read::<Checkpoint<f32, D, _>, D>()?,
+            None => None,
+        };
+        let (affine, from) = match saved {
+            Some((affine, checkpoint)) => {
+                self.course.log.say(&format!("goes on after {:.1} s", checkpoint.seconds()));
+                (affine, Some(checkpoint))
+            }
+            None => (self.affine()?, None),
+        };
+        let registration = self.with_terms(model, affine)?;
+        let moving = match &self.before {
+            Before::Affine(_) => &self.inputs.moving,
+            Before::Warped(carried) => &carried.moving,
+        };
+        let watch = &mut self.watch;
+        let registered = registration.run_resumable(
+            &self.inputs.fixed,
+            moving,
+            from,
+            |progress, checkpoint| watch.iteration(progress, &affine, checkpoint),
+        )?;
+        self.course.log.end();
+        self.config.similarity.weight = Auto::Value(registered.report.similarity_weight);
+        self.of_registered(affine, registered)
+    }
+
+    fn with_terms<M: Model<f32, D>>(
+        &self,
+        model: M,
+        affine: Affine<D>,
+    ) -> Done<Registration<M, f32, D>> {
+        let mut registration = self
+            .config
+            .similarity
+            .registration(model, self.grid())
+            .with_settings(self.settings())
+            .with_initial(affine);
+        if let Some(mask) = &self.inputs.fixed_mask {
+            registration = registration.with_mask(mask.clone());
+        }
+        if let Some((fixed, moving)) = &self.inputs.landmarks
+            && self.config.landmarks.weight > 0.0
+        {
+            let moving = match &self.before {
+                Before::Warped(Carried { landmarks: Some(carried), .. }) => carried,
+                _ => moving,
+            };
+            let landmarks = Landmarks::new(fixed, moving, self.config.landmarks.weight)?;
+            registration = registration.with_landmarks(landmarks);
+        }
+        Ok(registration)
+    }
+
+    fn of_registered<W>(
+        self,
+        affine: Affine<D>,
+        registered: Registered<f32, D, W>,
+    ) -> Done<Found<D>> {
+        let Registered { map, deformation_forward, controls, report, .. } = registered;
+        let flow = FlowFound {
+            momentum: controls.momentum,
+            weights: [registered.weights_start, registered.weights_end],
+            sigma: [registered.sigma_start, registered.sigma_end],
+            report,
+        };
+        let (back, forward) = (affine.inverse(), Sampler::new(&deformation_forward));
+        self.found(affine, &map, &|y| forward.at(back.apply(y)), Some(flow))
+    }
+
+    /// The result from the map after the initial warps, and its inverse.
+    fn found(
+        self,
+        affine: Affine<D>,
+        map: &Displacement<f32, D>,
+        inverse: &(dyn Fn([f64; D]) -> [f64; D] + Sync),
+        flow: Option<FlowFound<D>>,
+    ) -> Done<Found<D>> {
+        let moving = &self.inputs.moving;
+        let (whole, inverse) = match &self.before {
+            Before::Affine(_) => (map.clone(), displacement(moving.grid(), inverse)?),
+            Before::Warped(_) => {
+                let (chain, sampler) = (&self.inputs.initial, Sampler::new(map));
+                let back = chain.inverse()?;
+                (
+                    displacement(map.grid(), |x| chain.apply(sampler.at(x)))?,
+                    displacement(moving.grid(), |y| inverse(back.apply(y)))?,
+                )
+            }
+        };
+        let folds = Folds::of(&whole)?;
+        let inverse_consistency = consistency(&whole, &inverse);
+        Ok(Found {
+            det: jacobian_determinant(&whole)?,
+            warped: warped(moving, &whole)?,
+            map: whole,
+            inverse,
+            affine,
+            folds,
+            flow,
+            inverse_consistency,
+            stopped: self.watch.stopped,
+            history: self.watch.history,
+            config: self.config,
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! The files that a registration writes.
+
+use std::path::{Path, PathBuf};
+
+use rdmm_core::field::Displacement;
+use rdmm_core::labels::Labels;
+use rdmm_core::registration::LevelReport;
+use rdmm_io::Volume;
+use rdmm_io::transform::{fsl, itk, write_warp};
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Done, Failure};
+use crate::figures::Figures;
+use crate::inputs::Inputs;
+use crate::pair::Found;
+
+/// What images are written as: as the fixed image was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nifti,
+    Png,
+}
+
+impl Kind {
+    pub(crate) fn of(path: &Path) -> Self {
+        let extension = path.extension();
+        if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) { Self::Png } else { Self::Nifti }
+    }
+
+    fn name(self, stem: &str) -> String {
+        match self {
+            Self::Nifti => format!("{stem}.nii.gz"),
+            Self::Png => format!("{stem}.png"),
+        }
+    }
+}
+
+/// Figures under the identity, the initial and affine maps, and the whole map.
+pub(crate) struct Compared {
+    pub(crate) before: Figures,
+    pub(crate) affine: Figures,
+    pub(crate) after: Figures,
+}
+
+/// Makes the folder of results.
+pub(crate) fn folder(path: &Path) -> Done {
+    std::fs::create_dir_all(path).map_err(|error| Failure::at(path.display(), error))
+}
+
+/// The image in the range of the file that it came from: PNG holds integers only.
+pub(crate) fn write_image<const D: usize>(
+    path: &Path,
+    kind: Kind,
+    image: &rdmm_core::field::Image<f32, D>,
+    like: &Volume,
+) -> Done {
+    let mut volume = Volume::of_image(image);
+    if kind == Kind::Png {
+        let top = if like.sample == rdmm_io::Sample::U16 { 65535.0 } else { 255.0 };
+        volume.sample = if top > 255.0 { rdmm_io::Sample::U16 } else { rdmm_io::Sample::U8 };
+        // Splines overshoot at edges; a PNG cannot.
+        volume.values.iter_mut().for_each(|x| *x = x.round().clamp(0.0, top));
+    }
+    Ok(rdmm_io::write(path, &volume)?)
+}
+
+/// Everything but the reports.
+pub(crate) fn write<const D: usize>(
+    out: &Path,
+    kind: Kind,
+    moving: &Volume,
+    inputs: &Inputs<D>,
+    found: &Found<D>,
+) -> Done<Option<Labels<D>>> {
+    let path = |name: &str| out.join(name);
+    write_image(&path(&kind.name("warped")), kind, &found.warped, moving)?;
+    let labels = inputs.moving_labels.as_ref().map(|labels| labels.warped(&found.map)).transpose()?;
+    if let Some(labels) = &labels {
+        rdmm_io::write_labels(path(&kind.name("warped_labels")), labels)?;
+    }
+    write_warp(path("warp.nii.gz"), &found.map)?;
+    write_warp(path("inverse_warp.nii.gz"), &found.inverse)?;
+    itk::write_text(path("affine.txt"), &found.affine)?;
+    itk::write_mat(path("affine.mat"), &found.affine)?;
+    rdmm_io::write_image(path("jacobian.nii.gz"), &found.det)?;
+    if let Some(flow) = &found.flow {
+        rdmm_io::write(path("momentum.nii.gz"), &Volume::of_vectors(&flow.momentum))?;
+        for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights) {
+            rdmm_io::write(path(name), &Volume::of_components(weights))?;
+        }
+    }
+    let config = found.config.text()?;
+    rdmm_io::atomic::write(path("config.toml"), |file| file.write_all(config.as_bytes()))?;
+    Ok(labels)
+}
+
+/// The affine map and the warp in the conventions of FSL.
+pub(crate) fn write_fsl(
+    out: &Path,
+    found: &Found<3>,
+    inputs: &Inputs<3>,
+) -> Done {
+    let (fixed, moving) = (inputs.fixed.grid(), inputs.moving.grid());
+    fsl::write_affine(out.join("affine_fsl.mat"), &found.affine, fixed, moving)?;
+    let map: &Displacement<f32, 3> = &found.map;
+    fsl::write_warp(out.join("warp_fsl.nii.gz"), map, moving)?;
+    Ok(())
+}
+
+/// Paths that reports name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) fixed: PathBuf,
+    pub(crate) moving: PathBuf,
+    pub(crate) fixed_labels: Option<PathBuf>,
+    pub(crate) moving_labels: Option<PathBuf>,
+    pub(crate) command: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+/// `report.json`.
+pub(crate) fn json<const D: usize>(named: &Named, found: &Found<D>, compared: &Compared) -> Done<Value> {
+    let config: Value =
+        serde_json::to_value(&found.config).map_err(|error| Failure::at("configuration", error))?;
+    let total = found.folds.total();
+    let largest = found.det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let report = found.flow.as_ref().map(|flow| &flow.report);
+    let mut entries = Map::new();
+    let mut put = |name: &str, value: Value| {
+        entries.insert(name.to_owned(), value);
+    };
+    put("version", json!(env!("CARGO_PKG_VERSION")));
+    put("command", json!(named.command));
+    put("preset", config["preset"].clone());
+    put("model", json!(report.map_or("affine", |report| report.model)));
+    put("fixed", json!(named.fixed));
+    put("moving", json!(named.moving));
+    put("fixed_labels", json!(named.fixed_labels));
+    put("moving_labels", json!(named.moving_labels));
+    put("dimension", json!(D));
+    put("fixed_shape", json!(found.map.grid().shape().to_vec()));
+    put("fixed_spacing", json!(found.map.grid().spacing().to_vec()));
+    put("folds", json!(total.folded));
+    put("min_det", json!(total.min));
+    put("max_det", json!(largest));
+    put("inverse_consistency_mean", json!(found.inverse_consistency[0]));
+    put("inverse_consistency_max", json!(found.inverse_consistency[1]));
+    for (suffix, figures) in
+        [("_before", &compared.before), ("_affine", &compared.affine), ("_after", &compared.after)]
+    {
+        for (name, value) in figures.entries(suffix) {
+            put(&name, value);
+        }
+    }
+    put("stopped", json!(found.stopped));
+    put("converged", json!(converged(found)));
+    put("seconds", json!(named.seconds));
+    put("peak_mb", json!(peak_mb()));
+    if let Some(report) = report {
+        put("similarity", json!(report.measure));
+        put("similarity_weight", json!(report.similarity_weight));
+        put("energy_drift", json!(report.energy_drift));
+        put("steps", json!(report.steps));
+        put("evaluations", json!(report.evaluations));
+        put("refused", json!(report.refused));
+        put("levels", report.levels.iter().map(level).collect());
+    }
+    let matrix = found.affine.matrix();
+    let rows: Vec<Vec<f64>> = matrix.row_iter().map(|row| row.iter().copied().collect()).collect();
+    put("affine", json!({ "matrix": rows, "shift": found.affine.shift().as_slice() }));
+    put("history", json!(found.history));
+    put("configuration", config);
+    Ok(Value::Object(entries))
+}
+
+fn level(level: &LevelReport) -> Value {
+    json!({
+        "images": level.images,
+        "map": level.map,
+        "iterations": level.iterations,
+        "evaluations": level.evaluations,
+        "refused": level.refused,
+        "first": level.first,
+        "last": level.last,
+        "stop": format!("{:?}", level.stop),
+        "state_bytes": level.bytes,
+        "seconds": level.seconds,
+    })
+}
+
+/// Whether the last level ended by itself: its gradient or its progress became small, or no step went lower.
+pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
+    use rdmm_core::optim::Stop;
+    let last = found.flow.as_ref().map(|flow| flow.report.levels.last());
+    match last {
+        None => found.stopped.is_none(),
+        Some(last) => last.is_some_and(|level| {
+            level.stop.is_converged() || level.stop == Stop::LineSearch
+        }),
+    }
+}
+
+/// The largest memory that the program has had, MB; `None` where the system does not say.
+fn peak_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes / 1000.0)
+}
+
+/// Writes JSON.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Done {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::at(path.display(), error))?;
+    rdmm_io::atomic::write(path, |file| file.write_all(text.as_bytes()))?;
+    Ok(())
+}

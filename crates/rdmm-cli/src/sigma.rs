@@ -1,0 +1,52 @@
+//! The local standard deviation of a regulariser, from the weights that were written.
+
+use std::path::Path;
+
+use rdmm_core::field::{Image, Weights};
+use rdmm_core::grid::Grid;
+use rdmm_core::ops::resample::Resample;
+use serde_json::Value;
+
+use crate::failure::{Done, Failure};
+
+/// √(Σ w_i² σ_i²) at t = 0 and t = 1, on the grid of the fixed image; `None` for an affine registration.
+pub(crate) fn of_folder<const D: usize>(
+    folder: &Path,
+    json: &Value,
+    grid: &Grid<D>,
+) -> Done<Option<[Image<f32, D>; 2]>> {
+    let sigmas: Vec<f64> = json["configuration"]["regulariser"]["sigmas"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .collect();
+    let paths = ["weights_t0.nii.gz", "weights_t1.nii.gz"].map(|name| folder.join(name));
+    if !paths.iter().all(|path| path.is_file()) {
+        return Ok(None);
+    }
+    let read = |path: &Path| -> Done<Image<f32, D>> {
+        let volume = rdmm_io::read(path)?;
+        let weights: Weights<f32, D> =
+            volume.components_field().map_err(|problem| problem.at(path))?;
+        let (expected, found) = (sigmas.len(), weights.components());
+        if expected != found {
+            let problem = format!("expected a component a σ, {expected}, found {found}");
+            return Err(Failure::at(path.display(), problem));
+        }
+        // The box of the fixed grid, to the rounding of the file.
+        let over = grid.resampled(weights.grid().shape())?;
+        let mut sigma = Image::zeros(&over)?;
+        for (i, s) in sigmas.iter().enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "images are kept in single precision")]
+            let square = (s * s) as f32;
+            for (out, w) in sigma.data_mut().iter_mut().zip(weights.component(i)) {
+                *out += w * w * square;
+            }
+        }
+        sigma.data_mut().iter_mut().for_each(|x| *x = x.sqrt());
+        Ok(Resample::new(&over, grid).field(&sigma)?)
+    };
+    let [a, b] = paths.each_ref().map(|path| read(path));
+    Ok(Some([a?, b?]))
+}
