@@ -20,6 +20,7 @@ fn or_nan<T: Real>(fits: bool, out: &mut [T]) -> bool {
 
 pub mod difference;
 pub mod forward;
+pub mod inverse;
 pub mod jacobian;
 pub mod resample;
 pub mod spline;
