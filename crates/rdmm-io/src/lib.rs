@@ -4,7 +4,10 @@
 
 pub mod atomic;
 mod error;
+pub mod points;
+pub mod transform;
 mod volume;
 
 pub use error::{Error, Problem, Result};
+pub use transform::{Chain, Listed, Transform};
 pub use volume::{Geometry, Meaning, Sample, Volume};
