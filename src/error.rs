@@ -182,6 +182,35 @@ pub enum Error {
         /// The smallest determinant of the map.
         found: f64,
     },
+    /// A map has no inverse.
+    #[error(
+        "the map cannot be inverted: its Jacobian determinant is not positive at {voxels} of {of} voxels \
+         (smallest {found:.3e}), expected > 0 everywhere: register again with a stiffer metric, or put a \
+         reflection into an affine map"
+    )]
+    NotInvertible {
+        /// Voxels with a determinant that is not positive.
+        voxels: usize,
+        /// All voxels.
+        of: usize,
+        /// The smallest determinant.
+        found: f64,
+    },
+    /// The inverse of a map was not found to the tolerance.
+    #[error(
+        "the inverse map was not found at {points} of {of} points: {farthest:.3e} voxels remain, expected \
+         at most {tolerance:.1e}: the map folds between voxels, or the tolerance is below rounding"
+    )]
+    Inverse {
+        /// Points where it was not found.
+        points: usize,
+        /// All points.
+        of: usize,
+        /// Largest distance that remains, in voxels.
+        farthest: f64,
+        /// Distance that was asked for, in voxels.
+        tolerance: f64,
+    },
     /// An objective is NaN or infinite where an optimisation should start.
     #[error(
         "the objective at the starting point has value {value} and largest derivative {derivative}, \

@@ -323,7 +323,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
 }
 
 /// An empty buffer with room for `len` values.
-fn reserved<T>(len: usize) -> Result<Vec<T>> {
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
     let mut data = Vec::new();
     let bytes = len.saturating_mul(size_of::<T>());
     data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;

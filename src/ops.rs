@@ -1,6 +1,7 @@
 //! Operators on slices over a grid, each with its transpose beside it.
 //!
-//! Transposes are Euclidean: ⟨λ, A x⟩ = ⟨Aᵀ λ, x⟩ with plain sums.
+//! Transposes are Euclidean: ⟨λ, A x⟩ = ⟨Aᵀ λ, x⟩ with plain sums. [`inverse`] has none: it is for maps that are
+//! results.
 //!
 //! These are the inner loops that new operators are built from. They take slices, cannot fail and do not
 //! panic: where lengths do not fit the grids, what they write is NaN, which integrators and optimisers
@@ -20,6 +21,7 @@ fn or_nan<T: Real>(fits: bool, out: &mut [T]) -> bool {
 
 pub mod difference;
 pub mod forward;
+pub mod inverse;
 pub mod jacobian;
 pub mod resample;
 pub mod spline;

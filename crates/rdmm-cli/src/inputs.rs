@@ -51,8 +51,7 @@ pub(crate) fn labels<const D: usize>(path: &Path) -> Done<Labels<D>> {
 
 /// The list of transforms that options name, the first one applied first to points of the fixed image.
 pub(crate) fn chain<const D: usize>(options: &[String]) -> Done<Chain<D>> {
-    let listed: Vec<Listed> =
-        options.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let listed: Vec<Listed> = options.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     Ok(Chain::read(&listed)?)
 }
 
@@ -68,7 +67,10 @@ pub(crate) fn landmarks<const D: usize>(
     }
     let expected = "expected as many points in both, at least one";
     let (m, n) = (a.len(), b.len());
-    Err(Failure::at(moving.display(), format!("{expected}; found {n}, and {m} in {}", fixed.display())))
+    Err(Failure::at(
+        moving.display(),
+        format!("{expected}; found {n}, and {m} in {}", fixed.display()),
+    ))
 }
 
 impl<const D: usize> Inputs<D> {
@@ -103,7 +105,11 @@ impl<const D: usize> Inputs<D> {
     fn checked(mut self, beside: &BesideArgs, boundary: Boundary) -> Done<Self> {
         let grids = [
             (&beside.fixed_labels, self.fixed_labels.as_ref().map(Labels::grid), self.fixed.grid()),
-            (&beside.moving_labels, self.moving_labels.as_ref().map(Labels::grid), self.moving.grid()),
+            (
+                &beside.moving_labels,
+                self.moving_labels.as_ref().map(Labels::grid),
+                self.moving.grid(),
+            ),
             (&beside.regions, self.regions.as_ref().map(Labels::grid), self.moving.grid()),
         ];
         for (path, found, expected) in grids {
@@ -112,14 +118,17 @@ impl<const D: usize> Inputs<D> {
             {
                 return Err(Failure::at(
                     path.display(),
-                    format!("expected the grid of its image, {expected}, found {found}: resample it"),
+                    format!(
+                        "expected the grid of its image, {expected}, found {found}: resample it"
+                    ),
                 ));
             }
         }
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
             let (expected, found) = (self.fixed.grid(), mask.grid());
             if !found.same_lattice(expected) {
-                let problem = format!("expected the grid of the fixed image, {expected}, found {found}");
+                let problem =
+                    format!("expected the grid of the fixed image, {expected}, found {found}");
                 return Err(Failure::at(path.display(), problem));
             }
             let grid = mask.grid().clone().with_boundary(boundary);

@@ -70,7 +70,10 @@ fn summary(json: &Value) -> Vec<(String, String)> {
     }
     card("folds", json["folds"].to_string());
     card("smallest determinant", short(&json["min_det"], 3));
-    card("inverse consistency, mean", format!("{} mm", short(&json["inverse_consistency_mean"], 3)));
+    card(
+        "inverse consistency, mean",
+        format!("{} mm", short(&json["inverse_consistency_mean"], 3)),
+    );
     card("time", format!("{} s", short(&json["seconds"], 1)));
     cards
 }
@@ -155,11 +158,16 @@ fn warnings(json: &Value) -> Vec<String> {
     }
     match json["stopped"].as_str() {
         Some("time-limit") => {
-            warnings.push("The time limit was reached: this is the best state until then.".to_owned());
+            warnings
+                .push("The time limit was reached: this is the best state until then.".to_owned());
         }
-        Some(_) => warnings.push("It was interrupted: this is the best state until then.".to_owned()),
+        Some(_) => {
+            warnings.push("It was interrupted: this is the best state until then.".to_owned())
+        }
         None if json["converged"] == Value::Bool(false) => {
-            warnings.push("The last level ended at its limit of iterations, not by convergence.".to_owned());
+            warnings.push(
+                "The last level ended at its limit of iterations, not by convergence.".to_owned(),
+            );
         }
         None => {}
     }

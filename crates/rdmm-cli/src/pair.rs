@@ -18,7 +18,8 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
-    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Report, Search, Settings,
+    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Report, Search,
+    Settings,
 };
 use rdmm_core::regularize::{Omt, Range, TotalVariation};
 use rdmm_core::step::Steps;
@@ -143,7 +144,10 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config>
         if sigmas.len() != STIFF.len() {
             return Err(Failure::at(
                 "[regions]",
-                format!("expected entries for each label where there are not four σ, found {} σ", sigmas.len()),
+                format!(
+                    "expected entries for each label where there are not four σ, found {} σ",
+                    sigmas.len()
+                ),
             ));
         }
         let all = std::iter::once(0).chain(labels.classes());
@@ -310,7 +314,8 @@ impl<const D: usize> Run<'_, D> {
         let metric = self.metric()?;
         let shares = metric.shares.clone();
         let regulariser = &mut self.config.regulariser;
-        let mut model = RdmmOptimised::new(metric, regulariser.smoothing.value().unwrap_or_default())?;
+        let mut model =
+            RdmmOptimised::new(metric, regulariser.smoothing.value().unwrap_or_default())?;
         let given = [&regulariser.omt, &regulariser.total_variation, &regulariser.range];
         let weights: Vec<f64> = given
             .into_iter()

@@ -148,8 +148,7 @@ mod tests {
     #[test]
     fn a_flipped_volume_is_shown_as_the_world_is() {
         // Axes: −z, x, −y.
-        let direction =
-            SMatrix::<f64, 3, 3>::new(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, -1.0, 0.0, 0.0);
+        let direction = SMatrix::<f64, 3, 3>::new(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, -1.0, 0.0, 0.0);
         let grid = Grid::new([5, 6, 7], [1.0, 2.0, 3.0])
             .and_then(|grid| grid.with_direction(direction))
             .unwrap();

@@ -24,7 +24,11 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn of(path: &Path) -> Self {
         let extension = path.extension();
-        if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) { Self::Png } else { Self::Nifti }
+        if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+            Self::Png
+        } else {
+            Self::Nifti
+        }
     }
 
     fn name(self, stem: &str) -> String {
@@ -74,7 +78,8 @@ pub(crate) fn write<const D: usize>(
 ) -> Done<Option<Labels<D>>> {
     let path = |name: &str| out.join(name);
     write_image(&path(&kind.name("warped")), kind, &found.warped, moving)?;
-    let labels = inputs.moving_labels.as_ref().map(|labels| labels.warped(&found.map)).transpose()?;
+    let labels =
+        inputs.moving_labels.as_ref().map(|labels| labels.warped(&found.map)).transpose()?;
     if let Some(labels) = &labels {
         rdmm_io::write_labels(path(&kind.name("warped_labels")), labels)?;
     }
@@ -85,7 +90,8 @@ pub(crate) fn write<const D: usize>(
     rdmm_io::write_image(path("jacobian.nii.gz"), &found.det)?;
     if let Some(flow) = &found.flow {
         rdmm_io::write(path("momentum.nii.gz"), &Volume::of_vectors(&flow.momentum))?;
-        for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights) {
+        for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights)
+        {
             rdmm_io::write(path(name), &Volume::of_components(weights))?;
         }
     }
@@ -95,11 +101,7 @@ pub(crate) fn write<const D: usize>(
 }
 
 /// The affine map and the warp in the conventions of FSL.
-pub(crate) fn write_fsl(
-    out: &Path,
-    found: &Found<3>,
-    inputs: &Inputs<3>,
-) -> Done {
+pub(crate) fn write_fsl(out: &Path, found: &Found<3>, inputs: &Inputs<3>) -> Done {
     let (fixed, moving) = (inputs.fixed.grid(), inputs.moving.grid());
     fsl::write_affine(out.join("affine_fsl.mat"), &found.affine, fixed, moving)?;
     let map: &Displacement<f32, 3> = &found.map;
@@ -119,7 +121,11 @@ pub(crate) struct Named {
 }
 
 /// `report.json`.
-pub(crate) fn json<const D: usize>(named: &Named, found: &Found<D>, compared: &Compared) -> Done<Value> {
+pub(crate) fn json<const D: usize>(
+    named: &Named,
+    found: &Found<D>,
+    compared: &Compared,
+) -> Done<Value> {
     let config: Value =
         serde_json::to_value(&found.config).map_err(|error| Failure::at("configuration", error))?;
     let total = found.folds.total();
@@ -194,9 +200,9 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     let last = found.flow.as_ref().map(|flow| flow.report.levels.last());
     match last {
         None => found.stopped.is_none(),
-        Some(last) => last.is_some_and(|level| {
-            level.stop.is_converged() || level.stop == Stop::LineSearch
-        }),
+        Some(last) => {
+            last.is_some_and(|level| level.stop.is_converged() || level.stop == Stop::LineSearch)
+        }
     }
 }
 
@@ -210,7 +216,8 @@ fn peak_mb() -> Option<f64> {
 
 /// Writes JSON.
 pub(crate) fn write_json(path: &Path, value: &Value) -> Done {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::at(path.display(), error))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::at(path.display(), error))?;
     rdmm_io::atomic::write(path, |file| file.write_all(text.as_bytes()))?;
     Ok(())
 }

@@ -38,7 +38,10 @@ pub(crate) fn of_folder<const D: usize>(
         let over = grid.resampled(weights.grid().shape())?;
         let mut sigma = Image::zeros(&over)?;
         for (i, s) in sigmas.iter().enumerate() {
-            #[expect(clippy::cast_possible_truncation, reason = "images are kept in single precision")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "images are kept in single precision"
+            )]
             let square = (s * s) as f32;
             for (out, w) in sigma.data_mut().iter_mut().zip(weights.component(i)) {
                 *out += w * w * square;

@@ -70,13 +70,12 @@ impl CheckpointFile {
             .and_then(|rest| rest.split_first_chunk::<8>())
             .ok_or_else(|| bad("expected a checkpoint of this version of rdmm: delete the file or leave out --resume"))?;
         if u64::from_le_bytes(*rest.0) != self.fingerprint {
-            return Err(bad(
-                "the checkpoint is of other images or another configuration: \
-                 repeat the options of the run that wrote it, or leave out --resume",
-            ));
+            return Err(bad("the checkpoint is of other images or another configuration: \
+                 repeat the options of the run that wrote it, or leave out --resume"));
         }
         let read = postcard::from_bytes(rest.1);
-        read.map(Some).map_err(|error| bad(&format!("damaged checkpoint ({error}): delete the file")))
+        read.map(Some)
+            .map_err(|error| bad(&format!("damaged checkpoint ({error}): delete the file")))
     }
 
     fn write<C: Serialize, const D: usize>(&self, affine: &Affine<D>, checkpoint: &C) -> Done {
@@ -133,7 +132,9 @@ impl<'a> Watch<'a> {
         if stop_was_asked() {
             return Some(Stopped::Interrupted);
         }
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(Stopped::TimeLimit)
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+            .then_some(Stopped::TimeLimit)
     }
 
     /// One iteration is done.

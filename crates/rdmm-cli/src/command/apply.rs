@@ -52,8 +52,7 @@ fn carry_image<const D: usize>(
     moving_path: &Path,
     moving: &Volume,
 ) -> Done {
-    let grid: Grid<D> =
-        fixed.geometry.grid().map_err(|problem| problem.at(fixed_path))?;
+    let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(fixed_path))?;
     let chain = inputs::chain::<D>(&args.transforms)?;
     let kind = Kind::of(&args.out);
     let as_labels = || -> Done<Labels<D>> {

@@ -75,7 +75,11 @@ pub(crate) fn run(args: &BatchArgs, global: &Global, log: &Log) -> Done {
     let ended: Vec<Ended> = ended.into_iter().map(|(_, end)| end).collect();
     table(&args.out, &ended)?;
     let done = ended.iter().filter(|end| end.code == 0).count();
-    log.say(&format!("{done} of {} pairs done: {}", rows.len(), args.out.join("batch.csv").display()));
+    log.say(&format!(
+        "{done} of {} pairs done: {}",
+        rows.len(),
+        args.out.join("batch.csv").display()
+    ));
     verdict(&ended, rows.len())
 }
 
@@ -182,8 +186,15 @@ fn report(out: &Path) -> Option<Value> {
 fn table(out: &Path, ended: &[Ended]) -> Done {
     let path = out.join("batch.csv");
     let figures = [
-        "ncc_before", "ncc_after", "dice_mean_before", "dice_mean_after", "landmarks_mean_before",
-        "landmarks_mean_after", "folds", "min_det", "seconds",
+        "ncc_before",
+        "ncc_after",
+        "dice_mean_before",
+        "dice_mean_after",
+        "landmarks_mean_before",
+        "landmarks_mean_after",
+        "folds",
+        "min_det",
+        "seconds",
     ];
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head = ["name", "exit_code"].into_iter().chain(figures).chain(["message"]);
@@ -215,7 +226,9 @@ fn verdict(ended: &[Ended], pairs: usize) -> Done {
     match (with(2), with(3), with(124)) {
         (0, 0, 0) => Ok(()),
         (0, 0, late) => Err(Failure::TimeLimit(text(late, "reached the time limit"))),
-        (0, unfinished, _) => Err(Failure::Unfinished(text(unfinished, "did not converge or fold"))),
+        (0, unfinished, _) => {
+            Err(Failure::Unfinished(text(unfinished, "did not converge or fold")))
+        }
         (failed, ..) => Err(Failure::Input(text(failed, "failed"))),
     }
 }

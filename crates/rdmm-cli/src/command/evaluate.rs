@@ -38,8 +38,7 @@ pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
 }
 
 fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
-    let grid: Grid<D> =
-        fixed.geometry.grid().map_err(|problem| problem.at(&args.fixed))?;
+    let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(&args.fixed))?;
     let map = inputs::chain::<D>(&args.transforms)?.displacement::<D>(&grid)?;
     let moving = match &args.moving {
         None => None,

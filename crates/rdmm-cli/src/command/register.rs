@@ -82,12 +82,8 @@ fn files<const D: usize>(
     begin: Instant,
 ) -> Done<(Found<D>, Inputs<D>)> {
     let boundary = config.regulariser.boundary.core();
-    let inputs = Inputs::<D>::read(
-        (&args.fixed, fixed),
-        (&args.moving, moving),
-        &args.beside,
-        boundary,
-    )?;
+    let inputs =
+        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, boundary)?;
     results::folder(&args.out)?;
     let every = Duration::try_from_secs_f64(args.checkpoint_every)
         .map_err(|error| Failure::at("--checkpoint-every", error))?;
@@ -96,20 +92,16 @@ fn files<const D: usize>(
     if args.beside.landmarks_only_measured {
         config.landmarks.weight = 0.0;
     }
-    let course = Course {
-        log,
-        begin,
-        time_limit: args.time_limit,
-        file: Some(&file),
-        resume: args.resume,
-    };
+    let course =
+        Course { log, begin, time_limit: args.time_limit, file: Some(&file), resume: args.resume };
     let found = pair::register(&inputs, &config, &course)?;
     write(args, moving, &inputs, &found, begin)?;
     log.say(&format!("results: {}", args.out.display()));
     match found.stopped {
         Some(Stopped::TimeLimit) => {
             return Err(Failure::TimeLimit(
-                "the time limit was reached: the best state so far was written; --resume goes on".to_owned(),
+                "the time limit was reached: the best state so far was written; --resume goes on"
+                    .to_owned(),
             ));
         }
         Some(Stopped::Interrupted) => {
@@ -212,7 +204,7 @@ fn write<const D: usize>(
 /// Whether an image varies beyond rounding.
 pub(crate) fn varies<const D: usize>(image: &rdmm_core::field::Image<f32, D>) -> bool {
     let values = image.data().iter().copied();
-    let (low, high) = values
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    let (low, high) =
+        values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     high - low > 1e-4 * high.abs()
 }

@@ -19,7 +19,8 @@ use crate::sigma;
 /// Reads the folder and writes its report.
 pub(crate) fn run(args: &ReportArgs, log: &Log) -> Done {
     let path = args.folder.join("report.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| Failure::at(path.display(), error))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| Failure::at(path.display(), error))?;
     let json: Value =
         serde_json::from_str(&text).map_err(|error| Failure::at(path.display(), error))?;
     match json["dimension"].as_u64() {
@@ -27,7 +28,10 @@ pub(crate) fn run(args: &ReportArgs, log: &Log) -> Done {
         Some(3) => write::<3>(&args.folder, &json)?,
         _ => {
             let found = &json["dimension"];
-            return Err(Failure::at(path.display(), format!("dimension: expected 2 or 3, found {found}")));
+            return Err(Failure::at(
+                path.display(),
+                format!("dimension: expected 2 or 3, found {found}"),
+            ));
         }
     }
     log.say(&format!("report: {}", args.folder.join("report.html").display()));
@@ -49,14 +53,13 @@ fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
     let (start, end) = (warped(&moving, &affine)?, warped(&moving, &map)?);
     let det = rdmm_io::read_image::<D>(folder.join("jacobian.nii.gz"))?;
     let sigmas = sigma::of_folder::<D>(folder, json, map.grid())?;
-    let labels: Option<[Labels<D>; 2]> =
-        match (input("fixed_labels"), input("moving_labels")) {
-            (Some(a), Some(b)) => {
-                let moved = rdmm_io::read_labels::<D>(b)?.warped(&map)?;
-                Some([rdmm_io::read_labels(a)?, moved])
-            }
-            _ => None,
-        };
+    let labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels")) {
+        (Some(a), Some(b)) => {
+            let moved = rdmm_io::read_labels::<D>(b)?.warped(&map)?;
+            Some([rdmm_io::read_labels(a)?, moved])
+        }
+        _ => None,
+    };
     let shown = Shown {
         fixed: &fixed,
         moving: Some(&start),

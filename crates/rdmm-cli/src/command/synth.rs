@@ -18,7 +18,10 @@ pub(crate) fn run(args: &SynthArgs, log: &Log) -> Done {
         [a, b, c] => write(&args.out, &shapes, [a, b, c], &args.spacing)?,
         _ => {
             let found = args.shape.len();
-            return Err(Failure::at("--shape", format!("expected two or three numbers, found {found}")));
+            return Err(Failure::at(
+                "--shape",
+                format!("expected two or three numbers, found {found}"),
+            ));
         }
     }
     log.say(&format!("pair: {}", args.out.display()));

@@ -1,0 +1,280 @@
+//! Lists of transforms in the order of ITK and ANTs.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use nalgebra::SVector;
+use rayon::prelude::*;
+use rdmm_core::field::Displacement;
+use rdmm_core::grid::Grid;
+use rdmm_core::ops::inverse::Inverse;
+use rdmm_core::world::Affine;
+use rdmm_core::{Error, Real};
+
+use super::{Transform, inverse};
+use crate::error::{Problem, Result};
+
+/// Voxels that are worked on together.
+const BLOCK: usize = 1 << 18;
+
+/// A transform of a list, in the notation of ANTs: `path` as it is, `[path,1]` inverted, `[path,0]` not.
+///
+/// ```
+/// use rdmm_io::Listed;
+/// let listed: Listed = "[pair0GenericAffine.mat,1]".parse()?;
+/// assert!(listed.inverted && listed.path.ends_with("pair0GenericAffine.mat"));
+/// assert!(!"pair1Warp.nii.gz".parse::<Listed>()?.inverted);
+/// assert!("[pair1Warp.nii.gz]".parse::<Listed>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the inverse of what it holds is meant.
+    pub inverted: bool,
+}
+
+impl FromStr for Listed {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Problem> {
+        let refused = || Problem::content("transform", "`path`, `[path,0]` or `[path,1]`", text);
+        let listed = |path: &str, inverted| match path.trim() {
+            "" => Err(refused()),
+            path => Ok(Self { path: PathBuf::from(path), inverted }),
+        };
+        let Some(inner) = text.trim().strip_prefix('[') else { return listed(text, false) };
+        let (path, flag) =
+            inner.strip_suffix(']').and_then(|i| i.rsplit_once(',')).ok_or_else(refused)?;
+        match flag.trim() {
+            "0" => listed(path, false),
+            "1" => listed(path, true),
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// Transforms one after the other, as `antsApplyTransforms -t first -t second …` has them: a point of the
+/// *fixed* image goes through the first transform of the list, the result through the second, and so on, and
+/// ends in the moving image. A registration by an affine map and then a warp is listed as warp, affine.
+///
+/// (ANTs' own help says that the last transform is applied first; that is about the image.)
+#[derive(Clone, Debug)]
+pub struct Chain<const D: usize> {
+    steps: Vec<Step<D>>,
+}
+
+#[derive(Clone, Debug)]
+enum Step<const D: usize> {
+    Forward(Transform<D>),
+    /// The inverse of a warp, found at each point.
+    Backward(Box<Inverse<f32, D>>),
+}
+
+impl<const D: usize> Step<D> {
+    fn new(transform: Transform<D>, inverted: bool) -> rdmm_core::Result<Self> {
+        match (transform, inverted) {
+            (Transform::Warp(map), true) => Ok(Self::Backward(Box::new(inverse(map)?))),
+            (Transform::Affine(map), true) => Ok(Self::Forward(Transform::Affine(map.inverse()))),
+            (transform, false) => Ok(Self::Forward(transform)),
+        }
+    }
+
+    fn apply(&self, point: [f64; D]) -> rdmm_core::Result<[f64; D]> {
+        match self {
+            Self::Forward(transform) => Ok(transform.apply(point)),
+            Self::Backward(inverse) => inverse.at(point),
+        }
+    }
+
+    fn inverse(&self) -> rdmm_core::Result<Self> {
+        match self {
+            Self::Forward(transform) => Self::new(transform.clone(), true),
+            Self::Backward(inverse) => Ok(Self::Forward(Transform::Warp(inverse.map().clone()))),
+        }
+    }
+}
+
+impl<const D: usize> Chain<D> {
+    /// A list of transforms, each with whether its inverse is meant. An empty list is the identity.
+    ///
+    /// # Errors
+    /// Those of [`Inverse::new`] for warps that are inverted: folds.
+    pub fn new(
+        transforms: impl IntoIterator<Item = (Transform<D>, bool)>,
+    ) -> rdmm_core::Result<Self> {
+        let step = |(transform, inverted)| Step::new(transform, inverted);
+        Ok(Self { steps: transforms.into_iter().map(step).collect::<rdmm_core::Result<_>>()? })
+    }
+
+    /// Reads a list of files.
+    ///
+    /// # Errors
+    /// Those of [`Transform::read`] and [`Chain::new`], with the file.
+    pub fn read(listed: &[Listed]) -> Result<Self> {
+        let step = |listed: &Listed| {
+            let transform = Transform::read(&listed.path)?;
+            Step::new(transform, listed.inverted)
+                .map_err(|error| Problem::from(error).at(&listed.path))
+        };
+        Ok(Self { steps: listed.iter().map(step).collect::<Result<_>>()? })
+    }
+
+    /// Where a point of the fixed image lies in the moving one, world coordinates.
+    ///
+    /// Each transform does what [`Transform::apply`] says. The inverse of a warp is found at the point itself
+    /// ([`Inverse::at`]), on no grid.
+    ///
+    /// # Errors
+    /// [`Error::Inverse`] where the inverse of a warp is not found; [`Error::Setting`] for a point that
+    /// has left the finite numbers.
+    pub fn apply(&self, point: [f64; D]) -> rdmm_core::Result<[f64; D]> {
+        self.steps.iter().try_fold(point, |point, step| step.apply(point))
+    }
+
+    /// The whole list as one displacement over any grid, along its axes: the points of all voxels go through the
+    /// list in double precision, so that warps are interpolated once.
+    ///
+    /// # Errors
+    /// [`Error::Inverse`] with the number of voxels where the inverse of a warp is not found;
+    /// [`Error::NonFinite`] where points leave the numbers of `f32`; [`Error::OutOfMemory`].
+    pub fn displacement(&self, grid: &Grid<D>) -> rdmm_core::Result<Displacement<f32, D>> {
+        let axes = grid.direction();
+        let back = axes.try_inverse().unwrap_or_else(|| axes.transpose());
+        let moved = |flat: usize| -> rdmm_core::Result<SVector<f64, D>> {
+            let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
+            Ok(back * (SVector::from(self.apply(x)?) - SVector::from(x)))
+        };
+        let mut out = Displacement::zeros(grid)?;
+        let n = grid.len();
+        let (mut points, mut farthest, mut tolerance) = (0, 0.0_f64, 0.0);
+        for lo in (0..n).step_by(BLOCK) {
+            let voxels = lo..n.min(lo + BLOCK);
+            let block: Vec<_> = voxels.into_par_iter().map(moved).collect();
+            for (flat, found) in (lo..).zip(block) {
+                match found {
+                    Ok(u) => (0..D).for_each(|a| out.component_mut(a)[flat] = Real::of(u[a])),
+                    Err(Error::Inverse { farthest: far, tolerance: asked, .. }) => {
+                        (points, farthest, tolerance) = (points + 1, farthest.max(far), asked);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if points > 0 {
+            return Err(Error::Inverse { points, of: n, farthest, tolerance });
+        }
+        out.expect_finite("displacement of a list of transforms")?;
+        Ok(out)
+    }
+
+    /// The list as one affine map; `None` where it holds a warp, or where the product of its matrices is too
+    /// ill-conditioned to be inverted.
+    #[must_use]
+    pub fn affine(&self) -> Option<Affine<D>> {
+        self.steps.iter().try_fold(Affine::identity(), |first, step| match step {
+            Step::Forward(Transform::Affine(map)) => map.after(&first).ok(),
+            _ => None,
+        })
+    }
+
+    /// The inverse: each transform inverted, in reverse order. It takes points of the moving image to the fixed.
+    ///
+    /// # Errors
+    /// Those of [`Inverse::new`]: folds.
+    pub fn inverse(&self) -> rdmm_core::Result<Self> {
+        let steps = self.steps.iter().rev().map(Step::inverse);
+        Ok(Self { steps: steps.collect::<rdmm_core::Result<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::TOLERANCE;
+    use crate::transform::tests::{oblique, wave};
+    use nalgebra::SMatrix;
+
+    fn affine() -> Affine<3> {
+        let matrix = SMatrix::<f64, 3, 3>::new(1.1, 0.2, 0.0, -0.1, 0.9, 0.1, 0.0, 0.2, 1.2);
+        Affine::new(matrix, SVector::from([3.0, -8.0, 12.0])).unwrap()
+    }
+
+    fn near(a: [f64; 3], b: [f64; 3], tolerance: f64) -> bool {
+        (0..3).all(|k| (a[k] - b[k]).abs() <= tolerance)
+    }
+
+    #[test]
+    fn the_first_of_the_list_is_the_first_for_points() {
+        let (warp, map) = (Transform::Warp(wave(&oblique())), Transform::Affine(affine()));
+        let x = oblique().to_world([6.3, 5.1, 4.7]);
+        let chain = Chain::new([(warp.clone(), false), (map.clone(), false)]).unwrap();
+        assert_eq!(chain.apply(x).unwrap(), affine().apply(warp.apply(x)));
+        assert_eq!(chain.affine(), None);
+        let both = Chain::new([(map.clone(), false), (map.clone(), true)]).unwrap();
+        assert!(near(both.apply(x).unwrap(), x, 1e-12));
+        let twice = Chain::new([(map.clone(), false), (map, false)]).unwrap().affine().unwrap();
+        assert!(near(twice.apply(x), affine().apply(affine().apply(x)), 1e-12));
+        assert_eq!(Chain::<3>::new([]).unwrap().apply(x).unwrap(), x);
+    }
+
+    #[test]
+    fn inverses_reverse_the_list() {
+        let steps =
+            [(Transform::Warp(wave(&oblique())), false), (Transform::Affine(affine()), true)];
+        let chain = Chain::new(steps).unwrap();
+        let inverse = chain.inverse().unwrap();
+        for index in [[6.0, 5.0, 4.0], [2.7, 8.1, 3.3], [9.9, 4.2, 6.6]] {
+            let x = oblique().to_world(index);
+            let back = inverse.apply(chain.apply(x).unwrap()).unwrap();
+            // A tolerance in voxels of up to 2.5 mm, through slopes of one at least one half.
+            assert!(near(back, x, 5.0 * TOLERANCE), "{back:?} {x:?}");
+            let again = inverse.inverse().unwrap().apply(x).unwrap();
+            assert!(near(again, chain.apply(x).unwrap(), 1e-11));
+        }
+    }
+
+    #[test]
+    fn one_field_stands_for_the_list() {
+        let steps =
+            [(Transform::Warp(wave(&oblique())), true), (Transform::Affine(affine()), false)];
+        let chain = Chain::new(steps).unwrap();
+        let grid = oblique().resampled([9, 7, 8]).unwrap();
+        let field = Transform::Warp(chain.displacement(&grid).unwrap());
+        for flat in 0..grid.len() {
+            let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
+            // Single precision of displacements of up to a hundred.
+            assert!(near(field.apply(x), chain.apply(x).unwrap(), 2e-5));
+        }
+    }
+
+    #[test]
+    fn folds_are_refused_with_the_file_or_the_list() {
+        let grid = oblique();
+        let fold = |x: [f64; 3], c: usize| if c == 0 { -2.0 * x[0] } else { 0.0 };
+        let fold = Transform::Warp(Displacement::from_fn(&grid, 3, fold).unwrap());
+        assert!(matches!(Chain::new([(fold.clone(), true)]), Err(Error::NotInvertible { .. })));
+        let chain = Chain::new([(fold, false)]).unwrap();
+        assert!(matches!(chain.inverse(), Err(Error::NotInvertible { .. })));
+        let missing = [Listed { path: "missing.mat".into(), inverted: false }];
+        let error = Chain::<3>::read(&missing).unwrap_err().to_string();
+        assert!(error.contains("missing.mat"), "{error}");
+    }
+
+    #[test]
+    fn the_notation_of_ants() {
+        let parse = |text: &str| text.parse::<Listed>();
+        for (text, path, inverted) in [
+            ("a.mat", "a.mat", false),
+            ("[a.mat,1]", "a.mat", true),
+            (" [ with space, comma.mat , 0 ] ", "with space, comma.mat", false),
+        ] {
+            assert_eq!(parse(text).unwrap(), Listed { path: path.into(), inverted });
+        }
+        for text in ["", "[a.mat,2]", "[a.mat,1", "[a.mat]", "[,1]", "[a.mat,true]"] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("[path,1]"), "{text}: {error}");
+        }
+    }
+}
