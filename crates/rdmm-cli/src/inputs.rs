@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
+use rdmm_io::Volume;
+use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
-use rdmm_io::{Volume, points};
 
 use crate::cli::BesideArgs;
 use crate::failure::{Done, Failure};
@@ -51,7 +52,10 @@ pub(crate) fn labels<const D: usize>(path: &Path) -> Done<Labels<D>> {
 
 /// The list of transforms that options name, the first one applied first to points of the fixed image.
 pub(crate) fn chain<const D: usize>(options: &[String]) -> Done<Chain<D>> {
-    let listed: Vec<Listed> = options.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let listed: Vec<Listed> = options
+        .iter()
+        .map(|text| text.parse().map_err(|problem| Failure::at("--transform", problem)))
+        .collect::<Done<_>>()?;
     Ok(Chain::read(&listed)?)
 }
 
@@ -60,7 +64,7 @@ pub(crate) fn landmarks<const D: usize>(
     files: (Option<&PathBuf>, Option<&PathBuf>),
 ) -> Done<Option<Landmarks<D>>> {
     let (Some(fixed), Some(moving)) = files else { return Ok(None) };
-    let read = |path: &PathBuf| points::read::<D>(path).map(|table| table.points().to_vec());
+    let read = |path: &PathBuf| Points::<D>::read(path).map(|points| points.positions().to_vec());
     let (a, b) = (read(fixed)?, read(moving)?);
     if a.len() == b.len() && !a.is_empty() {
         return Ok(Some((a, b)));

@@ -36,18 +36,18 @@ impl<const D: usize> Sampler<D> {
 /// The displacement, over `grid`, of a map of the world.
 pub(crate) fn displacement<const D: usize>(
     grid: &Grid<D>,
-    map: impl Fn([f64; D]) -> [f64; D] + Sync,
+    map: impl Fn([f64; D]) -> rdmm_core::Result<[f64; D]> + Sync,
 ) -> Done<Displacement<f32, D>> {
-    let n = grid.len();
     let axes = grid.direction().transpose();
-    let mut vectors = vec![[0.0f32; D]; n];
-    vectors.par_iter_mut().enumerate().for_each(|(flat, vector)| {
+    let vector = |flat: usize| -> rdmm_core::Result<[f32; D]> {
         let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
-        let along = axes * (SVector::from(map(x)) - SVector::from(x));
+        let along = axes * (SVector::from(map(x)?) - SVector::from(x));
         #[expect(clippy::cast_possible_truncation, reason = "maps are kept in single precision")]
         let single = |a: usize| along[a] as f32;
-        *vector = std::array::from_fn(single);
-    });
+        Ok(std::array::from_fn(single))
+    };
+    let vectors: Vec<[f32; D]> =
+        (0..grid.len()).into_par_iter().map(vector).collect::<rdmm_core::Result<_>>()?;
     let data = (0..D).flat_map(|a| vectors.iter().map(move |vector| vector[a])).collect();
     Ok(Displacement::from_vec(grid, data)?)
 }

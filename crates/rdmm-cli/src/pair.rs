@@ -91,7 +91,7 @@ pub(crate) fn register<const D: usize>(
     let config = resolved(inputs, config)?;
     let before = Before::of(inputs)?;
     let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
-    let run = Run { inputs, before, config, course, watch };
+    let mut run = Run { inputs, before, config, course, watch };
     match run.config.preset {
         Preset::Affine => run.affine_alone(),
         Preset::Vsvf => {
@@ -191,11 +191,13 @@ impl<const D: usize> Before<D> {
         let map = inputs.initial.displacement(inputs.fixed.grid())?;
         let regions = inputs.regions.as_ref().or(inputs.moving_labels.as_ref());
         let back = inputs.initial.inverse()?;
-        let carry = |points: &[[f64; D]]| points.iter().map(|&p| back.apply(p)).collect();
+        let carry = |points: &[[f64; D]]| -> rdmm_core::Result<Vec<[f64; D]>> {
+            points.iter().map(|&p| back.apply(p)).collect()
+        };
         Ok(Self::Warped(Box::new(Carried {
             moving: warped(&inputs.moving, &map)?,
             regions: regions.map(|labels| labels.warped(&map)).transpose()?,
-            landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)),
+            landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)).transpose()?,
         })))
     }
 }
@@ -275,7 +277,7 @@ impl<const D: usize> Run<'_, D> {
         self.watch.stopped = self.watch.due();
         let map = affine.displacement(self.grid())?;
         let back = affine.inverse();
-        self.found(affine, &map, &|y| back.apply(y), None)
+        self.found(affine, &map, &|y| Ok(back.apply(y)), None)
     }
 
     fn metric(&self) -> Done<MultiGaussian> {
@@ -415,8 +417,8 @@ impl<const D: usize> Run<'_, D> {
             && self.config.landmarks.weight > 0.0
         {
             let moving = match &self.before {
-                Before::Warped(Carried { landmarks: Some(carried), .. }) => carried,
-                _ => moving,
+                Before::Warped(carried) => carried.landmarks.as_ref().unwrap_or(moving),
+                Before::Affine(_) => moving,
             };
             let landmarks = Landmarks::new(fixed, moving, self.config.landmarks.weight)?;
             registration = registration.with_landmarks(landmarks);
@@ -437,7 +439,7 @@ impl<const D: usize> Run<'_, D> {
             report,
         };
         let (back, forward) = (affine.inverse(), Sampler::new(&deformation_forward));
-        self.found(affine, &map, &|y| forward.at(back.apply(y)), Some(flow))
+        self.found(affine, &map, &|y| Ok(forward.at(back.apply(y))), Some(flow))
     }
 
     /// The result from the map after the initial warps, and its inverse.
@@ -445,7 +447,7 @@ impl<const D: usize> Run<'_, D> {
         self,
         affine: Affine<D>,
         map: &Displacement<f32, D>,
-        inverse: &(dyn Fn([f64; D]) -> [f64; D] + Sync),
+        inverse: &(dyn Fn([f64; D]) -> rdmm_core::Result<[f64; D]> + Sync),
         flow: Option<FlowFound<D>>,
     ) -> Done<Found<D>> {
         let moving = &self.inputs.moving;
@@ -456,7 +458,7 @@ impl<const D: usize> Run<'_, D> {
                 let back = chain.inverse()?;
                 (
                     displacement(map.grid(), |x| chain.apply(sampler.at(x)))?,
-                    displacement(moving.grid(), |y| inverse(back.apply(y)))?,
+                    displacement(moving.grid(), |y| inverse(back.apply(y)?))?,
                 )
             }
         };

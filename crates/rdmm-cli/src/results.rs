@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
-use rdmm_core::registration::LevelReport;
+use rdmm_core::registration::{LevelReport, Progress};
 use rdmm_io::Volume;
 use rdmm_io::transform::{fsl, itk, write_warp};
 use serde_json::{Map, Value, json};
@@ -89,7 +89,9 @@ pub(crate) fn write<const D: usize>(
     itk::write_mat(path("affine.mat"), &found.affine)?;
     rdmm_io::write_image(path("jacobian.nii.gz"), &found.det)?;
     if let Some(flow) = &found.flow {
-        rdmm_io::write(path("momentum.nii.gz"), &Volume::of_vectors(&flow.momentum))?;
+        let at = path("momentum.nii.gz");
+        let momentum = Volume::of_vectors(&flow.momentum).map_err(|problem| problem.at(&at))?;
+        rdmm_io::write(path("momentum.nii.gz"), &momentum)?;
         for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights)
         {
             rdmm_io::write(path(name), &Volume::of_components(weights))?;
@@ -194,15 +196,34 @@ fn level(level: &LevelReport) -> Value {
     })
 }
 
-/// Whether the last level ended by itself: its gradient or its progress became small, or no step went lower.
+/// A level that is cut short at its limit of iterations has converged where its last ones lowered the energy by at most
+/// this fraction.
+const STILL_FALLING: f64 = 0.05;
+
+/// Those last iterations.
+const WINDOW: usize = 5;
+
+/// Whether the last level ended by itself, or at its limit of iterations with little left to gain.
 pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     use rdmm_core::optim::Stop;
-    let last = found.flow.as_ref().map(|flow| flow.report.levels.last());
-    match last {
-        None => found.stopped.is_none(),
-        Some(last) => {
-            last.is_some_and(|level| level.stop.is_converged() || level.stop == Stop::LineSearch)
+    let Some(flow) = &found.flow else { return found.stopped.is_none() };
+    let Some(level) = flow.report.levels.last() else { return false };
+    match level.stop {
+        Stop::Gradient | Stop::Value | Stop::LineSearch => true,
+        Stop::MaxIterations | Stop::MaxEvaluations => {
+            let of_level = |progress: &&Progress| progress.level + 1 == flow.report.levels.len();
+            let energies: Vec<f64> = found
+                .history
+                .iter()
+                .filter(of_level)
+                .map(|progress| progress.diagnostics.terms.total)
+                .collect();
+            match (energies.iter().nth_back(WINDOW), energies.last()) {
+                (Some(before), Some(now)) => before - now <= STILL_FALLING * now.abs(),
+                _ => false,
+            }
         }
+        _ => false,
     }
 }
 

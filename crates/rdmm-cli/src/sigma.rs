@@ -47,7 +47,7 @@ pub(crate) fn of_folder<const D: usize>(
                 *out += w * w * square;
             }
         }
-        sigma.data_mut().iter_mut().for_each(|x| *x = x.sqrt());
+        sigma.data_mut().iter_mut().for_each(|x: &mut f32| *x = x.sqrt());
         Ok(Resample::new(&over, grid).field(&sigma)?)
     };
     let [a, b] = paths.each_ref().map(|path| read(path));

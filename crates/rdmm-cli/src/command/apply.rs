@@ -7,8 +7,9 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::ops::warp::warped;
+use rdmm_io::Volume;
+use rdmm_io::points::Points;
 use rdmm_io::transform::Chain;
-use rdmm_io::{Volume, points};
 
 use crate::cli::{ApplyArgs, Interpolation};
 use crate::failure::{Done, Failure};
@@ -38,11 +39,11 @@ pub(crate) fn run(args: &ApplyArgs, log: &Log) -> Done {
 
 fn carry_points<const D: usize>(args: &ApplyArgs, path: &Path) -> Done {
     let chain = inputs::chain::<D>(&args.transforms)?;
-    let mut table = points::read::<D>(path)?;
-    for point in table.points_mut() {
-        *point = chain.apply(*point);
-    }
-    Ok(table.write(&args.out)?)
+    let mut points = Points::<D>::read(path)?;
+    let moved: rdmm_core::Result<Vec<_>> =
+        points.positions().iter().map(|&point| chain.apply(point)).collect();
+    points.set_positions(moved?)?;
+    Ok(points.write(&args.out)?)
 }
 
 fn carry_image<const D: usize>(
@@ -69,7 +70,7 @@ fn carry_image<const D: usize>(
             write_image(&args.out, kind, &linear(&image, &grid, &chain)?, moving)
         }
         Interpolation::Labels => {
-            let moved = as_labels()?.warped(&chain.displacement::<D>(&grid)?)?;
+            let moved = as_labels()?.warped(&chain.displacement(&grid)?)?;
             Ok(rdmm_io::write_labels(&args.out, &moved)?)
         }
         Interpolation::Nearest => {
@@ -83,12 +84,12 @@ fn places<const D: usize>(
     from: &Grid<D>,
     grid: &Grid<D>,
     chain: &Chain<D>,
-) -> Vec<Option<[f64; D]>> {
+) -> rdmm_core::Result<Vec<Option<[f64; D]>>> {
     let place = |flat: usize| {
         let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
-        let index = from.to_index(chain.apply(x));
+        let index = from.to_index(chain.apply(x)?);
         let inside = |(i, n): (&f64, usize)| *i >= -0.5 && *i <= n as f64 - 0.5;
-        index.iter().zip(from.shape()).all(inside).then_some(index)
+        Ok(index.iter().zip(from.shape()).all(inside).then_some(index))
     };
     (0..grid.len()).into_par_iter().map(place).collect()
 }
@@ -112,7 +113,7 @@ fn nearest<const D: usize>(
             labels.data()[flat]
         })
     };
-    let data = places(labels.grid(), grid, chain).iter().map(value).collect();
+    let data = places(labels.grid(), grid, chain)?.iter().map(value).collect();
     Ok(Labels::from_vec(grid, data)?)
 }
 
@@ -137,7 +138,7 @@ fn linear<const D: usize>(
         };
         (0..1 << D).map(corner).sum::<f64>()
     };
-    let places = places(image.grid(), grid, chain);
+    let places = places(image.grid(), grid, chain)?;
     #[expect(clippy::cast_possible_truncation, reason = "images are kept in single precision")]
     let data = places.iter().map(|place| place.map_or(0.0, |index| value(index) as f32)).collect();
     Ok(Image::from_vec(grid, data)?)

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
 
 fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(&args.fixed))?;
-    let map = inputs::chain::<D>(&args.transforms)?.displacement::<D>(&grid)?;
+    let map = inputs::chain::<D>(&args.transforms)?.displacement(&grid)?;
     let moving = match &args.moving {
         None => None,
         Some(path) => {
@@ -75,7 +75,7 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     if !args.inverse.is_empty() {
         let inverse = inputs::chain::<D>(&args.inverse)?;
         let there = moving.as_ref().map_or(&grid, |moving| moving.grid());
-        let [mean, max] = consistency(&map, &inverse.displacement::<D>(there)?);
+        let [mean, max] = consistency(&map, &inverse.displacement(there)?);
         entries.insert("inverse_consistency_mean".to_owned(), json!(mean));
         entries.insert("inverse_consistency_max".to_owned(), json!(max));
     }

@@ -121,7 +121,9 @@ fn files<const D: usize>(
     }
     if !results::converged(&found) {
         return Err(Failure::Unfinished(
-            "the last level ended at its limit of iterations: allow more in `levels`, or a larger `tolerance`".to_owned(),
+            "the energy still fell by more than 5 % over the last five iterations when the last level ended: \
+             allow more iterations (--levels)"
+                .to_owned(),
         ));
     }
     Ok((found, inputs))
