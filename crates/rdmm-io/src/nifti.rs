@@ -80,7 +80,9 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
     drop(bytes);
     let (meaning, components) = match header.intent {
         _ if colours > 1 => (Meaning::Colours, colours),
-        INTENT_VECTOR | INTENT_DISPLACEMENT if components > 1 => (Meaning::Vectors, components),
+        INTENT_VECTOR | INTENT_DISPLACEMENT if components > 1 => {
+            (Meaning::of_vectors(sample, components), components)
+        }
         _ => (Meaning::Values, components),
     };
     let inner = if colours > 1 { 1 } else { shape.iter().product() };

@@ -213,9 +213,8 @@ impl Header {
 
     /// Axes 1 to 3 are space, 4 is time, 5 holds components.
     pub(super) fn layout(&self) -> Result<Layout> {
-        let axes = match usize::try_from(self.dim[0]) {
-            Ok(axes @ 2..=7) => axes,
-            _ => return Err(Problem::content("dim[0]", "2 to 7 axes", self.dim[0])),
+        let Ok(axes @ 2..=7) = usize::try_from(self.dim[0]) else {
+            return Err(Problem::content("dim[0]", "2 to 7 axes", self.dim[0]));
         };
         let mut dim = [1; 7];
         for (axis, n) in dim.iter_mut().enumerate().take(axes) {
