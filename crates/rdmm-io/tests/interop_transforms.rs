@@ -3,12 +3,14 @@
 //!
 //! Runs with the interpreter that `RDMM_PYTHON` names and is skipped without it; packages that the interpreter lacks
 //! are skipped too, and named.
-#![expect(clippy::unwrap_used, reason = "a broken file stops the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken file stops the test")]
+#![expect(clippy::print_stdout, reason = "the differences are what one wants to see")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nalgebra::{SMatrix, SVector};
+use rdmm_core::Real;
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::testing::random;
@@ -116,7 +118,7 @@ impl<const D: usize> Case<D> {
                 (100.0 + 20.0 * ripple) * (-(away.norm() / (0.4 * longest)).powi(2)).exp()
             };
             let place = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64));
-            let values = (0..grid.len()).map(|flat| value(place(flat).into()) as f32).collect();
+            let values = (0..grid.len()).map(|flat| f32::of(value(place(flat).into()))).collect();
             let image = Image::<f32, D>::from_vec(grid, values).unwrap();
             rdmm_io::write_image(at(&format!("{name}.nii.gz")), &image).unwrap();
         }
@@ -145,6 +147,10 @@ impl<const D: usize> Case<D> {
         let inverted = case.chain(&["[warp.nii.gz,1]"]);
         case.write_points("inverted.csv", &case.moved(&inverted));
         case
+    }
+
+    fn name(&self) -> &str {
+        self.folder.file_name().unwrap().to_str().unwrap()
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -179,7 +185,7 @@ impl<const D: usize> Case<D> {
             (0..D).map(|k| (a[k] - b[k]).abs()).fold(0.0, f64::max)
         };
         let largest = expected.positions().iter().zip(found).map(off).fold(0.0, f64::max);
-        let folder = self.folder.file_name().unwrap().to_str().unwrap();
+        let folder = self.name();
         println!("{folder:<12} {name:<28} points off by {largest:.1e} mm at most");
         assert!(largest < tolerance, "{name} in {folder}: {largest}");
     }
@@ -211,7 +217,7 @@ impl<const D: usize> Case<D> {
                 compared += 1;
             }
         }
-        let folder = self.folder.file_name().unwrap().to_str().unwrap();
+        let folder = self.name();
         println!("{folder:<12} {name:<28} image off by {largest:.1e} of {brightest:.0} at most");
         assert!(compared * 2 > self.fixed.len() && brightest > 80.0, "{compared} voxels");
         // Grey values change by 20 a millimetre at most, over points that differ by `SINGLE`.
@@ -264,7 +270,8 @@ impl<const D: usize> Case<D> {
                     seen += 1;
                 }
             }
-            println!("{name}: back and forth off by {largest:.1e} mm at most at {seen} points");
+            let folder = self.name();
+            println!("{folder:<12} {name:<28} back and forth off by {largest:.1e} mm at most");
             assert!(seen > 40 && largest < tolerance, "{name}: {largest} at {seen} points");
         };
         let inverse = self.chain(&["[warp.nii.gz,1]"]);
@@ -418,7 +425,7 @@ fn linear<const D: usize>(image: &Image<f32, D>, point: [f64; D]) -> (f64, f64) 
             let t = index[a] - below;
             weight *= if upper > 0.0 { t } else { 1.0 - t };
             let voxel = (below + upper).clamp(0.0, shape[a] as f64 - 1.0);
-            flat += rdmm_core::Real::to_index(voxel) * grid.strides()[a];
+            flat += voxel.to_index() * grid.strides()[a];
         }
         value += weight * f64::from(image.data()[flat]);
     }
