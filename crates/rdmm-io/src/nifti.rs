@@ -21,6 +21,9 @@ const INTENT_VECTOR: i32 = 1007;
 /// Displacements in the axes of the world, RAS as the standard wants it.
 const INTENT_DISPLACEMENT: i32 = 1006;
 
+/// A displacement field of FNIRT: three volumes, along the fourth axis.
+pub(crate) const INTENT_FSL: i32 = 2006;
+
 /// Whether a file begins as one.
 pub(crate) fn is(beginning: &[u8]) -> bool {
     header::version(beginning).is_ok()
@@ -77,7 +80,9 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
     drop(bytes);
     let (meaning, components) = match header.intent {
         _ if colours > 1 => (Meaning::Colours, colours),
-        INTENT_VECTOR | INTENT_DISPLACEMENT if components > 1 => (Meaning::Vectors, components),
+        INTENT_VECTOR | INTENT_DISPLACEMENT if components > 1 => {
+            (Meaning::of_vectors(sample, components), components)
+        }
         _ => (Meaning::Values, components),
     };
     let inner = if colours > 1 { 1 } else { shape.iter().product() };
@@ -109,6 +114,12 @@ fn rescale(volume: &mut Volume, header: &Header) -> std::result::Result<(), Prob
 }
 
 pub(crate) fn write(path: &Path, volume: &Volume) -> Result<()> {
+    let intent = if volume.meaning == Meaning::Vectors { INTENT_VECTOR } else { 0 };
+    write_with_intent(path, volume, intent)
+}
+
+/// Writes a volume with what its numbers are for.
+pub(crate) fn write_with_intent(path: &Path, volume: &Volume, intent: i32) -> Result<()> {
     let parts = || -> std::result::Result<(Vec<u8>, Vec<u8>), Problem> {
         let colours = volume.meaning == Meaning::Colours;
         let (datatype, data) = if colours {
@@ -124,7 +135,6 @@ pub(crate) fn write(path: &Path, volume: &Volume) -> Result<()> {
             let data = encode(volume.values.iter().copied(), volume.sample)?;
             (Datatype::Number(volume.sample), data)
         };
-        let intent = if volume.meaning == Meaning::Vectors { INTENT_VECTOR } else { 0 };
         Ok((header::write(volume, datatype, intent)?, data))
     };
     let (header, data) = parts().map_err(|problem| problem.at(path))?;

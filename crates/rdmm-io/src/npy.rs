@@ -141,8 +141,8 @@ pub fn write_f32(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Res
         let found = format!("{} for the shape {shape:?}", values.len());
         return Err(Problem::content("values", "as many as the shape says", found).at(path));
     }
-    let axes: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
+    let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let axes = if let [one] = axes.as_slice() { format!("{one},") } else { axes.join(", ") };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}");
     // Magic, version and length are ten bytes; the numbers begin at a multiple of 64.
     let padding = 63 - (10 + header.len()) % 64;

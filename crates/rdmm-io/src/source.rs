@@ -39,11 +39,14 @@ impl Source {
 
     /// Checks the sums at the end of packed data.
     pub(crate) fn finish(mut self) -> Result<()> {
-        if self.packed {
-            std::io::copy(&mut self.reader, &mut std::io::sink()).map_err(unpacking)?;
-        }
-        Ok(())
+        if self.packed { end(&mut self.reader) } else { Ok(()) }
     }
+}
+
+/// Reads packed data to their end, where their sums are checked.
+pub(crate) fn end(reader: &mut dyn Read) -> Result<()> {
+    std::io::copy(reader, &mut std::io::sink()).map_err(unpacking)?;
+    Ok(())
 }
 
 /// The next `expected` bytes of a reader. Memory grows with what is there, not with what is expected.

@@ -53,12 +53,23 @@ pub enum Meaning {
     /// Grey values, labels, or any other numbers.
     #[default]
     Values,
-    /// Vectors in the world's axes.
+    /// Vectors in the world's axes, LPS.
     Vectors,
     /// Red, green, blue, perhaps opacity.
     Colours,
     /// Red, green, blue, and the index in the palette of a PNG.
     Indexed,
+}
+
+impl Meaning {
+    /// What files call vectors: colours where the numbers are unsigned and three or four a voxel, as
+    /// SimpleITK writes colours.
+    pub(crate) fn of_vectors(sample: Sample, components: usize) -> Self {
+        match (sample, components) {
+            (Sample::U8 | Sample::U16, 3 | 4) => Self::Colours,
+            _ => Self::Vectors,
+        }
+    }
 }
 
 /// Numbers on a lattice: what the formats of this crate read and write.
@@ -112,6 +123,7 @@ impl Volume {
 }
 
 impl Geometry {
+    /// `Ok` where the numbers of entries fit and the lattice is one.
     fn check(&self) -> Result<(), Problem> {
         let axes = self.shape.len();
         if !(2..=3).contains(&axes) || self.shape.contains(&0) {

@@ -3,12 +3,14 @@
 //!
 //! Runs with the interpreter that `RDMM_PYTHON` names and is skipped without it; packages that the interpreter lacks
 //! are skipped too, and named.
-#![expect(clippy::unwrap_used, reason = "a broken file stops the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken file stops the test")]
+#![expect(clippy::print_stdout, reason = "the differences are what one wants to see")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nalgebra::{SMatrix, SVector};
+use rdmm_core::Real;
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::testing::random;
@@ -24,13 +26,17 @@ const SINGLE: f64 = 1e-4;
 /// The same with headers in double precision; vectors of ten millimetres are single.
 const DOUBLE: f64 = 5e-6;
 
+/// Rounding decides on which side of a face a point is that is nearer than this, in voxels.
+const FACE: f64 = 1e-3;
+
 /// Lists of transforms in the notation of ANTs.
-const LISTS: [(&str, &[&str]); 6] = [
+const LISTS: [(&str, &[&str]); 7] = [
     ("affine", &["affine.txt"]),
     ("inverse", &["[affine.mat,1]"]),
     ("warp_affine", &["warp.nii.gz", "affine.mat"]),
     ("affine_warp", &["affine.mat", "warp.nii.gz"]),
     ("inverse_warp", &["[second.mat,1]", "warp.nii.gz"]),
+    ("unwarp", &["[affine.mat,1]", "inverse.nii.gz"]),
     ("three", &["[second.mat,1]", "warp.nii.gz", "affine.mat"]),
 ];
 
@@ -43,18 +49,16 @@ fn turn<const D: usize>(planes: &[(usize, usize, f64)]) -> SMatrix<f64, D, D> {
     })
 }
 
+/// A grid around a point of the world.
 fn grid<const D: usize>(
     shape: [usize; D],
     spacing: [f64; D],
-    origin: [f64; D],
+    centre: [f64; D],
     direction: SMatrix<f64, D, D>,
 ) -> Grid<D> {
-    Grid::new(shape, spacing)
-        .unwrap()
-        .with_origin(origin)
-        .unwrap()
-        .with_direction(direction)
-        .unwrap()
+    let grid = Grid::new(shape, spacing).unwrap().with_direction(direction).unwrap();
+    let middle = grid.to_world(shape.map(|n| 0.5 * (n as f64 - 1.0)));
+    grid.with_origin(std::array::from_fn(|a| centre[a] - middle[a])).unwrap()
 }
 
 /// A pair of images and what lies between them.
@@ -114,7 +118,7 @@ impl<const D: usize> Case<D> {
                 (100.0 + 20.0 * ripple) * (-(away.norm() / (0.4 * longest)).powi(2)).exp()
             };
             let place = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64));
-            let values = (0..grid.len()).map(|flat| value(place(flat).into()) as f32).collect();
+            let values = (0..grid.len()).map(|flat| f32::of(value(place(flat).into()))).collect();
             let image = Image::<f32, D>::from_vec(grid, values).unwrap();
             rdmm_io::write_image(at(&format!("{name}.nii.gz")), &image).unwrap();
         }
@@ -143,6 +147,10 @@ impl<const D: usize> Case<D> {
         let inverted = case.chain(&["[warp.nii.gz,1]"]);
         case.write_points("inverted.csv", &case.moved(&inverted));
         case
+    }
+
+    fn name(&self) -> &str {
+        self.folder.file_name().unwrap().to_str().unwrap()
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -177,7 +185,7 @@ impl<const D: usize> Case<D> {
             (0..D).map(|k| (a[k] - b[k]).abs()).fold(0.0, f64::max)
         };
         let largest = expected.positions().iter().zip(found).map(off).fold(0.0, f64::max);
-        let folder = self.folder.file_name().unwrap().to_str().unwrap();
+        let folder = self.name();
         println!("{folder:<12} {name:<28} points off by {largest:.1e} mm at most");
         assert!(largest < tolerance, "{name} in {folder}: {largest}");
     }
@@ -198,20 +206,21 @@ impl<const D: usize> Case<D> {
             .collect()
     }
 
-    fn compare_image(&self, name: &str, chain: &Chain<D>) {
+    /// Compares images where points are further from the moving image's faces than `beyond` voxels.
+    fn compare_image(&self, name: &str, chain: &Chain<D>, beyond: f64) {
         let theirs = rdmm_io::read_image::<D>(self.theirs(&format!("{name}.nii.gz"))).unwrap();
-        let (mut largest, mut compared) = (0.0_f64, 0);
+        let (mut largest, mut compared, mut brightest) = (0.0_f64, 0, 0.0_f64);
         for (&theirs, (ours, margin)) in theirs.data().iter().zip(self.warped(chain)) {
-            // Rounding decides on which side of a face a point is.
-            if margin > 1e-3 {
+            if margin > beyond {
                 largest = largest.max((f64::from(theirs) - ours).abs());
+                brightest = brightest.max(ours);
                 compared += 1;
             }
         }
-        let folder = self.folder.file_name().unwrap().to_str().unwrap();
-        println!("{folder:<12} {name:<28} image off by {largest:.1e} of 160 at most");
-        assert!(compared * 100 > 95 * self.fixed.len(), "{compared} voxels");
-        // 160 grey values change by 20 a millimetre at most, over points that differ by `SINGLE`.
+        let folder = self.name();
+        println!("{folder:<12} {name:<28} image off by {largest:.1e} of {brightest:.0} at most");
+        assert!(compared * 2 > self.fixed.len() && brightest > 80.0, "{compared} voxels");
+        // Grey values change by 20 a millimetre at most, over points that differ by `SINGLE`.
         assert!(largest < 20.0 * SINGLE, "{name} in {folder}: {largest}");
     }
 
@@ -225,7 +234,7 @@ impl<const D: usize> Case<D> {
             self.compare(&format!("sitk_affine_{ending}"), &found, 1e-11);
         }
         let whole = self.chain(&["warp.nii.gz", "affine.mat"]);
-        self.compare_image("sitk_warped", &whole);
+        self.compare_image("sitk_warped", &whole, FACE);
         for (ending, tolerance) in
             [("nii.gz", SINGLE), ("nii", SINGLE), ("nrrd", DOUBLE), ("mha", DOUBLE)]
         {
@@ -261,19 +270,24 @@ impl<const D: usize> Case<D> {
                     seen += 1;
                 }
             }
-            println!("{name}: back and forth off by {largest:.1e} mm at most at {seen} points");
+            let folder = self.name();
+            println!("{folder:<12} {name:<28} back and forth off by {largest:.1e} mm at most");
             assert!(seen > 40 && largest < tolerance, "{name}: {largest} at {seen} points");
         };
         let inverse = self.chain(&["[warp.nii.gz,1]"]);
         // The tolerance of the inverse in voxels of up to 2.5 mm, and SINGLE.
         inside("sitk_there", 4e-4, &|p| inverse.apply(p).unwrap());
+        // As a field the inverse is interpolated linearly, and it bends where points come from outside the
+        // grid: a tenth of a voxel of 2 mm.
+        let inverse = self.chain(&["inverse.nii.gz"]);
+        inside("sitk_there_field", 0.2, &|p| inverse.apply(p).unwrap());
     }
 
     fn antspy(&self) {
         for (name, listed) in LISTS {
             let chain = self.chain(listed);
             self.compare(&format!("ants_{name}"), &self.moved(&chain), SINGLE);
-            self.compare_image(&format!("ants_{name}"), &chain);
+            self.compare_image(&format!("ants_{name}"), &chain, FACE);
         }
         let class = Transform::<D>::read(self.theirs("ants_class.mat")).unwrap();
         let found: Vec<_> = self.points.iter().map(|&p| class.apply(p)).collect();
@@ -285,7 +299,8 @@ impl<const D: usize> Case<D> {
     }
 
     fn greedy(&self) {
-        self.compare_image("greedy_warped", &self.chain(&["warp.nii.gz"]));
+        // Its images fall to zero within one voxel of the outermost centres.
+        self.compare_image("greedy_warped", &self.chain(&["warp.nii.gz"]), 0.5 + FACE);
     }
 }
 
@@ -336,13 +351,13 @@ fn other_programs_agree() {
             folder.path(),
             "3-oblique",
             grid([24, 20, 18], [1.0, 1.5, 2.0], [-40.0, 25.0, 60.0], oblique),
-            grid([30, 16, 20], [0.8, 2.0, 1.7], [15.0, -80.0, -20.0], flipped),
+            grid([30, 16, 20], [0.8, 2.0, 1.7], [-35.0, 21.0, 63.0], flipped),
         ),
         Case::new(
             folder.path(),
             "3-flipped",
             grid([18, 22, 20], [1.6, 1.2, 1.5], [20.0, 30.0, -40.0], supine * flipped),
-            grid([22, 20, 24], [1.5, 1.5, 1.1], [30.0, 10.0, -70.0], oblique * supine),
+            grid([22, 20, 24], [1.5, 1.5, 1.1], [16.0, 33.0, -42.0], oblique * supine),
         ),
     ];
     let mirrored = SMatrix::<f64, 2, 2>::new(1.0, 0.0, 0.0, -1.0);
@@ -351,13 +366,13 @@ fn other_programs_agree() {
             folder.path(),
             "2-turned",
             grid([40, 34], [0.8, 1.3], [-30.0, 12.0], turn(&[(0, 1, 0.5)])),
-            grid([36, 44], [1.1, 0.9], [5.0, 25.0], mirrored),
+            grid([36, 44], [1.1, 0.9], [-26.0, 15.0], mirrored),
         ),
         Case::new(
             folder.path(),
             "2-mirrored",
             grid([40, 34], [0.8, 1.3], [-30.0, 12.0], mirrored * turn(&[(0, 1, 0.5)])),
-            grid([36, 44], [1.1, 0.9], [5.0, 25.0], turn(&[(0, 1, -0.3)])),
+            grid([36, 44], [1.1, 0.9], [-33.0, 8.0], turn(&[(0, 1, -0.3)])),
         ),
     ];
     solid.iter().for_each(Case::write_fsl);
@@ -410,7 +425,7 @@ fn linear<const D: usize>(image: &Image<f32, D>, point: [f64; D]) -> (f64, f64) 
             let t = index[a] - below;
             weight *= if upper > 0.0 { t } else { 1.0 - t };
             let voxel = (below + upper).clamp(0.0, shape[a] as f64 - 1.0);
-            flat += rdmm_core::Real::to_index(voxel) * grid.strides()[a];
+            flat += voxel.to_index() * grid.strides()[a];
         }
         value += weight * f64::from(image.data()[flat]);
     }

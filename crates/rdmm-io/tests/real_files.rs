@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.to_string_lossy().into_owned();
+fn files(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            files(&path, found);
-        } else if name.ends_with(".nii.gz") || name.ends_with(".png") {
+            files(&path, found)?;
+        } else if path.extension().is_some_and(|ending| ending == "gz" || ending == "png") {
             found.push(path);
         }
     }
+    Ok(())
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn every_image_is_read_and_written_again() {
         return;
     };
     let mut found = Vec::new();
-    files(Path::new(&data), &mut found);
+    files(Path::new(&data), &mut found).unwrap();
     assert!(!found.is_empty(), "images in RDMM_DATA");
     let folder = tempfile::tempdir().unwrap();
     for path in found {

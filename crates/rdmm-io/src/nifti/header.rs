@@ -213,9 +213,8 @@ impl Header {
 
     /// Axes 1 to 3 are space, 4 is time, 5 holds components.
     pub(super) fn layout(&self) -> Result<Layout> {
-        let axes = match usize::try_from(self.dim[0]) {
-            Ok(axes @ 2..=7) => axes,
-            _ => return Err(Problem::content("dim[0]", "2 to 7 axes", self.dim[0])),
+        let Ok(axes @ 2..=7) = usize::try_from(self.dim[0]) else {
+            return Err(Problem::content("dim[0]", "2 to 7 axes", self.dim[0]));
         };
         let mut dim = [1; 7];
         for (axis, n) in dim.iter_mut().enumerate().take(axes) {
@@ -306,7 +305,9 @@ pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<
     let longest = geometry.shape.iter().chain([&components]).copied().max().unwrap_or(0);
     let version = if longest > LONGEST { Version::Two } else { Version::One };
     let mut bytes = vec![0; version.bytes() + 4];
-    let dim = dim(&geometry.shape, components)?;
+    // FSL's fields are time series of three volumes.
+    let last = if intent == super::INTENT_FSL { 3 } else { 4 };
+    let dim = dim(&geometry.shape, components, last)?;
     let affine = affine(geometry);
     match version {
         Version::One => fill_one(&mut bytes, dim, datatype, intent, &affine),
@@ -315,11 +316,12 @@ pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<
     Ok(bytes)
 }
 
-/// Vectors and other components are the fifth axis, also of slices.
-fn dim(shape: &[usize], components: usize) -> Result<[i64; 8]> {
+/// Vectors and other components are the axis `last`, also of slices.
+fn dim(shape: &[usize], components: usize, last: usize) -> Result<[i64; 8]> {
     let mut dim = [1; 8];
-    dim[0] = if components > 1 { 5 } else { i64::try_from(shape.len()).unwrap_or(3) };
-    for (axis, &n) in shape.iter().enumerate().chain([(4, &components)]) {
+    let axes = if components > 1 { last + 1 } else { shape.len() };
+    dim[0] = i64::try_from(axes).unwrap_or(5);
+    for (axis, &n) in shape.iter().enumerate().chain([(last, &components)]) {
         let most = || Problem::content("shape", "axes of less than 2^63 voxels", n);
         dim[axis + 1] = i64::try_from(n).map_err(|_| most())?;
     }

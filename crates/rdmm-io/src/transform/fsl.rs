@@ -15,6 +15,8 @@ use rdmm_core::world::Affine;
 
 use crate::atomic;
 use crate::error::{Problem, Result};
+use crate::format::has_ending;
+use crate::nifti;
 use crate::volume::{Meaning, Volume};
 
 /// From the world to FSL's coordinates of an image.
@@ -98,7 +100,8 @@ fn matrix(text: &str) -> std::result::Result<Affine<3>, Problem> {
 /// `map` is over the fixed image's grid; the name ends in `.nii` or `.nii.gz`.
 ///
 /// # Errors
-/// [`Problem::Core`] for NaN and infinity in the map; those of [`write`](crate::write).
+/// [`Problem::Core`] for NaN and infinity in the map; [`Problem::Content`] for another name;
+/// those of [`write`](crate::write).
 pub fn write_warp(
     path: impl AsRef<Path>,
     map: &Displacement<f32, 3>,
@@ -106,6 +109,14 @@ pub fn write_warp(
 ) -> Result<()> {
     let path = path.as_ref();
     let volume = || -> std::result::Result<Volume, Problem> {
+        if !(has_ending(path, ".nii") || has_ending(path, ".nii.gz")) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            return Err(Problem::content(
+                "name of FSL's field",
+                ".nii or .nii.gz at its end",
+                name,
+            ));
+        }
         map.expect_finite("displacement")?;
         let (from, to) = (coordinates(map.grid())?, coordinates(moving)?);
         // World vectors first, then differences of coordinates in their place.
@@ -117,7 +128,7 @@ pub fn write_warp(
         Ok(volume)
     };
     let volume = volume().map_err(|problem| problem.at(path))?;
-    crate::write(path, &volume)
+    nifti::write_with_intent(path, &volume, nifti::INTENT_FSL)
 }
 
 /// Reads a relative displacement field of FSL as a map over the fixed image's grid.
@@ -255,6 +266,8 @@ mod tests {
             let error = read_warp(&path, &moving, &fixed).unwrap_err().to_string();
             assert!(error.contains("expected the grid"), "{error}");
         }
+        let error = write_warp(folder.path().join("f.nrrd"), &wave(&oblique()), &oblique());
+        assert!(error.unwrap_err().to_string().contains("f.nrrd"));
         let nothing = Displacement::zeros(&straight()).unwrap();
         write_warp(&path, &nothing, &straight()).unwrap();
         assert!(crate::read(&path).unwrap().values.iter().all(|d| d.abs() < 1e-5));

@@ -152,7 +152,12 @@ def antspy(case):
     case.write_points("ants_class", moved[["x", "y", "z"][:d]].to_numpy())
     # A warp of a registration of theirs.
     found = ants.registration(
-        fixed, moving, type_of_transform="SyNOnly", outprefix=str(case.out / "registered"), reg_iterations=(4, 0)
+        fixed,
+        moving,
+        type_of_transform="SyNOnly",
+        initial_transform=[case.path("affine.mat")],
+        outprefix=str(case.out / "registered"),
+        reg_iterations=(4, 0),
     )
     forward = found["fwdtransforms"]
     moved = ants.apply_transforms_to_points(d, table, forward, whichtoinvert=[False] * len(forward))
