@@ -43,6 +43,17 @@ pub enum Problem {
         /// What stands there.
         found: String,
     },
+    /// The image has another number of axes.
+    #[error(
+        "expected an image of {expected} axes, found {found}: a file of one slice counts as two axes; \
+         cut one slice out of the volume, or take volumes only"
+    )]
+    Axes {
+        /// Axes that were asked for.
+        expected: usize,
+        /// Axes of the file.
+        found: usize,
+    },
     /// The image is well-formed but cannot be registered.
     #[error("{0}")]
     Core(#[from] rdmm_core::Error),

@@ -2,6 +2,8 @@
 
 use nalgebra::DMatrix;
 
+use crate::error::Problem;
+
 /// A lattice in the world, axes in the order of the file (first axis fastest).
 ///
 /// The world is ITK's: millimetres, LPS (x to the patient's left, y to the back, z to the head). Two axes
@@ -55,6 +57,8 @@ pub enum Meaning {
     Vectors,
     /// Red, green, blue, perhaps opacity.
     Colours,
+    /// Red, green, blue, and the index in the palette of a PNG.
+    Indexed,
 }
 
 /// Numbers on a lattice: what the formats of this crate read and write.
@@ -71,4 +75,56 @@ pub struct Volume {
     /// The numbers after the file's slope and intercept: all voxels of the first component, then of the
     /// next; within a component the first axis is the fastest.
     pub values: Vec<f64>,
+}
+
+impl Volume {
+    /// Number of axes, two or three.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.geometry.shape.len()
+    }
+
+    /// Voxels of the lattice.
+    pub(crate) fn voxels(&self) -> usize {
+        self.geometry.shape.iter().product()
+    }
+
+    /// The numbers voxel by voxel: all components of the first voxel, then of the next.
+    pub(crate) fn interleaved(&self) -> impl Iterator<Item = f64> + '_ {
+        let voxels = self.voxels();
+        (0..voxels)
+            .flat_map(move |v| (0..self.components).map(move |c| self.values[c * voxels + v]))
+    }
+
+    /// `Ok` where shape, geometry and number of values fit one another.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        self.geometry.check()?;
+        let voxels = self.geometry.shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+        let expected = voxels.and_then(|n| n.checked_mul(self.components.max(1)));
+        if expected != Some(self.values.len()) {
+            let (shape, found) = (&self.geometry.shape, self.values.len());
+            let found =
+                format!("{found} for the shape {shape:?} and {} components", self.components);
+            return Err(Problem::content("values", "one a voxel and component", found));
+        }
+        Ok(())
+    }
+}
+
+impl Geometry {
+    fn check(&self) -> Result<(), Problem> {
+        let axes = self.shape.len();
+        if !(2..=3).contains(&axes) || self.shape.contains(&0) {
+            let found = format!("{:?}", self.shape);
+            return Err(Problem::content("shape", "two or three axes of one voxel or more", found));
+        }
+        let lengths = [self.spacing.len(), self.origin.len()];
+        let matrix = self.direction.shape();
+        if lengths != [axes; 2] || matrix != (axes, axes) {
+            let found = format!("spacing, origin and direction of {lengths:?} and {matrix:?}");
+            return Err(Problem::content("geometry", "as many entries as axes", found));
+        }
+        let steps = &self.direction * DMatrix::from_diagonal(&self.spacing.clone().into());
+        crate::placement::geometry(self.shape.clone(), &steps, &self.origin).map(|_| ())
+    }
 }

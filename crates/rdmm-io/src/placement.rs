@@ -1,0 +1,134 @@
+//! From the steps between voxels to spacing and direction.
+
+use nalgebra::DMatrix;
+
+use crate::error::Problem;
+use crate::volume::Geometry;
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// Largest entry of |`QᵀQ` − 1| of directions that are accepted: headers hold rounded numbers. Within it
+/// they are replaced by the nearest orthonormal ones.
+pub(crate) const ORTHONORMAL: f64 = 1e-3;
+
+/// The lattice whose voxel `i` lies at `origin + steps · i`, in LPS millimetres.
+///
+/// Trailing axes of one voxel are dropped, down to two axes. Two axes in a world of three lie in its x-y
+/// plane if they are orthonormal there; if not, the first axis takes the place of x and the second of y.
+pub(crate) fn geometry(
+    mut shape: Vec<usize>,
+    steps: &DMatrix<f64>,
+    origin: &[f64],
+) -> Result<Geometry> {
+    if let Some(axis) = shape.iter().position(|&n| n == 0) {
+        return Err(Problem::content(
+            "shape",
+            "one voxel or more an axis",
+            format!("0 along axis {axis}"),
+        ));
+    }
+    while shape.len() > 2 && shape.last() == Some(&1) {
+        shape.pop();
+    }
+    let axes = shape.len();
+    if !(2..=3).contains(&axes) || axes > steps.nrows() || axes > steps.ncols() {
+        let found = format!("the shape {shape:?} in a world of {} axes", steps.nrows());
+        return Err(Problem::content(
+            "image",
+            "two or three axes, no more than the world's",
+            found,
+        ));
+    }
+    if let Some(found) = origin.iter().find(|x| !x.is_finite()) {
+        return Err(Problem::content("origin", "finite coordinates", found));
+    }
+    let steps = steps.columns(0, axes);
+    let spacing: Vec<f64> = steps.column_iter().map(|step| step.norm()).collect();
+    for (axis, &length) in spacing.iter().enumerate() {
+        if !(length.is_finite() && length > 0.0) {
+            let found = format!("{length} along axis {axis}: correct the header");
+            return Err(Problem::content("spacing", "a finite length > 0", found));
+        }
+    }
+    let units = DMatrix::from_fn(steps.nrows(), axes, |r, c| steps[(r, c)] / spacing[c]);
+    let inside = units.rows(0, axes).into_owned();
+    if off_orthonormal(&inside) <= ORTHONORMAL {
+        let (origin, direction) = (origin[..axes].to_vec(), nearest_orthonormal(inside));
+        return Ok(Geometry { shape, spacing, origin, direction });
+    }
+    let off = off_orthonormal(&units);
+    if off > ORTHONORMAL {
+        let found =
+            format!("axes that are off by {off:.1e}: the image is sheared, resample it first");
+        return Err(Problem::content("direction", "right angles between the axes, to 1e-3", found));
+    }
+    let origin = units.column_iter().map(|axis| axis.iter().zip(origin).map(|(a, o)| a * o).sum());
+    Ok(Geometry {
+        shape,
+        spacing,
+        origin: origin.collect(),
+        direction: DMatrix::identity(axes, axes),
+    })
+}
+
+fn off_orthonormal(units: &DMatrix<f64>) -> f64 {
+    let axes = units.ncols();
+    (units.transpose() * units - DMatrix::identity(axes, axes)).amax()
+}
+
+/// The orthogonal factor of the polar decomposition, by Newton and Schulz: three steps take an error of
+/// 1e-3 below rounding.
+fn nearest_orthonormal(mut units: DMatrix<f64>) -> DMatrix<f64> {
+    let axes = units.ncols();
+    for _ in 0..3 {
+        let gram = units.transpose() * &units;
+        units *= (DMatrix::identity(axes, axes) * 3.0 - gram) * 0.5;
+    }
+    units
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounded_directions_are_made_orthonormal_and_shear_is_refused() {
+        let (s, c) = 0.4_f64.sin_cos();
+        let exact = DMatrix::from_row_slice(3, 3, &[c, -s, 0.0, s, c, 0.0, 0.0, 0.0, -1.0]);
+        let mut rounded = exact.clone();
+        rounded[(0, 1)] += 3e-4;
+        let found = geometry(vec![4, 5, 6], &rounded, &[1.0, 2.0, 3.0]).unwrap();
+        assert!(off_orthonormal(&found.direction) < 1e-14, "to rounding");
+        assert!((&found.direction - &exact).amax() < 3e-4, "no further than what was changed");
+        rounded[(0, 1)] += 3e-3;
+        let error = geometry(vec![4, 5, 6], &rounded, &[1.0, 2.0, 3.0]).unwrap_err();
+        assert!(error.to_string().contains("sheared"), "{error}");
+    }
+
+    #[test]
+    fn axes_along_the_world_stay_exact() {
+        let steps = DMatrix::from_row_slice(3, 3, &[0.0, 0.7, 0.0, -0.3, 0.0, 0.0, 0.0, 0.0, 1.1]);
+        let found = geometry(vec![4, 5, 6], &steps, &[0.0; 3]).unwrap();
+        let unit = [0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        assert_eq!(found.direction, DMatrix::from_row_slice(3, 3, &unit));
+        assert_eq!(found.spacing, [0.3, 0.7, 1.1]);
+    }
+
+    #[test]
+    fn a_slice_across_the_world_keeps_its_own_axes() {
+        // i along y, j along z.
+        let steps = DMatrix::from_row_slice(3, 3, &[0.0, 0.0, 4.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0]);
+        let found = geometry(vec![5, 6, 1], &steps, &[7.0, 8.0, 9.0]).unwrap();
+        assert_eq!(found.shape, [5, 6]);
+        assert_eq!(found.spacing, [2.0, 3.0]);
+        assert_eq!(found.origin, [8.0, 9.0]);
+        assert_eq!(found.direction, DMatrix::identity(2, 2));
+    }
+
+    #[test]
+    fn a_zero_step_names_its_axis() {
+        let steps = DMatrix::from_row_slice(3, 3, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        let error = geometry(vec![4, 5, 6], &steps, &[0.0; 3]).unwrap_err();
+        assert!(error.to_string().contains("axis 1"), "{error}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Bytes of files, packed or not, never more than are there.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::Problem;
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// A file that is read from its beginning, unpacked on the way where it is gzipped.
+pub(crate) struct Source {
+    reader: Box<dyn Read>,
+    packed: bool,
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut file = BufReader::new(File::open(path)?);
+        if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+            return Ok(Self { reader: Box::new(MultiGzDecoder::new(file)), packed: true });
+        }
+        Ok(Self { reader: Box::new(file), packed: false })
+    }
+
+    /// The next `expected` bytes.
+    pub(crate) fn take(&mut self, what: &'static str, expected: u64) -> Result<Vec<u8>> {
+        take(&mut self.reader, what, expected)
+    }
+
+    /// Passes over the next `expected` bytes.
+    pub(crate) fn skip(&mut self, what: &'static str, expected: u64) -> Result<()> {
+        let found = std::io::copy(&mut self.reader.by_ref().take(expected), &mut std::io::sink())
+            .map_err(unpacking)?;
+        if found == expected { Ok(()) } else { Err(Problem::Truncated { what, expected, found }) }
+    }
+
+    /// Checks the sums at the end of packed data.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        if self.packed {
+            std::io::copy(&mut self.reader, &mut std::io::sink()).map_err(unpacking)?;
+        }
+        Ok(())
+    }
+}
+
+/// The next `expected` bytes of a reader. Memory grows with what is there, not with what is expected.
+pub(crate) fn take(reader: &mut dyn Read, what: &'static str, expected: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = reader.take(expected).read_to_end(&mut bytes);
+    let found = bytes.len() as u64;
+    match read {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(unpacking(error)),
+        _ if found < expected => Err(Problem::Truncated { what, expected, found }),
+        _ => Ok(bytes),
+    }
+}
+
+/// Up to `most` bytes from the beginning of a file, unpacked: what tells the format.
+pub(crate) fn beginning(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = Source::open(path)?.reader.take(most).read_to_end(&mut bytes);
+    match read {
+        Err(error) if !damaged(&error) => Err(error.into()),
+        _ => Ok(bytes),
+    }
+}
+
+/// A header of text lines. Ends after the line for which `last` holds; `what` is refused without it.
+pub(crate) fn lines(
+    reader: &mut dyn BufRead,
+    what: &'static str,
+    last: impl Fn(&str) -> bool,
+) -> Result<Vec<String>> {
+    const MOST: u64 = 1 << 20;
+    let mut lines = Vec::new();
+    let mut left = MOST;
+    loop {
+        let mut line = Vec::new();
+        let read = reader.take(left).read_until(b'\n', &mut line)? as u64;
+        left -= read;
+        if read == 0 {
+            let found = format!("none in the first {} bytes", MOST - left);
+            return Err(Problem::content(what, "an end of the header", found));
+        }
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let end = last(&line);
+        lines.push(line);
+        if end {
+            return Ok(lines);
+        }
+    }
+}
+
+fn damaged(error: &std::io::Error) -> bool {
+    let kinds = [ErrorKind::UnexpectedEof, ErrorKind::InvalidInput, ErrorKind::InvalidData];
+    kinds.contains(&error.kind())
+}
+
+fn unpacking(error: std::io::Error) -> Problem {
+    if damaged(&error) {
+        return Problem::content("packed data", "whole data, copy the file again", error);
+    }
+    error.into()
+}
