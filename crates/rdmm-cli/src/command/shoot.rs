@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rdmm_core::dynamics::{Evolution, EvolutionVjp, Flow};
 use rdmm_core::field::{Momentum, Weights};
+use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel as _};
 use rdmm_core::model::{
     Carried, Controls, Lddmm, Model as _, MultiGaussian, Rdmm, Shooting, State, Vsvf,
@@ -29,7 +30,9 @@ pub(crate) fn run(args: &ShootArgs, log: &Log) -> Done {
     match source.dimension() {
         2 => shoot::<2>(args, &source, &schedule, log),
         3 => shoot::<3>(args, &source, &schedule, log),
-        found => Err(Failure::at("--spacing", format!("expected two or three lengths, found {found}"))),
+        found => {
+            Err(Failure::at("--spacing", format!("expected two or three lengths, found {found}")))
+        }
     }
 }
 
@@ -67,33 +70,32 @@ fn shoot<const D: usize>(
     match args.model {
         ShotModel::Vsvf => {
             let shooting = Vsvf { metric: metric(args)? }.on(grid)?;
-            let start = start(shooting, momentum);
-            integrate(start, args, schedule, log)
+            integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Lddmm => {
             let shooting = Lddmm { metric: metric(args)? }.on(grid)?;
-            let start = start(shooting, momentum);
-            integrate(start, args, schedule, log)
+            integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Rdmm => {
             let (Some(path), Some(sigma)) = (&args.preweights, args.preweight_sigma) else {
                 let problem = "RDMM needs --preweights and --preweight-sigma";
                 return Err(Failure::at("--model", problem));
             };
+            let gaussian = smoothing(grid, sigma)?;
             let h = source.preweights(path, grid, args.sigmas.len())?;
             let squares = h.data().iter().map(|h| h * h).collect();
             let mut model = Rdmm::new(&args.sigmas, Weights::from_vec(grid, squares)?, sigma)
                 .map_err(|error| Failure::at(path.display(), error))?;
-            model.carried = match args.advect {
-                Advected::Preweights => Carried::PreWeights,
-                Advected::Weights => Carried::Weights,
+            let carried = match args.advect {
+                Advected::Preweights => h,
+                Advected::Weights => {
+                    model.carried = Carried::Weights;
+                    gaussian.smooth(&h)?
+                }
             };
             let mut start = start(model.on(grid)?, momentum);
             // A model takes shares, interpolates them and makes them sum to one: here h counts as it is given.
-            start.state.body.weights = match args.advect {
-                Advected::Preweights => h,
-                Advected::Weights => smoothed(&h, sigma)?,
-            };
+            start.state.body.weights = carried;
             integrate(start, args, schedule, log)
         }
     }
@@ -113,12 +115,10 @@ fn metric(args: &ShootArgs) -> Done<MultiGaussian> {
     Ok(MultiGaussian::new(&args.sigmas, &shares(args))?)
 }
 
-/// w = G ⋆ h.
-fn smoothed<const D: usize>(h: &Weights<f64, D>, sigma: f64) -> Done<Weights<f64, D>> {
-    let grid = h.grid().clone();
-    let boundary = grid.boundary().of_weights();
-    let gaussian = Gaussian::new(&grid.with_boundary(boundary), sigma)?;
-    Ok(gaussian.smooth(h)?)
+/// G, which smooths pre-weights.
+fn smoothing<const D: usize>(grid: &Grid<D>, sigma: f64) -> Done<Gaussian<f64, D>> {
+    let grid = grid.clone().with_boundary(grid.boundary().of_weights());
+    Gaussian::new(&grid, sigma).map_err(|error| Failure::at("--preweight-sigma", error))
 }
 
 /// A model on a grid, and the state at t = 0.

@@ -101,7 +101,9 @@ impl Source {
                 Weights::from_vec(grid, array.values).map_err(|error| at(&error))?
             }
             (Content::Image(_), Content::Array(_)) => {
-                return Err(at(&"an image on its own grid beside a momentum in .npy: expected both in .npy"));
+                return Err(at(
+                    &"an image on its own grid beside a momentum in .npy: expected both in .npy",
+                ));
             }
             (Content::Image(volume), Content::Image(_)) => {
                 if volume.components != gaussians || volume.meaning == Meaning::Colours {
@@ -119,7 +121,9 @@ impl Source {
             None => Ok(h),
             Some(index) => {
                 let found = h.data()[index];
-                Err(at(&format!("pre-weights: expected numbers ≥ 0, found {found} at flat index {index}")))
+                Err(at(&format!(
+                    "pre-weights: expected numbers ≥ 0, found {found} at flat index {index}"
+                )))
             }
         }
     }

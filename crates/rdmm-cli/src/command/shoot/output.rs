@@ -86,11 +86,7 @@ impl Results {
             "boundary": boundary(args.boundary),
             "sigmas": args.sigmas,
         });
-        let mut set = |entries: Value| {
-            if let (Value::Object(report), Value::Object(entries)) = (&mut report, entries) {
-                report.extend(entries);
-            }
-        };
+        let mut set = |entries| extend(&mut report, entries);
         set(regulariser(args));
         set(json!({
             "steps": energies.len().saturating_sub(1),
@@ -99,7 +95,7 @@ impl Results {
             "energy_drift": drift(energies),
         }));
         if let Some(last) = self.instants.last() {
-            set(last.json());
+            set(last.map());
         }
         set(json!({
             "times": self.instants.iter().map(Figures::json).collect::<Vec<_>>(),
@@ -125,11 +121,10 @@ impl Results {
 }
 
 impl Figures {
-    fn json(&self) -> Value {
+    /// What is measured of the maps.
+    fn map(&self) -> Value {
         let (total, interior) = (self.folds.total(), self.folds.interior);
         json!({
-            "time": self.time,
-            "energy": self.energy,
             "min_det": total.min,
             "folds": total.folded,
             "folds_interior": interior.folded,
@@ -137,6 +132,19 @@ impl Figures {
             "inverse_consistency_mean": self.consistency[0],
             "inverse_consistency_max": self.consistency[1],
         })
+    }
+
+    fn json(&self) -> Value {
+        let mut all = json!({ "time": self.time, "energy": self.energy });
+        extend(&mut all, self.map());
+        all
+    }
+}
+
+/// Adds the entries of one object to another.
+fn extend(object: &mut Value, entries: Value) {
+    if let (Value::Object(object), Value::Object(entries)) = (object, entries) {
+        object.extend(entries);
     }
 }
 
