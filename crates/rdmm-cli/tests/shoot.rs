@@ -501,8 +501,8 @@ fn flows_that_diverge_leave_no_results() {
     }
 }
 
-#[test]
-fn what_cannot_be_used_is_refused_with_what_was_expected() {
+/// A folder with files that can be used, and others that cannot.
+fn good_and_bad() -> Shot {
     let shape = [16, 20];
     let shot = Shot::new();
     shot.put("m.npy", &momentum(&shape, 1.0));
@@ -522,7 +522,12 @@ fn what_cannot_be_used_is_refused_with_what_was_expected() {
     std::fs::write(shot.path("file"), "no folder").unwrap();
     let all = std::fs::read(shot.path("m.npy")).unwrap();
     std::fs::write(shot.path("m-cut.npy"), &all[..all.len() - 8]).unwrap();
+    shot
+}
 
+#[test]
+fn what_cannot_be_used_is_refused_with_what_was_expected() {
+    let shot = good_and_bad();
     let rdmm = options("rdmm", "1,1.5");
     let lddmm = options("lddmm", "1,1.5");
     let cases = [
