@@ -53,6 +53,12 @@ pub(crate) enum Command {
     /// Jacobian determinant of a warp, and its folds
     Jacobian(JacobianArgs),
     /// Integrate the evolution equations from an initial momentum
+    ///
+    /// Writes, for t = 1: inverse_displacement.npy (Φ⁻¹ − id), forward_displacement.npy (Φ − id), momentum.npy,
+    /// preweights.npy and report.json (energies, determinants, folds). Arrays are of double precision, C order,
+    /// components first along the axes of the array, lengths in the unit of the spacing. The momentum of vSVF is not
+    /// carried: its momentum.npy is the initial one. preweights.npy holds what the flow carries, the weights with
+    /// --advect weights, and the constants √share for vSVF and LDDMM.
     Shoot(ShootArgs),
     /// Figures of a transform: overlap, landmarks, folds, inverse consistency (JSON)
     Evaluate(EvaluateArgs),
@@ -312,13 +318,14 @@ pub(crate) struct ShootArgs {
     /// Evolution
     #[arg(long)]
     pub(crate) model: ShotModel,
-    /// Initial momentum: .npy, components first in the order of the axes, or an image file of vectors
+    /// Initial momentum, a covector density: .npy, components first in the order of the axes, or an image file of
+    /// vectors in the axes of the world
     #[arg(long)]
     pub(crate) momentum: PathBuf,
     /// Initial pre-weights h (RDMM), one component a Gaussian, Σ h² = 1: .npy or an image file
     #[arg(long, required_if_eq("model", "rdmm"))]
     pub(crate) preweights: Option<PathBuf>,
-    /// Spacing of the axes (with .npy)
+    /// Spacing of the axes: with .npy only, image files have their own
     #[arg(long, value_delimiter = ',', value_name = "S")]
     pub(crate) spacing: Vec<f64>,
     /// Standard deviations of the Gaussians, increasing
@@ -339,7 +346,8 @@ pub(crate) struct ShootArgs {
     /// Time steps (fourth-order Runge–Kutta) from 0 to 1
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) steps: usize,
-    /// Further times, in (0, 1), at which maps, momentum and weights are written
+    /// Further times, increasing, in (0, 1), at which the same arrays are written, as momentum_t0.25.npy. An interval
+    /// of length d between times takes ⌈N d⌉ equal steps
     #[arg(long, value_delimiter = ',', value_name = "T")]
     pub(crate) times: Vec<f64>,
     /// Folder of results

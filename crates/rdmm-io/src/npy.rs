@@ -135,15 +135,39 @@ fn c_order(shape: &[usize], values: &[f64]) -> std::result::Result<Vec<f64>, Pro
 /// # Errors
 /// A number of values that does not fit the shape; what the operating system says.
 pub fn write_f32(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Result<()> {
-    let path = path.as_ref();
+    write(path.as_ref(), "<f4", shape, values, f32::to_le_bytes)
+}
+
+/// Writes an array of double precision, C order.
+///
+/// # Errors
+/// Those of [`write_f32`].
+pub fn write_f64(path: impl AsRef<Path>, shape: &[usize], values: &[f64]) -> Result<()> {
+    write(path.as_ref(), "<f8", shape, values, f64::to_le_bytes)
+}
+
+/// Writes an array of numbers that `bytes` turns into those of the type `descr`.
+fn write<T: Copy, const N: usize>(
+    path: &Path,
+    descr: &str,
+    shape: &[usize],
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) -> Result<()> {
     let expected = shape.iter().try_fold(1usize, |count, &n| count.checked_mul(n));
     if expected != Some(values.len()) {
         let found = format!("{} for the shape {shape:?}", values.len());
         return Err(Problem::content("values", "as many as the shape says", found).at(path));
     }
+<<<<<<< HEAD
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     let axes = if let [one] = axes.as_slice() { format!("{one},") } else { axes.join(", ") };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}");
+=======
+    let axes: String = shape.iter().map(|n| format!("{n}, ")).collect();
+    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({axes}), }}");
+>>>>>>> cli-shoot
     // Magic, version and length are ten bytes; the numbers begin at a multiple of 64.
     let padding = 63 - (10 + header.len()) % 64;
     header.extend(std::iter::repeat_n(' ', padding));
@@ -155,6 +179,6 @@ pub fn write_f32(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Res
         file.write_all(&[1, 0])?;
         file.write_all(&length.to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        values.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()))
+        values.iter().try_for_each(|&x| file.write_all(&bytes(x)))
     })
 }
