@@ -159,15 +159,9 @@ fn write<T: Copy, const N: usize>(
         let found = format!("{} for the shape {shape:?}", values.len());
         return Err(Problem::content("values", "as many as the shape says", found).at(path));
     }
-<<<<<<< HEAD
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     let axes = if let [one] = axes.as_slice() { format!("{one},") } else { axes.join(", ") };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}");
-=======
-    let axes: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({axes}), }}");
->>>>>>> cli-shoot
     // Magic, version and length are ten bytes; the numbers begin at a multiple of 64.
     let padding = 63 - (10 + header.len()) % 64;
     header.extend(std::iter::repeat_n(' ', padding));
