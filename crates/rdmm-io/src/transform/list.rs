@@ -210,13 +210,13 @@ mod tests {
         let (warp, map) = (Transform::Warp(wave(&oblique())), Transform::Affine(affine()));
         let x = oblique().to_world([6.3, 5.1, 4.7]);
         let chain = Chain::new([(warp.clone(), false), (map.clone(), false)]).unwrap();
-        assert_eq!(chain.apply(x).unwrap(), affine().apply(warp.apply(x)));
+        assert!(near(chain.apply(x).unwrap(), affine().apply(warp.apply(x)), 0.0));
         assert_eq!(chain.affine(), None);
         let both = Chain::new([(map.clone(), false), (map.clone(), true)]).unwrap();
         assert!(near(both.apply(x).unwrap(), x, 1e-12));
         let twice = Chain::new([(map.clone(), false), (map, false)]).unwrap().affine().unwrap();
         assert!(near(twice.apply(x), affine().apply(affine().apply(x)), 1e-12));
-        assert_eq!(Chain::<3>::new([]).unwrap().apply(x).unwrap(), x);
+        assert!(near(Chain::<3>::new([]).unwrap().apply(x).unwrap(), x, 0.0));
     }
 
     #[test]
