@@ -159,6 +159,8 @@ mod book {
     struct Introduction;
     #[doc = include_str!("../docs/src/theory.md")]
     struct Theory;
+    #[doc = include_str!("../docs/src/command-line.md")]
+    struct CommandLine;
     #[doc = include_str!("../docs/src/guide.md")]
     struct Guide;
     #[doc = include_str!("../docs/src/design.md")]
