@@ -84,6 +84,8 @@ fn gzip_of_several_members_and_extensions() {
     let members: Vec<u8> = bytes.chunks(100).flat_map(gzip).collect();
     let found = read_as("a.nii.gz", &members).unwrap();
     assert_eq!(found.values[..3], [0.0, 1.0, 2.0]);
+    let padded = [members.clone(), vec![0; 512]].concat();
+    assert_eq!(read_as("a.nii.gz", &padded).unwrap(), found, "padding after the end");
     // The content counts, not the name.
     assert_eq!(read_as("a.nii", &members).unwrap(), found);
     assert_eq!(read_as("a.nii.gz", &bytes).unwrap(), found);
