@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use flate2::Compression;
-use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use nalgebra::DMatrix;
 
@@ -18,7 +17,7 @@ use crate::format::{has_ending, with_ending};
 use crate::nifti::no_palette;
 use crate::placement;
 use crate::samples::{Endian, decode, encode, planar, reserved, size};
-use crate::source::{lines, take};
+use crate::source::{Members, lines, take};
 use crate::volume::{Geometry, Meaning, Sample, Volume};
 
 type Fallible<T> = std::result::Result<T, Problem>;
@@ -373,7 +372,7 @@ fn body(form: &Form, mut file: BufReader<File>) -> Fallible<Volume> {
             decode(&bytes, form.sample, form.endian)?
         }
         Encoding::Gzip => {
-            let mut unpacked = BufReader::new(MultiGzDecoder::new(file));
+            let mut unpacked = BufReader::new(Members::new(file));
             skip(&mut unpacked, form.skipped_bytes.unwrap_or(0))?;
             let bytes = take(&mut unpacked, "voxels", expected)?;
             crate::source::end(&mut unpacked)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::error::Problem;
 
@@ -20,7 +20,7 @@ impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut file = BufReader::new(File::open(path)?);
         if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-            return Ok(Self { reader: Box::new(MultiGzDecoder::new(file)), packed: true });
+            return Ok(Self { reader: Box::new(Members::new(file)), packed: true });
         }
         Ok(Self { reader: Box::new(file), packed: false })
     }
@@ -40,6 +40,32 @@ impl Source {
     /// Checks the sums at the end of packed data.
     pub(crate) fn finish(mut self) -> Result<()> {
         if self.packed { end(&mut self.reader) } else { Ok(()) }
+    }
+}
+
+/// Gzipped data of one member or more. Padding after the last, as some archives leave it, is passed over.
+pub(crate) struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Members<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self(Some(GzDecoder::new(reader)))
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(mut member) = self.0.take() {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                self.0 = Some(member);
+                return Ok(read);
+            }
+            let mut rest = member.into_inner();
+            if rest.fill_buf()?.first() == Some(&0x1f) {
+                self.0 = Some(GzDecoder::new(rest));
+            }
+        }
+        Ok(0)
     }
 }
 

@@ -1,4 +1,5 @@
 //! What is written is read again, for every format, type, dimension and meaning.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -234,8 +234,8 @@ impl Header {
         Ok(Layout { shape, components: time * components })
     }
 
-    /// The lattice: by `sform`, by `qform`, or by the spacing alone, in this order. The spacing alone
-    /// gives axes along LPS and the origin at zero, as in ITK.
+    /// The lattice: by `sform`, by `qform`, or by the spacing alone, as ITK chooses: `sform` goes first only if
+    /// it is of the scanner (code 1). The spacing alone gives axes along LPS and the origin at zero.
     pub(super) fn geometry(&self, shape: Vec<usize>) -> Result<Geometry> {
         let unit = match self.units & 7 {
             0 | MILLIMETRES => 1.0,
@@ -247,7 +247,8 @@ impl Header {
             }
         };
         let spacing: [f64; 3] = std::array::from_fn(|a| self.pixdim[a + 1].abs());
-        let (steps, origin) = if self.sform > 0 {
+        let by_sform = self.sform == 1 || (self.sform > 0 && self.qform <= 0);
+        let (steps, origin) = if by_sform {
             let steps = DMatrix::from_fn(3, 3, |r, c| FLIP[r] * self.rows[r][c]);
             (steps, std::array::from_fn(|r| FLIP[r] * self.rows[r][3]))
         } else if self.qform > 0 {

@@ -60,7 +60,8 @@ pub(crate) fn volume(axes: usize, components: usize, meaning: Meaning, sample: S
     let value = |i: usize| {
         let x: f64 = least + (largest - least) * (i as f64 / (count - 1) as f64);
         match sample {
-            Sample::F32 => f64::from(x as f32),
+            // Exact in single precision.
+            Sample::F32 => (x * 1024.0).round() / 1024.0,
             Sample::F64 => x,
             _ => x.round(),
         }
