@@ -28,8 +28,6 @@ pub struct Chain<T, const D: usize, W> {
     pub legs: Vec<Registered<T, D, W>>,
 }
 
-/// Controls of the weights of a model.
-
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,
     /// with its own momentum, and a regulariser that is given moves along ([`Model::carried`]).

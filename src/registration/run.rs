@@ -197,13 +197,13 @@ enum Begin<T, const D: usize, W> {
     /// At the controls of the level before.
     From(Controls<T, D, W>),
     /// Where it was interrupted.
-    Again(LevelState<Controls<T, D, W>>),
+    Again(Box<LevelState<Controls<T, D, W>>>),
 }
 
 /// Where an optimiser begins.
 enum Start<C> {
     At(C),
-    State(LevelState<C>),
+    State(Box<LevelState<C>>),
 }
 
 /// What an optimiser found.
@@ -503,7 +503,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let mut stopped = false;
         for (index, level) in levels.iter().enumerate().skip(reports.len()) {
             let before = match (state.take(), reached.take()) {
-                (Some(state), _) => Begin::Again(state),
+                (Some(state), _) => Begin::Again(Box::new(state)),
                 (None, Some(reached)) => Begin::From(reached.controls),
                 (None, None) => Begin::Rest,
             };
@@ -678,10 +678,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                         let go_on = report(&start);
                         (start, go_on)
                     }
-                    Start::State(LevelState { optimiser: Optimiser::Lbfgs(state), .. }) => {
-                        (state, ControlFlow::Continue(()))
-                    }
-                    Start::State(_) => return Err(other()),
+                    Start::State(state) => match state.optimiser {
+                        Optimiser::Lbfgs(state) => (state, ControlFlow::Continue(())),
+                        Optimiser::Adam(_) => return Err(other()),
+                    },
                 };
                 let Outcome { state: s, stop } = match go_on {
                     ControlFlow::Continue(()) => lbfgs.resume(&mut evaluate, $h0, start, report),
@@ -712,10 +712,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                         let go_on = report(&start);
                         (start, go_on)
                     }
-                    Start::State(LevelState { optimiser: Optimiser::Adam(state), .. }) => {
-                        (state, ControlFlow::Continue(()))
-                    }
-                    Start::State(_) => return Err(other()),
+                    Start::State(state) => match state.optimiser {
+                        Optimiser::Adam(state) => (state, ControlFlow::Continue(())),
+                        Optimiser::Lbfgs(_) => return Err(other()),
+                    },
                 };
                 let Outcome { state: s, stop } = match go_on {
                     ControlFlow::Continue(()) => adam.resume(&mut evaluate, start, report),

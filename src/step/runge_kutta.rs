@@ -137,7 +137,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if i == 0 {
             return first;
         }
-        set_sum_of(buffer, moved(first, tau, &self.tableau.a()[i], rates));
+        set_sum_of(buffer, moved(first, tau, self.tableau.a()[i], rates));
         buffer
     }
 
