@@ -37,9 +37,8 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
     let grid = map.grid();
     let difference = Difference::new(grid, Order::Second);
     let mut out = Image::zeros(grid)?;
-    let ones = vec![T::one(); grid.len()];
     crate::par::chunks_of(out.data_mut(), CHUNK, |lo, chunk| {
-        let matrices = matrices(&difference, &ones, map, lo, chunk.len());
+        let matrices = matrices(&difference, map, lo, chunk.len());
         for (k, out) in chunk.iter_mut().enumerate() {
             *out = T::of(determinant(matrices(k)));
         }
@@ -53,7 +52,6 @@ const CHUNK: usize = 1024;
 /// D(id + u) at the voxels `lo..lo + len`.
 fn matrices<T: Real, const D: usize>(
     difference: &Difference<T, D>,
-    ones: &[T],
     map: &Displacement<T, D>,
     lo: usize,
     len: usize,
@@ -61,7 +59,7 @@ fn matrices<T: Real, const D: usize>(
     let slopes: [[Vec<T>; D]; D] = std::array::from_fn(|a| {
         std::array::from_fn(|b| {
             let mut slope = vec![T::zero(); len];
-            difference.add_scaled(b, T::one(), ones, map.component(a), lo, &mut slope);
+            difference.add(b, map.component(a), lo, &mut slope);
             slope
         })
     });

@@ -146,20 +146,27 @@ impl<T: Real, const D: usize> Resample<T, D> {
         if !or_nan(self.fits(components, input, out), out) {
             return;
         }
+        // A component after the other: the buffers hold one.
         let [a, b] = &mut ws.buffers;
-        a.clear();
-        a.extend_from_slice(input);
-        self.prefilter.apply(a);
-        // Lanes of the axes before `axis` are already of the output's shape.
-        let mut shape = self.from.shape();
-        for axis in 0..D {
-            let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
-            shape[axis] = self.to.shape()[axis];
-            b.resize(components * shape.iter().product::<usize>(), T::zero());
-            self.taps[axis].apply(n, inner, a, b);
-            std::mem::swap(a, b);
+        let components = input.chunks_exact(self.from.len());
+        for (input, out) in components.zip(out.chunks_exact_mut(self.to.len())) {
+            a.clear();
+            a.extend_from_slice(input);
+            self.prefilter.apply(a);
+            // Lanes of the axes before `axis` are already of the output's shape.
+            let mut shape = self.from.shape();
+            for axis in 0..D {
+                let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
+                shape[axis] = self.to.shape()[axis];
+                if axis + 1 == D {
+                    self.taps[axis].apply(n, inner, a, out);
+                } else {
+                    b.resize(shape.iter().product::<usize>(), T::zero());
+                    self.taps[axis].apply(n, inner, a, b);
+                    std::mem::swap(a, b);
+                }
+            }
         }
-        copy(a, out);
     }
 
     /// A field over the input's grid, carried to the output's.
@@ -191,18 +198,20 @@ impl<T: Real, const D: usize> Resample<T, D> {
             return;
         }
         let [a, b] = &mut ws.buffers;
-        a.clear();
-        a.extend_from_slice(bar);
-        let mut shape = self.to.shape();
-        for axis in (0..D).rev() {
-            let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
-            shape[axis] = self.from.shape()[axis];
-            b.resize(components * shape.iter().product::<usize>(), T::zero());
-            self.transposed[axis].apply(n, inner, a, b);
-            std::mem::swap(a, b);
+        let components = bar.chunks_exact(self.to.len());
+        for (bar, out) in components.zip(out.chunks_exact_mut(self.from.len())) {
+            let mut shape = self.to.shape();
+            for axis in (0..D).rev() {
+                let (n, inner) = (shape[axis], shape[axis + 1..].iter().product());
+                shape[axis] = self.from.shape()[axis];
+                b.resize(shape.iter().product::<usize>(), T::zero());
+                let input = if axis + 1 == D { bar } else { a.as_slice() };
+                self.transposed[axis].apply(n, inner, input, b);
+                std::mem::swap(a, b);
+            }
+            self.prefilter.apply(a);
+            copy(a, out);
         }
-        self.prefilter.apply(a);
-        copy(a, out);
     }
 }
 

@@ -101,7 +101,6 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     steps: Steps,
     barrier: Option<FoldBarrier>,
     refused: usize,
-    barrier_slope: Displacement<T, D>,
     before: Option<MapBefore<T, D>>,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
@@ -161,7 +160,6 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             steps,
             barrier: None,
             refused: 0,
-            barrier_slope: Displacement::zeros(fixed)?,
             before: None,
             seen: Vec::new(),
             shooting,
@@ -423,21 +421,6 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let det = jacobian_determinant(end.map())?;
         let (map, u) = (end.map().data(), self.displacement.data_mut());
         self.upsample.apply(map, u, &mut self.resample);
-        let mut folding = 0.0;
-        if let Some(barrier) = self.barrier {
-            self.barrier_slope.set_zero();
-            let (u, bar) = (&self.displacement, &mut self.barrier_slope);
-            let (mean, found) = match &mut self.before {
-                None => fold_barrier(u, barrier, BARRIER_WEIGHT, bar)?,
-                Some(before) => before.barrier(u, barrier, bar)?,
-            };
-            if !mean.is_finite() {
-                self.refused += 1;
-                return Err(Error::Folded { bound: barrier.bound, found });
-            }
-            folding = BARRIER_WEIGHT * mean;
-        }
-
         let u = self.displacement.data();
         let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
         self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
@@ -450,11 +433,22 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
                 *s *= weight * bar;
             }
         });
-        if self.barrier.is_some() {
-            axpy(slope, T::one(), self.barrier_slope.data());
-        }
         let channels =
             self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
+        let mut folding = 0.0;
+        if let Some(barrier) = self.barrier {
+            let (u, bar) = (&self.displacement, &mut self.slope);
+            let (mean, found) = match &mut self.before {
+                None => fold_barrier(u, barrier, BARRIER_WEIGHT, bar)?,
+                Some(before) => before.barrier(u, barrier, bar)?,
+            };
+            if !mean.is_finite() {
+                self.refused += 1;
+                return Err(Error::Folded { bound: barrier.bound, found });
+            }
+            folding = BARRIER_WEIGHT * mean;
+        }
+        let slope = self.slope.data();
         self.bar.set_zero();
         let mut reverse = 0.0;
         if let (Some(terms), Some(forward)) = (&mut self.reverse, end.forward()) {
