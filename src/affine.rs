@@ -30,5 +30,5 @@ mod start;
 
 pub use group::Transform;
 pub use objective::AffineObjective;
-pub use run::{AffineLevel, AffineRegistered, AffineRegistration, AffineSettings};
+pub use run::{AffineLevel, AffineProgress, AffineRegistered, AffineRegistration, AffineSettings};
 pub use start::Start;

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use nalgebra::{Rotation3, SMatrix, SVector};
 use rdmm_core::adjoint::sweep::Integration;
@@ -16,7 +17,7 @@ use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, shares_by_label};
 use rdmm_core::ops::warp::warped;
-use rdmm_core::optim::Objective;
+use rdmm_core::optim::{Objective, Stop};
 use rdmm_core::registration::{Intensities, Level, PairObjective, Registration, Settings};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::StateSpace;
@@ -424,4 +425,35 @@ fn bad_input_is_refused() {
     assert!(AffineObjective::new(rigid, start, &broken, &grid, loss).is_err());
     let unplaced: Displacement<f64, 2> = start.displacement(&grid).unwrap();
     assert!(unplaced.max_abs() < 1e-15);
+}
+
+#[test]
+fn an_observer_sees_every_iteration_and_stops_with_the_best_map() {
+    let grid = Grid::<2>::unit([48, 48]).unwrap();
+    let fixed = shapes(&grid).fixed;
+    let moving = moved(&fixed, &about(&grid, turn(0.2), [0.05, -0.04]));
+    let registration = AffineRegistration::new(Transform::Rigid, Ncc).with_start(Start::Moments);
+    let whole = registration.run(&fixed, &moving).unwrap();
+    let mut seen = Vec::new();
+    let watched = registration
+        .run_with(&fixed, &moving, |progress| {
+            seen.push(*progress);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(watched.map, whole.map);
+    assert!(seen.iter().any(|p| p.start > 0) && seen.iter().any(|p| p.level > 0));
+    assert!(seen.windows(2).all(|pair| pair[1].evaluations > pair[0].evaluations));
+
+    let loss = seen[3].loss;
+    let mut left = 3;
+    let stopped = registration
+        .run_with(&fixed, &moving, |_| {
+            left -= 1;
+            if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(stopped.levels.len(), 1);
+    assert_eq!(stopped.levels[0].stop, Stop::Observer);
+    assert!(stopped.levels[0].last <= loss);
 }

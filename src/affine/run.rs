@@ -6,7 +6,7 @@ use super::{AffineObjective, Start, Transform};
 use crate::error::{Error, Result};
 use crate::field::Image;
 use crate::ops::warp::warped;
-use crate::optim::{Euclidean, Lbfgs, Stop};
+use crate::optim::{Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
 use crate::registration::{Intensities, Level, Settings};
 use crate::scalar::Real;
@@ -34,6 +34,25 @@ impl Default for AffineSettings {
             Lbfgs { first_decrease: 0.1, value_tolerance, value_window, ..Lbfgs::default() };
         Self { levels: None, lbfgs, intensities }
     }
+}
+
+/// What an observer sees after each iteration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct AffineProgress {
+    /// Level, from 0 for the coarsest.
+    pub level: usize,
+    /// Number of levels.
+    pub levels: usize,
+    /// Which of the starts of the coarsest level; 0 on the others.
+    pub start: usize,
+    /// Iteration from this start.
+    pub iteration: usize,
+    /// Evaluations of loss and gradient so far, all starts and levels.
+    pub evaluations: usize,
+    /// Loss.
+    pub loss: f64,
 }
 
 /// What one level did.
@@ -116,6 +135,20 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     /// Settings, images or masks that do not fit, with what was expected; [`Error::NoContrast`] for images
     /// that are constant or a mask that is zero; [`Error::Start`] where the loss is not finite at the start.
     pub fn run(&self, fixed: &Image<T, D>, moving: &Image<T, D>) -> Result<AffineRegistered<T, D>> {
+        self.run_with(fixed, moving, |_| ControlFlow::Continue(()))
+    }
+
+    /// Like [`AffineRegistration::run`], with an observer that is called after each iteration and may stop: the
+    /// best map so far is the result then, and the last level says [`Stop::Observer`].
+    ///
+    /// # Errors
+    /// Those of [`AffineRegistration::run`].
+    pub fn run_with(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        mut observer: impl FnMut(&AffineProgress) -> ControlFlow<()>,
+    ) -> Result<AffineRegistered<T, D>> {
         self.settings.lbfgs.validate()?;
         let (finest, settings) = (fixed.grid(), &self.settings);
         let levels = settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
@@ -127,7 +160,8 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         let moving_grey = settings.intensities.applied(moving, "moving image")?;
 
         let mut starts = Vec::new();
-        let mut reports = Vec::new();
+        let mut reports: Vec<AffineLevel> = Vec::new();
+        let mut before = 0;
         for (index, level) in levels.iter().enumerate() {
             let grid = finest.coarsened(level.factor)?;
             let fixed_here = pyramid::coarser(&fixed_grey, &grid)?;
@@ -140,17 +174,40 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             }
             let mut best: Option<(Affine<D>, AffineLevel)> = None;
             let mut evaluations = 0;
-            for &start in &starts {
+            let mut stopped = false;
+            for (k, &start) in starts.iter().enumerate() {
                 let images = (&fixed_here, &moving_here, mask.as_ref());
-                let (map, report) = self.level(images, start, level.iterations)?;
+                let done = before + evaluations;
+                let mut watch = |iteration, evaluations, loss| {
+                    let evaluations = done + evaluations;
+                    let (level, levels) = (index, levels.len());
+                    observer(&AffineProgress {
+                        level,
+                        levels,
+                        start: k,
+                        iteration,
+                        evaluations,
+                        loss,
+                    })
+                };
+                let (map, report) = self.level(images, start, level.iterations, &mut watch)?;
                 evaluations += report.evaluations;
+                stopped = report.stop == Stop::Observer;
                 if best.as_ref().is_none_or(|(_, best)| report.last < best.last) {
                     best = Some((map, report));
+                }
+                if stopped {
+                    break;
                 }
             }
             let Some((map, report)) = best else { continue };
             starts = vec![map];
-            reports.push(AffineLevel { evaluations, ..report });
+            before += evaluations;
+            let stop = if stopped { Stop::Observer } else { report.stop };
+            reports.push(AffineLevel { evaluations, stop, ..report });
+            if stopped {
+                break;
+            }
         }
         let expected = Error::Length { what: "starts", expected: 1, found: 0 };
         let map = *starts.first().ok_or(expected)?;
@@ -164,13 +221,15 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         (fixed, moving, mask): (&Image<T, D>, &Image<T, D>, Option<&Image<T, D>>),
         start: Affine<D>,
         max_iterations: usize,
+        observer: &mut impl FnMut(usize, usize, f64) -> ControlFlow<()>,
     ) -> Result<(Affine<D>, AffineLevel)> {
         let similarity = self.measure.against(fixed, mask)?;
         let mut objective =
             AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?;
         let lbfgs = Lbfgs { max_iterations, ..self.settings.lbfgs.clone() };
         let rest = objective.rest();
-        let watch = |_: &_| ControlFlow::Continue(());
+        let watch =
+            |state: &LbfgsState<_>| observer(state.iteration(), state.evaluations(), state.value());
         let outcome = lbfgs.minimize(&mut objective, &mut Euclidean, rest, watch)?;
         let state = &outcome.state;
         let report = AffineLevel {
