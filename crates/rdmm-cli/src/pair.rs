@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rdmm_core::adjoint::Checkpoints;
-use rdmm_core::affine::{AffineRegistered, AffineSettings, Start, Transform};
+use rdmm_core::affine::{AffineRegistered, AffineRegistration, AffineSettings, Start, Transform};
 use rdmm_core::evaluate::Folds;
 use rdmm_core::field::{Displacement, Image, Momentum, Weights};
 use rdmm_core::grid::Grid;
@@ -253,12 +253,9 @@ impl<const D: usize> Run<'_, D> {
             intensities: self.intensities(),
             ..AffineSettings::default()
         };
-        let mut registration = self
-            .config
-            .similarity
-            .affine(transform, self.grid())
-            .with_start(start)
-            .with_settings(settings);
+        let measure = self.config.similarity.on(self.grid());
+        let mut registration =
+            AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
         if let Some(mask) = &self.inputs.fixed_mask {
             registration = registration.with_mask(mask.clone());
         }
@@ -404,12 +401,9 @@ impl<const D: usize> Run<'_, D> {
         model: M,
         affine: Affine<D>,
     ) -> Done<Registration<M, f32, D>> {
-        let mut registration = self
-            .config
-            .similarity
-            .registration(model, self.grid())
-            .with_settings(self.settings())
-            .with_initial(affine);
+        let measure = self.config.similarity.on(self.grid());
+        let mut registration =
+            Registration::new(model, measure).with_settings(self.settings()).with_initial(affine);
         if let Some(mask) = &self.inputs.fixed_mask {
             registration = registration.with_mask(mask.clone());
         }
