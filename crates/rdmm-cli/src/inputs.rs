@@ -51,12 +51,28 @@ pub(crate) fn labels<const D: usize>(path: &Path) -> Done<Labels<D>> {
 }
 
 /// The list of transforms that options name, the first one applied first to points of the fixed image.
-pub(crate) fn chain<const D: usize>(options: &[String]) -> Done<Chain<D>> {
-    let listed: Vec<Listed> = options
-        .iter()
-        .map(|text| text.parse().map_err(|problem| Failure::at("--transform", problem)))
-        .collect::<Done<_>>()?;
-    Ok(Chain::read(&listed)?)
+/// `option` is where they are named.
+pub(crate) fn chain<const D: usize>(option: &str, texts: &[String]) -> Done<Chain<D>> {
+    Ok(Chain::read(&listed(option, texts)?)?)
+}
+
+/// The files that a list of transforms names.
+pub(crate) fn listed(option: &str, texts: &[String]) -> Done<Vec<Listed>> {
+    let parsed = |text: &String| text.parse().map_err(|problem| Failure::at(option, problem));
+    texts.iter().map(parsed).collect()
+}
+
+/// `Ok` if the label map of a file is over the grid of its image.
+pub(crate) fn expect_grid<const D: usize>(
+    path: &Path,
+    found: &Grid<D>,
+    expected: &Grid<D>,
+) -> Done {
+    if found.same_lattice(expected) {
+        return Ok(());
+    }
+    let problem = format!("expected the grid of its image, {expected}, found {found}: resample it");
+    Err(Failure::at(path.display(), problem))
 }
 
 /// Points of two files, as many in both.
@@ -101,8 +117,16 @@ impl<const D: usize> Inputs<D> {
                 beside.moving_landmarks.as_ref(),
             ))?,
             regions: label_map(&beside.regions)?,
-            initial: chain(&beside.initial)?,
+            initial: chain("--initial", &beside.initial)?,
         };
+        for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
+            let first = image.data().first();
+            if image.data().iter().all(|x| Some(x) == first) {
+                let problem =
+                    "all voxels are alike, expected some contrast: is it the right file?";
+                return Err(Failure::at(path.display(), problem));
+            }
+        }
         inputs.checked(beside, boundary)
     }
 
@@ -117,22 +141,15 @@ impl<const D: usize> Inputs<D> {
             (&beside.regions, self.regions.as_ref().map(Labels::grid), self.moving.grid()),
         ];
         for (path, found, expected) in grids {
-            if let (Some(path), Some(found)) = (path, found)
-                && !found.same_lattice(expected)
-            {
-                return Err(Failure::at(
-                    path.display(),
-                    format!(
-                        "expected the grid of its image, {expected}, found {found}: resample it"
-                    ),
-                ));
+            if let (Some(path), Some(found)) = (path, found) {
+                expect_grid(path, found, expected)?;
             }
         }
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
-            let (expected, found) = (self.fixed.grid(), mask.grid());
-            if !found.same_lattice(expected) {
+            expect_grid(path, mask.grid(), self.fixed.grid())?;
+            if let Some(found) = mask.data().iter().find(|x| !(0.0..=1.0).contains(*x)) {
                 let problem =
-                    format!("expected the grid of the fixed image, {expected}, found {found}");
+                    format!("expected a mask with values from 0 to 1, found {found}: divide it by its largest value");
                 return Err(Failure::at(path.display(), problem));
             }
             let grid = mask.grid().clone().with_boundary(boundary);
@@ -141,15 +158,6 @@ impl<const D: usize> Inputs<D> {
                 return Err(Failure::at(path.display(), problem));
             }
             self.fixed_mask = Some(mask.on_grid(&grid)?);
-        }
-        for (name, image) in [("fixed image", &self.fixed), ("moving image", &self.moving)] {
-            let first = image.data().first();
-            if image.data().iter().all(|x| Some(x) == first) {
-                return Err(Failure::at(
-                    name,
-                    "all voxels are alike, expected some contrast: is it the right file?",
-                ));
-            }
         }
         Ok(self)
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rdmm_core::adjoint::Checkpoints;
-use rdmm_core::affine::{AffineRegistered, AffineSettings, Start, Transform};
+use rdmm_core::affine::{AffineSettings, Start, Transform};
 use rdmm_core::evaluate::Folds;
 use rdmm_core::field::{Displacement, Image, Momentum, Weights};
 use rdmm_core::grid::Grid;
+use rdmm_core::kernel::GaussianBank;
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{
     Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, shares_by_label,
@@ -18,8 +19,7 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
-    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Report, Search,
-    Settings,
+    Checkpoint, Intensities, Landmarks, Registered, Registration, Report, Search, Settings,
 };
 use rdmm_core::regularize::{Omt, Range, TotalVariation};
 use rdmm_core::step::Steps;
@@ -32,7 +32,7 @@ use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
 use crate::maps::{Sampler, consistency, displacement};
-use crate::watch::{CheckpointFile, Stopped, Watch};
+use crate::watch::{CheckpointFile, Saved, Seen, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
 const REGION_SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
@@ -59,7 +59,7 @@ pub(crate) struct Found<const D: usize> {
     /// How far the map and its inverse are from each other's inverses, mean and largest, mm.
     pub(crate) inverse_consistency: [f64; 2],
     pub(crate) stopped: Option<Stopped>,
-    pub(crate) history: Vec<Progress>,
+    pub(crate) history: Vec<Seen>,
     /// The configuration with all values filled in.
     pub(crate) config: Config,
 }
@@ -89,6 +89,9 @@ pub(crate) fn register<const D: usize>(
     course: &Course<'_>,
 ) -> Done<Found<D>> {
     let config = resolved(inputs, config)?;
+    if course.resume && let Some(file) = course.file {
+        file.content()?;
+    }
     let before = Before::of(inputs)?;
     let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
     let mut run = Run { inputs, before, config, course, watch };
@@ -135,6 +138,8 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config>
             vec![1.0 / sigmas.len() as f64; sigmas.len()]
         }
     });
+    GaussianBank::<f32, D>::new(grid, &sigmas)
+        .map_err(|error| Failure::at("regulariser.sigmas (--sigmas)", error))?;
     regulariser.sigmas = Auto::Value(sigmas.clone());
     regulariser.shares = Auto::Value(shares);
     regulariser.smoothing = Auto::Value(regulariser.smoothing.or_else(|| SMOOTHING * extent));
@@ -235,36 +240,44 @@ impl<const D: usize> Run<'_, D> {
         Intensities::Percentiles { low, high }
     }
 
-    /// The affine map from where the initial transforms lead.
-    fn affine(&self) -> Done<Affine<D>> {
-        let transform = match (self.config.affine.transform, self.config.preset) {
-            (AffineKind::None, Preset::Affine) | (AffineKind::Affine, _) => Transform::Affine,
-            (AffineKind::None, _) => return Ok(self.initial()),
-            (AffineKind::Rigid, _) => Transform::Rigid,
-            (AffineKind::Similarity, _) => Transform::Similarity,
+    /// The affine map from where the initial transforms lead. Between its levels it can be stopped.
+    fn affine(&mut self) -> Done<Affine<D>> {
+        let transform = match self.config.affine.transform {
+            AffineKind::None => return Ok(self.initial()),
+            AffineKind::Rigid => Transform::Rigid,
+            AffineKind::Similarity => Transform::Similarity,
+            AffineKind::Affine => Transform::Affine,
         };
-        let start = match self.config.affine.start {
+        let mut start = match self.config.affine.start {
             StartKind::World => Start::Given(self.initial()),
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
         };
-        let settings = AffineSettings {
-            levels: self.config.affine.levels.value(),
-            intensities: self.intensities(),
-            ..AffineSettings::default()
-        };
-        let mut registration = self
-            .config
-            .similarity
-            .affine(transform, self.grid())
-            .with_start(start)
-            .with_settings(settings);
-        if let Some(mask) = &self.inputs.fixed_mask {
-            registration = registration.with_mask(mask.clone());
+        let (mut map, mut evaluations) = (self.initial(), 0);
+        for (index, level) in self.config.affine.levels.value().into_iter().flatten().enumerate() {
+            if index > 0 && let Some(stopped) = self.watch.due() {
+                // What is begun here does not go on later: the affine map would be another one.
+                (self.watch.stopped, self.watch.file) = (Some(stopped), None);
+                break;
+            }
+            let settings = AffineSettings {
+                levels: Some(vec![level]),
+                intensities: self.intensities(),
+                ..AffineSettings::default()
+            };
+            let mut registration = self
+                .config
+                .similarity
+                .affine(transform, self.grid())
+                .with_start(start)
+                .with_settings(settings);
+            if let Some(mask) = &self.inputs.fixed_mask {
+                registration = registration.with_mask(mask.clone());
+            }
+            let found = registration.run(&self.inputs.fixed, self.moving())?;
+            evaluations += found.levels.iter().map(|level| level.evaluations).sum::<usize>();
+            (map, start) = (found.map, Start::Given(found.map));
         }
-        let AffineRegistered { map, levels, .. } =
-            registration.run(&self.inputs.fixed, self.moving())?;
-        let evaluations: usize = levels.iter().map(|level| level.evaluations).sum();
         self.course.log.say(&format!(
             "affine: {evaluations} evaluations, {:.1} s",
             self.course.begin.elapsed().as_secs_f64()
@@ -274,7 +287,6 @@ impl<const D: usize> Run<'_, D> {
 
     fn affine_alone(mut self) -> Done<Found<D>> {
         let affine = self.affine()?;
-        self.watch.stopped = self.watch.due();
         let map = affine.displacement(self.grid())?;
         let back = affine.inverse();
         self.found(affine, &map, &|y| Ok(back.apply(y)), None)
@@ -284,7 +296,8 @@ impl<const D: usize> Run<'_, D> {
         let regulariser = &self.config.regulariser;
         let (sigmas, shares) = (regulariser.sigmas.value(), regulariser.shares.value());
         let (sigmas, shares) = (sigmas.unwrap_or_default(), shares.unwrap_or_default());
-        Ok(MultiGaussian::new(&sigmas, &shares)?)
+        MultiGaussian::new(&sigmas, &shares)
+            .map_err(|error| Failure::at("[regulariser] (--sigmas, --shares)", error))
     }
 
     fn regional(&self) -> Done<Rdmm<f32, D>> {
@@ -376,8 +389,9 @@ impl<const D: usize> Run<'_, D> {
             None => None,
         };
         let (affine, from) = match saved {
-            Some((affine, checkpoint)) => {
+            Some(Saved { affine, history, checkpoint }) => {
                 self.course.log.say(&format!("goes on after {:.1} s", checkpoint.seconds()));
+                self.watch.history = history;
                 (affine, Some(checkpoint))
             }
             None => (self.affine()?, None),

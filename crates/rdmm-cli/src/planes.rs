@@ -154,7 +154,7 @@ mod tests {
             .unwrap();
         // Values are world coordinates, so that they must rise to the right and fall upwards.
         let coordinate =
-            |world: usize| Image::<f32, 3>::from_fn(&grid, 1, |x, _| x[world] as f32).unwrap();
+            |world: usize| Image::<f32, 3>::from_fn(&grid, 1, |x, _| x[world]).unwrap();
         let rest = Displacement::zeros(&grid).unwrap();
         for (k, (right, down)) in [(0, 1), (0, 2), (1, 2)].into_iter().enumerate() {
             let (a, b) = (coordinate(right), coordinate(down));
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_image_has_one_plane_with_x_to_the_right_and_y_down() {
         let grid = Grid::new([4, 6], [1.0, 2.0]).unwrap();
-        let image = Image::<f32, 2>::from_fn(&grid, 1, |x, _| (10.0 * x[1] + x[0]) as f32).unwrap();
+        let image = Image::<f32, 2>::from_fn(&grid, 1, |x, _| 10.0 * x[1] + x[0]).unwrap();
         let moved = Displacement::from_fn(&grid, 2, |_, a| [0.5, 4.0][a]).unwrap();
         let shown = Shown {
             fixed: &image,
