@@ -105,8 +105,44 @@ pub(crate) fn write_image<const D: usize>(
     Ok(rdmm_io::write(path, &volume)?)
 }
 
-/// Everything but the reports, of which those of an earlier registration are removed first: no report is ever beside
-/// results of another run.
+/// Every file that a registration may write, the last ones only where they are asked for or found.
+const NAMES: [&str; 17] = [
+    "report.json",
+    "report.html",
+    "warped.nii.gz",
+    "warped.png",
+    "warped_labels.nii.gz",
+    "warped_labels.png",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "affine.txt",
+    "affine.mat",
+    "jacobian.nii.gz",
+    "momentum.nii.gz",
+    "weights_t0.nii.gz",
+    "weights_t1.nii.gz",
+    "config.toml",
+    "affine_fsl.mat",
+    "warp_fsl.nii.gz",
+];
+
+/// `Ok` unless one of the files is among those that would be written into `out`, and so would be lost.
+pub(crate) fn expect_apart<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Done {
+    let Ok(out) = out.canonicalize() else { return Ok(()) };
+    for input in inputs {
+        let Ok(whole) = input.canonicalize() else { continue };
+        let name = whole.file_name().and_then(|name| name.to_str());
+        if whole.parent() == Some(&out) && name.is_some_and(|name| NAMES.contains(&name)) {
+            let problem = "expected another folder of results than the one of this file, which would be \
+                           overwritten: name another with --out";
+            return Err(Failure::at(input.display(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// Everything but the reports. The results of an earlier registration are removed first: files of two runs never lie
+/// side by side.
 pub(crate) fn write<const D: usize>(
     out: &Path,
     kind: Kind,
@@ -115,8 +151,8 @@ pub(crate) fn write<const D: usize>(
     found: &Found<D>,
 ) -> Done<Option<Labels<D>>> {
     let path = |name: &str| out.join(name);
-    for report in ["report.json", "report.html"] {
-        remove(&path(report))?;
+    for name in NAMES {
+        remove(&path(name))?;
     }
     write_image(&path(&kind.name("warped")), kind, &found.warped, moving)?;
     let labels =

@@ -1,6 +1,6 @@
 //! `rdmm register`: one pair of images, from files to files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rdmm_core::field::Displacement;
@@ -25,6 +25,7 @@ use crate::watch::{CheckpointFile, Fingerprint, Stopped};
 pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
     let begin = Instant::now();
     let config = configuration(&args.how)?;
+    results::expect_apart(&args.out, files_of(args)?.iter().map(PathBuf::as_path))?;
     let (fixed, moving) = (rdmm_io::read(&args.fixed)?, rdmm_io::read(&args.moving)?);
     match common_dimension((&args.fixed, &fixed), (&args.moving, &moving))? {
         2 if args.fsl => {
@@ -40,6 +41,22 @@ pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
             format!("expected an image of 2 or 3 axes, found {other}"),
         )),
     }
+}
+
+/// The images and what belongs to them.
+fn files_of(args: &RegisterArgs) -> Done<Vec<PathBuf>> {
+    let beside = &args.beside;
+    let optional = [
+        &beside.fixed_labels,
+        &beside.moving_labels,
+        &beside.fixed_mask,
+        &beside.fixed_landmarks,
+        &beside.moving_landmarks,
+        &beside.regions,
+    ];
+    let images = [&args.fixed, &args.moving].into_iter().chain(optional.into_iter().flatten());
+    let initial = listed("--initial", &beside.initial)?.into_iter().map(|listed| listed.path);
+    Ok(images.cloned().chain(initial).collect())
 }
 
 /// The configuration of the file, with what options override.
