@@ -184,8 +184,12 @@ fn determinants_are_those_of_the_registration() {
     itk::write_text(place.path("turn.txt"), &turn()).unwrap();
     place.run("compose -t turn.txt -f fixed.nii.gz -o turn.nii.gz").ends(0);
     place.run("jacobian -w turn.nii.gz -o det.nii.gz").ends(0);
-    let off = |x: f32| (f64::from(x) - 1.05_f64.powi(2)).abs();
-    assert!(place.image::<2>("det.nii.gz").data().iter().all(|&x| off(x) < 1e-4), "differences of f32");
+    let det = place.image::<2>("det.nii.gz");
+    for (flat, &x) in det.data().iter().enumerate() {
+        // In the outermost voxels differences see a mirrored displacement. Differences of single precision.
+        let inside = det.grid().unravel(flat).iter().all(|i| (1..31).contains(i));
+        assert!(!inside || (f64::from(x) - 1.05_f64.powi(2)).abs() < 1e-4, "{x} at {flat}");
+    }
 
     // A mirrored map folds everywhere, and has no logarithm.
     let mirror = Affine::new(SMatrix::<f64, 2, 2>::new(-1.0, 0.0, 0.0, 1.0), SVector::from([31.0, 0.0]));
