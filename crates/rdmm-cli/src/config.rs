@@ -326,11 +326,36 @@ impl Config {
         }
         within("intensities.low", intensities.low, "a fraction from 0 to 1", &fractions)?;
         within("intensities.high", intensities.high, "a fraction from 0 to 1", &fractions)?;
-        within("landmarks.weight", self.landmarks.weight, "a finite number from 0", &(0.0..=f64::MAX))?;
+        within(
+            "landmarks.weight",
+            self.landmarks.weight,
+            "a finite number from 0",
+            &(0.0..=f64::MAX),
+        )?;
         within("flow.courant", flow.courant, "a finite number > 0", &positive)?;
         within("flow.map_factor", flow.map_factor, "a finite number ≥ 1", &from_one)?;
         within("flow.min_jacobian", flow.min_jacobian, "a number from 0 to below 1", &(0.0..1.0))?;
-        within("optimiser.tolerance", optimiser.tolerance, "a finite number from 0", &(0.0..=f64::MAX))?;
+        within(
+            "optimiser.tolerance",
+            optimiser.tolerance,
+            "a finite number from 0",
+            &(0.0..=f64::MAX),
+        )?;
+        if flow.least_steps == 0 || flow.most_steps < flow.least_steps {
+            let found = format!("{} and {}", flow.least_steps, flow.most_steps);
+            let problem = format!("expected 1 ≤ least_steps ≤ most_steps, found {found}");
+            return Err(Failure::at("flow.least_steps, most_steps", problem));
+        }
+        if optimiser.memory == 0 {
+            return Err(Failure::at("optimiser.memory", "expected at least 1, found 0"));
+        }
+        if intensities.low >= intensities.high {
+            let found = format!("{} and {}", intensities.low, intensities.high);
+            return Err(Failure::at(
+                "[intensities]",
+                format!("expected low < high, found {found}"),
+            ));
+        }
         for (name, levels) in
             [("affine.levels", &self.affine.levels), ("optimiser.levels", &optimiser.levels)]
         {

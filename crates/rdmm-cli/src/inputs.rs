@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
+use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
 
 use crate::cli::BesideArgs;
+use crate::config::Config;
 use crate::failure::{Done, Failure};
+use crate::maps::inside;
 
 /// Points of the fixed image, and the same ones of the moving image.
 pub(crate) type Landmarks<const D: usize> = (Vec<[f64; D]>, Vec<[f64; D]>);
@@ -62,6 +65,27 @@ pub(crate) fn listed(option: &str, texts: &[String]) -> Done<Vec<Listed>> {
     texts.iter().map(parsed).collect()
 }
 
+/// What was read of transforms, or else why not; `--dimension` is named where they have another one.
+pub(crate) fn of_dimension<T>(
+    read: rdmm_io::Result<T>,
+    listed: &[Listed],
+    expected: usize,
+) -> Done<T> {
+    read.map_err(|error| {
+        let (found, reads) = match expected {
+            2 => (3, Chain::<3>::read(listed).is_ok()),
+            _ => (2, Chain::<2>::read(listed).is_ok()),
+        };
+        if !reads {
+            return error.into();
+        }
+        let problem = format!(
+            "expected a transform of {expected} axes, found one of {found}: add --dimension {found}"
+        );
+        Failure::at(error.path.display(), problem)
+    })
+}
+
 /// `Ok` if the label map of a file is over the grid of its image.
 pub(crate) fn expect_grid<const D: usize>(
     path: &Path,
@@ -99,8 +123,9 @@ impl<const D: usize> Inputs<D> {
         fixed: (&Path, &Volume),
         moving: (&Path, &Volume),
         beside: &BesideArgs,
-        boundary: Boundary,
+        config: &Config,
     ) -> Done<Self> {
+        let boundary = config.regulariser.boundary.core();
         let with_boundary = |image: Image<f32, D>| -> Done<Image<f32, D>> {
             let grid: Grid<D> = image.grid().clone().with_boundary(boundary);
             Ok(image.on_grid(&grid)?)
@@ -122,10 +147,13 @@ impl<const D: usize> Inputs<D> {
         for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
             let first = image.data().first();
             if image.data().iter().all(|x| Some(x) == first) {
-                let problem =
-                    "all voxels are alike, expected some contrast: is it the right file?";
+                let problem = "all voxels are alike, expected some contrast: is it the right file?";
                 return Err(Failure::at(path.display(), problem));
             }
+            let (low, high) = (config.intensities.low, config.intensities.high);
+            Intensities::Percentiles { low, high }
+                .applied(image, "image between its percentiles [intensities]")
+                .map_err(|error| Failure::at(path.display(), error))?;
         }
         inputs.checked(beside, boundary)
     }
@@ -148,8 +176,9 @@ impl<const D: usize> Inputs<D> {
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
             expect_grid(path, mask.grid(), self.fixed.grid())?;
             if let Some(found) = mask.data().iter().find(|x| !(0.0..=1.0).contains(*x)) {
-                let problem =
-                    format!("expected a mask with values from 0 to 1, found {found}: divide it by its largest value");
+                let problem = format!(
+                    "expected a mask with values from 0 to 1, found {found}: divide it by its largest value"
+                );
                 return Err(Failure::at(path.display(), problem));
             }
             let grid = mask.grid().clone().with_boundary(boundary);
@@ -158,6 +187,20 @@ impl<const D: usize> Inputs<D> {
                 return Err(Failure::at(path.display(), problem));
             }
             self.fixed_mask = Some(mask.on_grid(&grid)?);
+        }
+        if let (Some((fixed, _)), Some(path)) = (&self.landmarks, &beside.fixed_landmarks)
+            && !beside.landmarks_only_measured
+        {
+            let grid = self.fixed.grid();
+            if let Some(at) = fixed.iter().position(|&x| !inside(grid, grid.to_index(x))) {
+                let problem = format!(
+                    "expected landmarks inside the fixed image (LPS, mm), found {:?} as number {}: \
+                     leave it out, turn the signs of x and y of RAS, or add --landmarks-only-measured",
+                    fixed[at],
+                    at + 1
+                );
+                return Err(Failure::at(path.display(), problem));
+            }
         }
         Ok(self)
     }

@@ -89,7 +89,9 @@ pub(crate) fn register<const D: usize>(
     course: &Course<'_>,
 ) -> Done<Found<D>> {
     let config = resolved(inputs, config)?;
-    if course.resume && let Some(file) = course.file {
+    if course.resume
+        && let Some(file) = course.file
+    {
         file.content()?;
     }
     let before = Before::of(inputs)?;
@@ -255,7 +257,9 @@ impl<const D: usize> Run<'_, D> {
         };
         let (mut map, mut evaluations) = (self.initial(), 0);
         for (index, level) in self.config.affine.levels.value().into_iter().flatten().enumerate() {
-            if index > 0 && let Some(stopped) = self.watch.due() {
+            if index > 0
+                && let Some(stopped) = self.watch.due()
+            {
                 // What is begun here does not go on later: the affine map would be another one.
                 (self.watch.stopped, self.watch.file) = (Some(stopped), None);
                 break;

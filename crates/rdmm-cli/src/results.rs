@@ -5,8 +5,8 @@ use std::path::Path;
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
 use rdmm_core::registration::LevelReport;
-use rdmm_io::{Sample, Volume};
 use rdmm_io::transform::{fsl, itk, write_warp};
+use rdmm_io::{Sample, Volume};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Done, Failure};
@@ -63,7 +63,9 @@ pub(crate) fn folder(path: &Path) -> Done {
     probed.map(drop).map_err(|error| {
         Failure::at(
             path.display(),
-            format!("expected a folder that can be written to, found: {error}; name another with --out"),
+            format!(
+                "expected a folder that can be written to, found: {error}; name another with --out"
+            ),
         )
     })
 }

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &ApplyArgs, log: &Log) -> Done {
 }
 
 fn carry_points<const D: usize>(args: &ApplyArgs, path: &Path) -> Done {
-    let chain = inputs::chain::<D>("--transform", &args.transforms)?;
+    let listed = inputs::listed("--transform", &args.transforms)?;
+    let chain = inputs::of_dimension(Chain::<D>::read(&listed), &listed, D)?;
     let mut points = Points::<D>::read(path)?;
     let moved: rdmm_core::Result<Vec<_>> =
         points.positions().iter().map(|&point| chain.apply(point)).collect();

@@ -131,7 +131,11 @@ impl Row {
                 // A list that cannot be read is refused with its pair.
                 let Ok(listed) = text.parse::<Listed>() else { return text };
                 let path = base.join(listed.path);
-                if listed.inverted { format!("[{},1]", path.display()) } else { format!("[{},0]", path.display()) }
+                if listed.inverted {
+                    format!("[{},1]", path.display())
+                } else {
+                    format!("[{},0]", path.display())
+                }
             }),
         }
     }
@@ -142,7 +146,9 @@ fn one(args: &BatchArgs, global: &Global, name: &str, row: &Row) -> Ended {
     let out = args.out.join(name);
     let log = Log::of_pair(global, name);
     let name = name.to_owned();
-    if args.resume && let Some(report) = report(&out).filter(|report| report["stopped"].is_null()) {
+    if args.resume
+        && let Some(report) = report(&out).filter(|report| report["stopped"].is_null())
+    {
         log.say("done before");
         return ended(name, results::verdict(&report, args.max_folds));
     }

@@ -104,9 +104,8 @@ fn files<const D: usize>(
     begin: Instant,
     further: impl FnOnce(&Inputs<D>, &Found<D>) -> Done,
 ) -> Done {
-    let boundary = config.regulariser.boundary.core();
     let inputs =
-        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, boundary)?;
+        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, config)?;
     let every = Duration::try_from_secs_f64(args.checkpoint_every)
         .map_err(|error| Failure::at("--checkpoint-every", error))?;
     let mut config = config.clone();
@@ -122,7 +121,8 @@ fn files<const D: usize>(
     further(&inputs, &found)?;
     log.say(&format!("results: {}", args.out.display()));
     let ended = |why: &str| {
-        let next = if file.exists() { "--resume goes on" } else { "there is nothing to go on from" };
+        let next =
+            if file.exists() { "--resume goes on" } else { "there is nothing to go on from" };
         format!("{why}: the best state so far was written; {next}")
     };
     match found.stopped {

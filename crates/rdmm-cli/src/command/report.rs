@@ -84,7 +84,8 @@ fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
     let (start, end) = (warped(&moving, &affine)?, warped(&moving, &map)?);
     let det = rdmm_io::read_image::<D>(folder.join("jacobian.nii.gz"))?;
     let sigmas = sigma::of_folder::<D>(folder, json, map.grid())?;
-    let shown_labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels")) {
+    let shown_labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels"))
+    {
         (Some(a), Some(b)) => {
             let moved = carried(&labels("moving_labels", &b)?, &map)?;
             Some([labels("fixed_labels", &a)?, moved])

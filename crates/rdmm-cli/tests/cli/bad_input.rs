@@ -69,7 +69,11 @@ fn images_that_cannot_be_registered() {
     let volume = Image::<f32, 3>::from_fn(&volume, 1, |x, _| x[0] * x[1]).unwrap();
     rdmm_io::write_image(place.path("volume.nii.gz"), &volume).unwrap();
     let mixed = "register --fixed fixed.nii.gz --moving volume.nii.gz --out out";
-    refused(&place, mixed, &["fixed.nii.gz has 2 axes", "volume.nii.gz has 3", "expected the same"]);
+    refused(
+        &place,
+        mixed,
+        &["fixed.nii.gz has 2 axes", "volume.nii.gz has 3", "expected the same"],
+    );
 
     patched(&place, "nan.nii", &[(352 + 4 * 37, &f32::NAN.to_le_bytes())]);
     refused_image(&place, "nan.nii", &["finite", "NaN"]);
@@ -80,7 +84,7 @@ fn images_that_cannot_be_registered() {
     // All but one voxel alike: there are no percentiles to scale by.
     write(&place, "one.nii.gz", &grid, |k| if k == 500 { 1.0 } else { 0.0 });
     let one = "register --fixed one.nii.gz --moving moving.nii.gz --out out";
-    refused(&place, one, &["fixed image", "expected some contrast"]);
+    refused(&place, one, &["one.nii.gz", "percentiles", "expected some contrast"]);
 
     // One axis, and an axis of three voxels.
     patched(&place, "line.nii", &[(40, &[1, 0, 0, 4, 1, 0])]);
@@ -106,10 +110,18 @@ fn what_lies_beside_the_images() {
     write(&place, "zero.nii.gz", &grid, |_| 0.0);
     refused(&place, &register("--fixed-mask zero.nii.gz"), &["zero.nii.gz", "empty", "expected"]);
     write(&place, "bytes.nii.gz", &grid, |k| if k > 500 { 255.0 } else { 0.0 });
-    refused(&place, &register("--fixed-mask bytes.nii.gz"), &["bytes.nii.gz", "from 0 to 1", "255"]);
+    refused(
+        &place,
+        &register("--fixed-mask bytes.nii.gz"),
+        &["bytes.nii.gz", "from 0 to 1", "255"],
+    );
     // A grey image is no label map; labels are an image as good as any.
     for option in ["--fixed-labels", "--moving-labels", "--regions"] {
-        refused(&place, &register(&format!("{option} moving.nii.gz")), &["moving.nii.gz", "labels", "integers"]);
+        refused(
+            &place,
+            &register(&format!("{option} moving.nii.gz")),
+            &["moving.nii.gz", "labels", "integers"],
+        );
     }
     let labels = "--fixed fixed_labels.nii.gz --moving moving_labels.nii.gz";
     let ran = place.run(&format!("register {labels} --out of_labels"));
@@ -119,9 +131,14 @@ fn what_lies_beside_the_images() {
     let map = Labels::from_vec(&other, vec![1; other.len()]).unwrap();
     rdmm_io::write_labels(place.path("other.nii.gz"), &map).unwrap();
     for option in ["--fixed-labels", "--moving-labels", "--regions", "--fixed-mask"] {
-        refused(&place, &register(&format!("{option} other.nii.gz")), &["other.nii.gz", "expected the grid", "resample"]);
+        refused(
+            &place,
+            &register(&format!("{option} other.nii.gz")),
+            &["other.nii.gz", "expected the grid", "resample"],
+        );
     }
-    let evaluate = format!("evaluate {PAIR} --fixed-labels other.nii.gz --moving-labels moving_labels.nii.gz");
+    let evaluate =
+        format!("evaluate {PAIR} --fixed-labels other.nii.gz --moving-labels moving_labels.nii.gz");
     refused(&place, &evaluate, &["other.nii.gz", "expected the grid"]);
     refused(&place, &register("--preset rdmm-regions"), &["rdmm-regions", "--regions"]);
     refused(&place, &register("--fixed-labels missing.nii.gz"), &["missing.nii.gz"]);
@@ -131,11 +148,24 @@ fn what_lies_beside_the_images() {
     place.put("none.csv", "x,y\n");
     place.put("text.csv", "x,y\n1,two\n");
     place.put("far.csv", "x,y\n1000,2\n3,4\n");
-    let landmarks = |a: &str, b: &str| register(&format!("--fixed-landmarks {a} --moving-landmarks {b}"));
-    refused(&place, &landmarks("two.csv", "one.csv"), &["one.csv", "as many points", "found 1, and 2 in two.csv"]);
+    let landmarks =
+        |a: &str, b: &str| register(&format!("--fixed-landmarks {a} --moving-landmarks {b}"));
+    refused(
+        &place,
+        &landmarks("two.csv", "one.csv"),
+        &["one.csv", "as many points", "found 1, and 2 in two.csv"],
+    );
     refused(&place, &landmarks("none.csv", "none.csv"), &["none.csv", "at least one"]);
-    refused(&place, &landmarks("text.csv", "one.csv"), &["text.csv", "finite number", "\"two\"", "line 2"]);
-    refused(&place, &landmarks("far.csv", "two.csv"), &["landmark", "expected"]);
+    refused(
+        &place,
+        &landmarks("text.csv", "one.csv"),
+        &["text.csv", "finite number", "\"two\"", "line 2"],
+    );
+    refused(
+        &place,
+        &landmarks("far.csv", "two.csv"),
+        &["far.csv", "inside the fixed image", "1000"],
+    );
     refused(&place, &register("--fixed-landmarks two.csv"), &["--moving-landmarks"]);
 }
 
@@ -166,7 +196,7 @@ fn options_out_of_their_range() {
         ("--time-limit inf", &["--time-limit", "inf"]),
         ("--checkpoint-every=-1", &["--checkpoint-every", "from 0"]),
         ("--fsl", &["--fsl", "3 axes"]),
-        ("--threads -1", &["--threads", "-1"]),
+        ("--threads=-1", &["--threads", "-1"]),
         ("--quiet --verbose", &["--quiet", "--verbose"]),
         ("--landmarks-only-measured", &["--fixed-landmarks"]),
         ("--initial fixed.nii.gz", &["fixed.nii.gz", "vectors"]),
@@ -198,7 +228,10 @@ fn configurations_that_cannot_be_used() {
         ("[optimiser]\nmemory = 0\n", &["memory"]),
         ("[optimiser]\ntolerance = -1.0\n", &["optimiser.tolerance"]),
         ("[optimiser]\nlevels = []\n", &["optimiser.levels", "at least one"]),
-        ("[optimiser]\nlevels = [{ factor = 0.5, iterations = 3 }]\n", &["optimiser.levels", "≥ 1", "0.5"]),
+        (
+            "[optimiser]\nlevels = [{ factor = 0.5, iterations = 3 }]\n",
+            &["optimiser.levels", "≥ 1", "0.5"],
+        ),
         ("[affine]\nlevels = [{ factor = nan, iterations = 3 }]\n", &["affine.levels", "NaN"]),
         ("[intensities]\nlow = 0.9\nhigh = 0.1\n", &["intensities"]),
         ("[intensities]\nlow = -0.1\n", &["intensities.low"]),
@@ -227,7 +260,8 @@ fn configurations_that_cannot_be_used() {
 #[test]
 fn transforms_that_cannot_be_used() {
     let place = Place::with_result();
-    let apply = |rest: &str| format!("apply -m moving.nii.gz -f fixed.nii.gz {rest} -o made.nii.gz");
+    let apply =
+        |rest: &str| format!("apply -m moving.nii.gz -f fixed.nii.gz {rest} -o made.nii.gz");
     refused_here(&place, &apply("-t moving.nii.gz"), &["moving.nii.gz", "vectors"]);
     refused_here(&place, &apply("-t [out/warp.nii.gz,2]"), &["--transform", "[path,1]"]);
     refused_here(&place, &apply("-t missing.nii.gz"), &["missing.nii.gz"]);
@@ -241,10 +275,22 @@ fn transforms_that_cannot_be_used() {
     // Three axes unless it is said.
     let points = "apply --points points.csv -t out/warp.nii.gz -o made.csv";
     refused_here(&place, points, &["out/warp.nii.gz", "--dimension 2"]);
-    refused_here(&place, "invert -t out/warp.nii.gz -o made.nii.gz", &["out/warp.nii.gz", "--dimension 2"]);
+    refused_here(
+        &place,
+        "invert -t out/warp.nii.gz -o made.nii.gz",
+        &["out/warp.nii.gz", "--dimension 2"],
+    );
     refused_here(&place, "jacobian -w fixed.nii.gz -o made.nii.gz", &["fixed.nii.gz", "vectors"]);
-    refused_here(&place, "compose -t out/warp.nii.gz -f fixed.nii.gz -o made.doc", &["made.doc", ".nii.gz"]);
-    refused_here(&place, "compose -t out/warp.nii.gz -f fixed.nii.gz -o none/made.nii", &["none/made.nii"]);
+    refused_here(
+        &place,
+        "compose -t out/warp.nii.gz -f fixed.nii.gz -o made.doc",
+        &["made.doc", ".nii.gz"],
+    );
+    refused_here(
+        &place,
+        "compose -t out/warp.nii.gz -f fixed.nii.gz -o none/made.nii",
+        &["none/made.nii"],
+    );
     refused_here(&place, "evaluate --fixed fixed.nii.gz --moving missing.nii", &["missing.nii"]);
 }
 
@@ -287,10 +333,14 @@ fn full_disks() {
     }
     // Files of at most a kilobyte: each one is whole or not there, and no other is left.
     let limited = "ulimit -f 1; trap '' XFSZ";
-    let ran = place.bash(&format!("{limited}; rdmm register {PAIR} --affine none --out new")).ends(2);
+    let ran =
+        place.bash(&format!("{limited}; rdmm register {PAIR} --affine none --out new")).ends(2);
     assert!(ran.err.contains("new/") && ran.err.contains("large"), "{}", ran.err);
     for name in place.files("new") {
-        assert!(!name.starts_with(".rdmm") && name != "report.json" && name != "warp.nii.gz", "{name}");
+        assert!(
+            !name.starts_with(".rdmm") && name != "report.json" && name != "warp.nii.gz",
+            "{name}"
+        );
     }
     let before = place.bytes("out/warp.nii.gz");
     let compose = "compose -t out/warp.nii.gz -f fixed.nii.gz -o out/warp.nii.gz";

@@ -48,7 +48,10 @@ fn every_line_of_the_json_log_is_an_event() {
     assert!(iterations[0]["progress"]["diagnostics"]["terms"]["total"].is_number());
     let ran = place.run("register --fixed none.nii --moving none.nii --out out --log-json").ends(2);
     let found = events(&ran);
-    assert_eq!((found.len(), &found[0]["event"], &found[0]["exit_code"]), (1, &"error".into(), &2.into()));
+    assert_eq!(
+        (found.len(), &found[0]["event"], &found[0]["exit_code"]),
+        (1, &"error".into(), &2.into())
+    );
     place.put("pairs.csv", "fixed,moving\nfixed.nii.gz,moving.nii.gz\n");
     let ran = place.run("batch --pairs pairs.csv --out many --log-json").ends(0);
     assert!(events(&ran).iter().any(|event| event["pair"] == "pair001"), "{}", ran.err);
@@ -62,7 +65,11 @@ fn a_time_limit_leaves_the_best_state_and_resume_goes_on_to_the_same_bits() {
         place.run(&format!("{register} --out whole")).ends(0);
         // A limit within the affine registration leaves nothing to go on from: the levels that were left out count.
         let ran = place.run(&format!("{register} --time-limit 0 --out part")).ends(124);
-        assert!(ran.err.contains("nothing to go on from") && !place.has("part/checkpoint.bin"), "{}", ran.err);
+        assert!(
+            ran.err.contains("nothing to go on from") && !place.has("part/checkpoint.bin"),
+            "{}",
+            ran.err
+        );
         assert_eq!(place.files("part"), place.files("whole"));
         assert_eq!(place.json("part/report.json")["stopped"], "time-limit");
         assert_eq!(place.json("part/report.json")["converged"], false);
@@ -74,7 +81,11 @@ fn a_time_limit_leaves_the_best_state_and_resume_goes_on_to_the_same_bits() {
         let register = format!("{register} --affine none");
         place.run(&format!("{register} --out whole")).ends(0);
         let ran = place.run(&format!("{register} --time-limit 0 --out part")).ends(124);
-        assert!(ran.err.contains("--resume goes on") && place.has("part/checkpoint.bin"), "{}", ran.err);
+        assert!(
+            ran.err.contains("--resume goes on") && place.has("part/checkpoint.bin"),
+            "{}",
+            ran.err
+        );
         place.run(&format!("{register} --resume --out part")).ends(0);
         same_results(&place, "whole", "part");
     }
@@ -84,7 +95,8 @@ fn a_time_limit_leaves_the_best_state_and_resume_goes_on_to_the_same_bits() {
 #[track_caller]
 fn same_results(place: &Place, whole: &str, part: &str) {
     for file in ["warp.nii.gz", "inverse_warp.nii.gz", "momentum.nii.gz", "weights_t1.nii.gz"] {
-        let same = place.bytes(&format!("{whole}/{file}")) == place.bytes(&format!("{part}/{file}"));
+        let same =
+            place.bytes(&format!("{whole}/{file}")) == place.bytes(&format!("{part}/{file}"));
         assert!(same, "{file}");
     }
     assert!(!place.has(&format!("{part}/checkpoint.bin")));
@@ -121,9 +133,8 @@ fn an_interrupted_registration_goes_on_to_the_same_bits() {
     assert!(ran.err.contains("--resume goes on"), "{}", ran.err);
     assert_eq!(place.json("part/report.json")["stopped"], "interrupted");
     assert!(place.text("part/report.html").contains("interrupted"));
-    let iterations = |out: &str| {
-        place.json(&format!("{out}/report.json"))["history"].as_array().unwrap().len()
-    };
+    let iterations =
+        |out: &str| place.json(&format!("{out}/report.json"))["history"].as_array().unwrap().len();
     let before = iterations("part");
     assert!(before > 0 && before < iterations("whole"), "{before}: it was stopped on its way");
 
@@ -198,7 +209,8 @@ const PAIRS: &str = "name,fixed,moving,fixed_labels,moving_labels\n\
 
 fn rows(place: &Place, name: &str) -> Vec<Vec<String>> {
     let mut reader = csv::Reader::from_path(place.path(name)).unwrap();
-    let cells = |row: csv::Result<csv::StringRecord>| row.unwrap().iter().map(str::to_owned).collect();
+    let cells =
+        |row: csv::Result<csv::StringRecord>| row.unwrap().iter().map(str::to_owned).collect();
     std::iter::once(reader.headers().unwrap().iter().map(str::to_owned).collect())
         .chain(reader.into_records().map(cells))
         .collect()
@@ -210,12 +222,19 @@ fn a_batch_does_what_can_be_done() {
     std::fs::create_dir(place.path("list")).unwrap();
     place.put("list/pairs.csv", PAIRS);
     for jobs in [1, 2] {
-        let ran = place.run(&format!("batch --pairs list/pairs.csv --jobs {jobs} --out out{jobs}")).ends(2);
-        assert!(ran.err.contains("second: error:") && ran.err.contains("missing.nii.gz"), "{}", ran.err);
+        let ran = place
+            .run(&format!("batch --pairs list/pairs.csv --jobs {jobs} --out out{jobs}"))
+            .ends(2);
+        assert!(
+            ran.err.contains("second: error:") && ran.err.contains("missing.nii.gz"),
+            "{}",
+            ran.err
+        );
         assert!(ran.err.contains("1 of 3 pairs failed"), "{}", ran.err);
         let rows = rows(&place, &format!("out{jobs}/batch.csv"));
         let column = |name: &str| rows[0].iter().position(|found| found == name).unwrap();
-        let cells = |name: &str| rows[1..].iter().map(|row| row[column(name)].as_str()).collect::<Vec<_>>();
+        let cells =
+            |name: &str| rows[1..].iter().map(|row| row[column(name)].as_str()).collect::<Vec<_>>();
         assert_eq!(cells("name"), ["first", "second", "third"]);
         assert_eq!(cells("exit_code"), ["0", "2", "0"]);
         assert!(cells("message")[1].contains("missing.nii.gz"));
@@ -225,7 +244,10 @@ fn a_batch_does_what_can_be_done() {
         assert_eq!((cells("dice_mean_after")[1], cells("dice_mean_after")[2]), ("", ""));
     }
     for file in ["first/warp.nii.gz", "third/warp.nii.gz", "first/warped_labels.nii.gz"] {
-        assert!(place.bytes(&format!("out1/{file}")) == place.bytes(&format!("out2/{file}")), "{file}");
+        assert!(
+            place.bytes(&format!("out1/{file}")) == place.bytes(&format!("out2/{file}")),
+            "{file}"
+        );
     }
     place.run(&format!("register {PAIR} {LABELS} --out alone")).ends(0);
     assert!(place.bytes("alone/warp.nii.gz") == place.bytes("out1/first/warp.nii.gz"));
@@ -303,7 +325,10 @@ fn configurations_are_printed_as_they_are_read() {
     let printed = place.run("config --preset rdmm --levels 2:5,1:7 --weight 3").ends(0).out;
     place.put("a.toml", &printed);
     assert_eq!(place.run("config --config a.toml").ends(0).out, printed);
-    assert!(printed.contains("preset = \"rdmm\"") && printed.contains("iterations = 7"), "{printed}");
+    assert!(
+        printed.contains("preset = \"rdmm\"") && printed.contains("iterations = 7"),
+        "{printed}"
+    );
     place.put("b.toml", place.run("config").ends(0).out);
     place.run(&format!("register {PAIR} {LABELS} --config b.toml --out same")).ends(0);
     assert!(place.bytes("same/warp.nii.gz") == place.bytes("out/warp.nii.gz"));
@@ -334,7 +359,9 @@ fn completions_and_manuals() {
 fn a_report_is_written_again_from_its_folder() {
     let place = Place::with_result();
     place.run(&format!("register {PAIR} {LABELS} --preset rdmm-regions --out regions")).ends(0);
-    place.run("register --fixed fixed.nii.gz --moving moving.nii.gz --preset affine --out affine").ends(0);
+    place
+        .run("register --fixed fixed.nii.gz --moving moving.nii.gz --preset affine --out affine")
+        .ends(0);
     for folder in ["out", "affine", "regions"] {
         let page = place.text(&format!("{folder}/report.html"));
         std::fs::remove_file(place.path(&format!("{folder}/report.html"))).unwrap();
@@ -345,7 +372,8 @@ fn a_report_is_written_again_from_its_folder() {
     // Files are named as they were: from elsewhere they are not found.
     std::fs::create_dir(place.path("elsewhere")).unwrap();
     let ran = place.bash("cd elsewhere && rdmm report ../out").ends(2);
-    for said in ["../out/report.json", "fixed.nii.gz", "folder where the registration was started"] {
+    for said in ["../out/report.json", "fixed.nii.gz", "folder where the registration was started"]
+    {
         assert!(ran.err.contains(said), "{}", ran.err);
     }
     place.put("out/report.json", "{\"dimension\": 4}");
@@ -374,7 +402,10 @@ fn names_that_are_not_unicode() {
 fn results_are_not_written_over_their_inputs() {
     let place = Place::with_result();
     let before = place.bytes("out/warp.nii.gz");
-    for inputs in ["--initial out/warp.nii.gz --out out", "--fixed-labels out/warped_labels.nii.gz --out ./out"] {
+    for inputs in [
+        "--initial out/warp.nii.gz --out out",
+        "--fixed-labels out/warped_labels.nii.gz --out ./out",
+    ] {
         let ran = place.run(&format!("register {PAIR} {inputs}")).ends(2);
         assert!(ran.err.contains("out/warp") && ran.err.contains("--out"), "{}", ran.err);
         assert!(place.bytes("out/warp.nii.gz") == before);

@@ -63,7 +63,10 @@ fn preset(name: &str) {
     let same = format!("register {PAIR} {LABELS} --config out/config.toml --threads 1 --out again");
     place.run(&same).ends(0);
     for file in expected.iter().filter(|file| !file.starts_with("report")) {
-        assert!(place.bytes(&format!("out/{file}")) == place.bytes(&format!("again/{file}")), "{file}");
+        assert!(
+            place.bytes(&format!("out/{file}")) == place.bytes(&format!("again/{file}")),
+            "{file}"
+        );
     }
 }
 
@@ -96,10 +99,15 @@ fn rdmm_writes_all_files_and_improves() {
 fn results_do_not_depend_on_the_threads() {
     let place = Place::with_pair();
     for threads in [1, 2] {
-        place.run(&format!("register {PAIR} --threads {threads} -p rdmm --out out{threads}")).ends(0);
+        place
+            .run(&format!("register {PAIR} --threads {threads} -p rdmm --out out{threads}"))
+            .ends(0);
     }
     for file in ["warp.nii.gz", "warped.nii.gz", "momentum.nii.gz", "weights_t1.nii.gz"] {
-        assert!(place.bytes(&format!("out1/{file}")) == place.bytes(&format!("out2/{file}")), "{file}");
+        assert!(
+            place.bytes(&format!("out1/{file}")) == place.bytes(&format!("out2/{file}")),
+            "{file}"
+        );
     }
 }
 
@@ -140,7 +148,9 @@ fn png_in_gives_png_out() {
     let grid = place.image::<2>("moving.png").grid().clone();
     let moving = rdmm_core::labels::Labels::from_vec(&grid, moving.data().to_vec()).unwrap();
     rdmm_io::write_labels(place.path("moving_labels.png"), &moving).unwrap();
-    place.run(&format!("register --fixed fixed.png --moving moving.png {labels} --out out")).ends(0);
+    place
+        .run(&format!("register --fixed fixed.png --moving moving.png {labels} --out out"))
+        .ends(0);
     assert!(place.has("out/warped.png") && place.has("out/warped_labels.png"));
     assert!(!place.has("out/warped.nii.gz") && !place.has("out/warped_labels.nii.gz"));
     let [warped, fixed, before] =
@@ -158,7 +168,8 @@ fn png_in_gives_png_out() {
     let warped = place.image::<2>("mixed/warped.nii.gz");
     assert!(!place.has("mixed/warped.png"));
     assert!(correlation(warped.data(), fixed.data()) > 0.98);
-    let ran = place.run("apply -m small.nii.gz -f fixed.png -t mixed/warp.nii.gz -o out.png").ends(2);
+    let ran =
+        place.run("apply -m small.nii.gz -f fixed.png -t mixed/warp.nii.gz -o out.png").ends(2);
     assert!(ran.err.contains("out.png") && ran.err.contains(".nii.gz"), "{}", ran.err);
     assert!(!place.has("out.png"));
 }
@@ -194,7 +205,10 @@ fn volumes_with_files_of_fsl() {
         .collect();
     assert_eq!(numbers.len(), 16);
     assert_eq!(numbers[12..], [0.0, 0.0, 0.0, 1.0]);
-    assert_eq!(place.image::<3>("out/warped.nii.gz").grid(), place.image::<3>("fixed.nii.gz").grid());
+    assert_eq!(
+        place.image::<3>("out/warped.nii.gz").grid(),
+        place.image::<3>("fixed.nii.gz").grid()
+    );
     assert!(place.has("out/warp_fsl.nii.gz"));
 
     // Files of FSL are written too where a registration does not converge.
@@ -230,8 +244,8 @@ fn oblique(image: &Image<f32, 2>) -> Image<f32, 2> {
 #[test]
 fn how_images_are_stored_does_not_matter() {
     let place = Place::with_result();
-    let [fixed, moving, expected] = ["fixed.nii.gz", "moving.nii.gz", "out/warped.nii.gz"]
-        .map(|name| place.image::<2>(name));
+    let [fixed, moving, expected] =
+        ["fixed.nii.gz", "moving.nii.gz", "out/warped.nii.gz"].map(|name| place.image::<2>(name));
     let range = expected.data().iter().copied().fold(0.0, f32::max);
     let cases = [
         ("flipped", fixed.clone(), flipped(&moving)),
@@ -312,7 +326,9 @@ fn landmarks_come_closer_unless_they_are_only_measured() {
     place.put("c.csv", format!("x,y\n{}", rows.concat()));
     let beside = "--fixed-landmarks a.csv --moving-landmarks c.csv";
     place.run(&format!("register {PAIR} {LABELS} {beside} --out matched")).ends(0);
-    place.run(&format!("register {PAIR} {LABELS} {beside} --landmarks-only-measured --out measured")).ends(0);
+    place
+        .run(&format!("register {PAIR} {LABELS} {beside} --landmarks-only-measured --out measured"))
+        .ends(0);
     let of = |out: &str| figure(&place.json(&format!("{out}/report.json")), "landmarks_mean_after");
     let (matched, measured) = (of("matched"), of("measured"));
     // √2 but for the interpolation of the map: linear for points, cubic for figures.
@@ -331,7 +347,8 @@ fn masked_voxels_do_not_count() {
     let stripe = |flat: usize| grid.unravel(flat)[0] >= n - 6;
     let spoiled = (0..n * m).map(|k| if stripe(k) { 0.5 } else { fixed.data()[k] }).collect();
     let mask = (0..n * m).map(|k| if stripe(k) { 0.0 } else { 1.0 }).collect();
-    rdmm_io::write_image(place.path("spoiled.nii.gz"), &Image::from_vec(grid, spoiled).unwrap()).unwrap();
+    rdmm_io::write_image(place.path("spoiled.nii.gz"), &Image::from_vec(grid, spoiled).unwrap())
+        .unwrap();
     rdmm_io::write_image(place.path("mask.nii.gz"), &Image::from_vec(grid, mask).unwrap()).unwrap();
     let options = "register --fixed spoiled.nii.gz --moving moving.nii.gz";
     place.run(&format!("{options} {LABELS} --fixed-mask mask.nii.gz --out masked")).ends(0);
@@ -359,6 +376,7 @@ fn an_option_of_each_kind_gets_into_the_configuration() {
     assert_eq!(config["flow"]["min_jacobian"], 0.1);
     assert!(figure(&place.json("out/report.json"), "min_det") > 0.0);
     let matrix = &place.json("out/report.json")["affine"]["matrix"];
-    let [a, b, c, d] = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| matrix[i][j].as_f64().unwrap());
+    let [a, b, c, d] =
+        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| matrix[i][j].as_f64().unwrap());
     assert!((a * d - b * c - 1.0).abs() < 1e-9 && (a + d).abs() <= 2.0, "a rotation");
 }

@@ -78,7 +78,8 @@ fn interpolations_on_a_known_shift() {
 fn points_go_to_the_moving_image_and_back() {
     let place = Place::with_result();
     // Centres of the objects of the fixed image lie in the same objects of the moving image.
-    let (fixed, moving) = (place.labels("fixed_labels.nii.gz"), place.labels("moving_labels.nii.gz"));
+    let (fixed, moving) =
+        (place.labels("fixed_labels.nii.gz"), place.labels("moving_labels.nii.gz"));
     let grid = fixed.grid();
     let classes = fixed.classes();
     let centre = |label: u32| {
@@ -89,7 +90,8 @@ fn points_go_to_the_moving_image_and_back() {
         });
         sum.map(|x| x / of.len() as f64)
     };
-    let centres: Vec<[f64; 2]> = classes.iter().map(|&label| grid.to_world(centre(label))).collect();
+    let centres: Vec<[f64; 2]> =
+        classes.iter().map(|&label| grid.to_world(centre(label))).collect();
     let rows: Vec<String> = centres.iter().map(|[x, y]| format!("{x},{y},name\n")).collect();
     place.put("points.csv", format!("x,y,comment\n{}", rows.concat()));
     let apply = "apply --dimension 2 --points";
@@ -168,7 +170,8 @@ fn an_inverse_undoes_its_transform() {
 fn determinants_are_those_of_the_registration() {
     let place = Place::with_result();
     let ran = place.run("jacobian -w out/warp.nii.gz -o det.nii.gz").ends(0);
-    let (found, expected) = (place.image::<2>("det.nii.gz"), place.image::<2>("out/jacobian.nii.gz"));
+    let (found, expected) =
+        (place.image::<2>("det.nii.gz"), place.image::<2>("out/jacobian.nii.gz"));
     assert!(farthest(found.data(), expected.data()) < 1e-6, "the same map, single precision");
     let (said, report): (Value, _) =
         (serde_json::from_str(&ran.out).unwrap(), place.json("out/report.json"));
@@ -192,7 +195,8 @@ fn determinants_are_those_of_the_registration() {
     }
 
     // A mirrored map folds everywhere, and has no logarithm.
-    let mirror = Affine::new(SMatrix::<f64, 2, 2>::new(-1.0, 0.0, 0.0, 1.0), SVector::from([31.0, 0.0]));
+    let mirror =
+        Affine::new(SMatrix::<f64, 2, 2>::new(-1.0, 0.0, 0.0, 1.0), SVector::from([31.0, 0.0]));
     itk::write_text(place.path("mirror.txt"), &mirror.unwrap()).unwrap();
     place.run("compose -t mirror.txt -f fixed.nii.gz -o mirror.nii.gz").ends(0);
     let ran = place.run("jacobian -w mirror.nii.gz -o det.nii.gz").ends(0);
@@ -210,7 +214,8 @@ fn figures_are_those_of_the_registration() {
     let (found, report): (Value, _) =
         (serde_json::from_str(&ran.out).unwrap(), place.json("out/report.json"));
     let names = ["ncc", "mse", "dice_mean", "dice_whole"];
-    let each = names.iter().flat_map(|name| ["_before", "_after"].map(|when| format!("{name}{when}")));
+    let each =
+        names.iter().flat_map(|name| ["_before", "_after"].map(|when| format!("{name}{when}")));
     let others = ["folds", "min_det", "max_det"].map(str::to_owned);
     for name in each.chain(others) {
         let off = (figure(&found, &name) - figure(&report, &name)).abs();
@@ -240,7 +245,8 @@ fn an_affine_map_can_be_where_it_begins() {
     itk::write_text(place.path("shift.txt"), &shift).unwrap();
     for (initial, out) in [("shift.txt", "a"), ("[back.mat,1]", "b")] {
         itk::write_mat(place.path("back.mat"), &shift.inverse()).unwrap();
-        let options = format!("--fixed fixed.nii.gz --moving away.nii.gz -t {initial} --affine none");
+        let options =
+            format!("--fixed fixed.nii.gz --moving away.nii.gz -t {initial} --affine none");
         place.run(&format!("register {options} --out {out}")).ends(0);
         assert!(figure(&place.json(&format!("{out}/report.json")), "ncc_after") > 0.98);
         let affine = itk::read::<2>(place.path(&format!("{out}/affine.txt"))).unwrap();
@@ -271,8 +277,11 @@ fn a_warp_can_be_where_it_begins() {
     assert!(more < 0.3 * moved, "{more} mm beside {moved} mm");
     assert!(of(&again, "inverse_consistency_max") < 0.3, "{again}");
     // What was written is the whole map, from the moving image as it was given.
-    place.run("apply -m moving.nii.gz -f fixed.nii.gz -t again/warp.nii.gz -o image.nii.gz").ends(0);
-    let [found, expected] = ["image.nii.gz", "again/warped.nii.gz"].map(|name| place.image::<2>(name));
+    place
+        .run("apply -m moving.nii.gz -f fixed.nii.gz -t again/warp.nii.gz -o image.nii.gz")
+        .ends(0);
+    let [found, expected] =
+        ["image.nii.gz", "again/warped.nii.gz"].map(|name| place.image::<2>(name));
     assert!(farthest(found.data(), expected.data()) < 1e-5);
     // Its report can be written again, with the warp before.
     let page = place.bytes("again/report.html");
