@@ -140,23 +140,13 @@ impl BoundaryKind {
 }
 
 /// `[affine]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AffineConfig {
     pub(crate) transform: AffineKind,
     pub(crate) start: StartKind,
     /// Times fewer voxels an axis, and most iterations, from coarse to fine.
     pub(crate) levels: Auto<Vec<Level>>,
-}
-
-impl Default for AffineConfig {
-    fn default() -> Self {
-        Self {
-            transform: AffineKind::default(),
-            start: StartKind::default(),
-            levels: Auto::default(),
-        }
-    }
 }
 
 /// `[similarity]`
@@ -185,7 +175,7 @@ impl Default for IntensityConfig {
 }
 
 /// `[regulariser]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RegulariserConfig {
     /// Standard deviations of the Gaussians, mm.
@@ -199,20 +189,6 @@ pub(crate) struct RegulariserConfig {
     pub(crate) omt: Auto<f64>,
     pub(crate) total_variation: Auto<f64>,
     pub(crate) range: Auto<f64>,
-}
-
-impl Default for RegulariserConfig {
-    fn default() -> Self {
-        Self {
-            sigmas: Auto::default(),
-            shares: Auto::default(),
-            smoothing: Auto::default(),
-            boundary: BoundaryKind::default(),
-            omt: Auto::default(),
-            total_variation: Auto::default(),
-            range: Auto::default(),
-        }
-    }
 }
 
 /// One entry of `[regions]`: the regulariser where the label map has this label.

@@ -162,7 +162,7 @@ fn warnings(json: &Value) -> Vec<String> {
                 .push("The time limit was reached: this is the best state until then.".to_owned());
         }
         Some(_) => {
-            warnings.push("It was interrupted: this is the best state until then.".to_owned())
+            warnings.push("It was interrupted: this is the best state until then.".to_owned());
         }
         None if json["converged"] == Value::Bool(false) => {
             warnings.push(

@@ -60,6 +60,8 @@ pub(crate) struct Found<const D: usize> {
     pub(crate) inverse_consistency: [f64; 2],
     pub(crate) stopped: Option<Stopped>,
     pub(crate) history: Vec<Seen>,
+    /// Seconds of the flow before it was stopped, where it went on from a checkpoint.
+    pub(crate) earlier: f64,
     /// The configuration with all values filled in.
     pub(crate) config: Config,
 }
@@ -96,7 +98,7 @@ pub(crate) fn register<const D: usize>(
     }
     let before = Before::of(inputs)?;
     let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
-    let mut run = Run { inputs, before, config, course, watch };
+    let mut run = Run { inputs, before, config, course, watch, earlier: 0.0 };
     match run.config.preset {
         Preset::Affine => run.affine_alone(),
         Preset::Vsvf => {
@@ -216,6 +218,7 @@ struct Run<'a, const D: usize> {
     config: Config,
     course: &'a Course<'a>,
     watch: Watch<'a>,
+    earlier: f64,
 }
 
 impl<const D: usize> Run<'_, D> {
@@ -396,6 +399,7 @@ impl<const D: usize> Run<'_, D> {
             Some(Saved { affine, history, checkpoint }) => {
                 self.course.log.say(&format!("goes on after {:.1} s", checkpoint.seconds()));
                 self.watch.history = history;
+                self.earlier = checkpoint.seconds();
                 (affine, Some(checkpoint))
             }
             None => (self.affine()?, None),
@@ -493,6 +497,7 @@ impl<const D: usize> Run<'_, D> {
             inverse_consistency,
             stopped: self.watch.stopped,
             history: self.watch.history,
+            earlier: self.earlier,
             config: self.config,
         })
     }

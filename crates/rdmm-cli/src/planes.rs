@@ -204,7 +204,7 @@ mod tests {
         let plane = &planes[0];
         assert_eq!((plane.fixed.columns, plane.fixed.rows), (4, 6));
         assert_eq!(plane.fixed.values[..5], [0.0, 1.0, 2.0, 3.0, 20.0]);
-        assert_eq!(plane.fixed.spacing, [1.0, 2.0]);
+        assert_eq!(plane.fixed.spacing.map(f64::to_bits), [1.0, 2.0].map(f64::to_bits));
         assert_eq!((plane.map[0].values[0], plane.map[1].values[0]), (0.5, 2.0));
     }
 }

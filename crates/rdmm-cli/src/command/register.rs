@@ -200,7 +200,7 @@ fn write<const D: usize>(
         moving_labels: args.beside.moving_labels.as_deref().map(text),
         initial: args.beside.initial.clone(),
         command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        seconds: begin.elapsed().as_secs_f64(),
+        seconds: found.earlier + begin.elapsed().as_secs_f64(),
     };
     let json = results::json(&named, found, &compared)?;
     results::write_json(&args.out.join("report.json"), &json)?;

@@ -136,6 +136,7 @@ fn an_interrupted_registration_goes_on_to_the_same_bits() {
     let iterations =
         |out: &str| place.json(&format!("{out}/report.json"))["history"].as_array().unwrap().len();
     let before = iterations("part");
+    let seconds = figure(&place.json("part/report.json")["history"][before - 1], "seconds");
     assert!(before > 0 && before < iterations("whole"), "{before}: it was stopped on its way");
 
     // Refused with other options or images, and left there.
@@ -152,6 +153,7 @@ fn an_interrupted_registration_goes_on_to_the_same_bits() {
     assert_eq!(rest.code, whole.code, "{}", rest.err);
     assert!(rest.err.contains("goes on after"), "{}", rest.err);
     same_results(&place, "whole", "part");
+    assert!(figure(&place.json("part/report.json"), "seconds") > seconds, "those before count");
 
     // Nothing to go on from: it just runs.
     let again = place.run(&format!("{begin} --resume"));

@@ -1,5 +1,5 @@
 //! The program `rdmm`, run as people run it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bad_input;
 mod behaviour;

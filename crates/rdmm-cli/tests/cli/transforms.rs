@@ -99,6 +99,7 @@ fn points_go_to_the_moving_image_and_back() {
     let moved = points(&place, "moved.csv");
     let mut in_object = 0;
     for (&point, &label) in moved.iter().zip(&classes) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "on the grid")]
         let [i, j] = moving.grid().to_index(point).map(|x| x.round() as usize);
         in_object += usize::from(moving.data()[i * grid.shape()[1] + j] == label);
     }
