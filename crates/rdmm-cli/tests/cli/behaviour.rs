@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{LABELS, PAIR, Place, Ran, figure};
 
 /// A registration of a few seconds: no level ends before its last iteration.
-const LONG: &str = "--preset rdmm --config long.toml --levels 2:40,1:60 --threads 1";
+const LONG: &str = "--preset rdmm --config long.toml --levels 2:25,1:35 --threads 1";
 
 fn with_long() -> Place {
     let place = Place::with_pair();
