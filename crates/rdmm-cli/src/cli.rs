@@ -119,7 +119,15 @@ fn level(text: &str) -> Result<rdmm_core::registration::Level, String> {
     });
     let (factor, iterations) =
         parsed.ok_or_else(|| format!("expected factor:iterations such as 2:60, found {text}"))?;
+    if !(factor.is_finite() && factor >= 1.0) {
+        return Err(format!("expected a factor of 1 or more, found {factor}"));
+    }
     Ok(rdmm_core::registration::Level { factor, iterations })
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|&x| std::time::Duration::try_from_secs_f64(x).is_ok());
+    parsed.ok_or_else(|| format!("expected seconds, a finite number from 0, found {text}"))
 }
 
 /// `rdmm register`
@@ -142,13 +150,13 @@ pub(crate) struct RegisterArgs {
     #[arg(long, default_value_t = 0, value_name = "VOXELS")]
     pub(crate) max_folds: usize,
     /// Seconds after which the best state so far is written
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     pub(crate) time_limit: Option<f64>,
     /// Go on from the checkpoint in the folder of results, if there is one
     #[arg(long)]
     pub(crate) resume: bool,
     /// Seconds between checkpoints; 0 writes one after every iteration
-    #[arg(long, default_value_t = CHECKPOINT_SECONDS, value_name = "SECONDS")]
+    #[arg(long, default_value_t = CHECKPOINT_SECONDS, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) checkpoint_every: f64,
     /// Also write the affine map and the warp as FSL reads them (3-D)
     #[arg(long)]
@@ -447,7 +455,7 @@ pub(crate) struct BatchArgs {
     #[arg(long, default_value_t = 0, value_name = "VOXELS")]
     pub(crate) max_folds: usize,
     /// Seconds a pair, after which its best state so far is written
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     pub(crate) time_limit: Option<f64>,
 }
 

@@ -1,6 +1,7 @@
 //! Everything that a registration can be told, as TOML. Each entry has a default that `rdmm config` prints.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -285,10 +286,84 @@ impl Config {
         toml::from_str(&text).map_err(|error| Failure::at(path.display(), error))
     }
 
+    /// `Ok` where every number is in its range, as far as it can be told without the images.
+    pub(crate) fn checked(self) -> Done<Self> {
+        let (flow, optimiser, intensities) = (&self.flow, &self.optimiser, &self.intensities);
+        let positive = f64::MIN_POSITIVE..=f64::MAX;
+        let fractions = 0.0..=1.0;
+        let from_one = 1.0..=f64::MAX;
+        let weights = [
+            ("similarity.weight", &self.similarity.weight),
+            ("similarity.window", &self.similarity.window),
+            ("regulariser.smoothing", &self.regulariser.smoothing),
+        ];
+        for (name, weight) in weights {
+            within(name, weight.or_else(|| 1.0), "a finite number > 0", &positive)?;
+        }
+        within("intensities.low", intensities.low, "a fraction from 0 to 1", &fractions)?;
+        within("intensities.high", intensities.high, "a fraction from 0 to 1", &fractions)?;
+        within(
+            "landmarks.weight",
+            self.landmarks.weight,
+            "a finite number from 0",
+            &(0.0..=f64::MAX),
+        )?;
+        within("flow.courant", flow.courant, "a finite number > 0", &positive)?;
+        within("flow.map_factor", flow.map_factor, "a finite number ≥ 1", &from_one)?;
+        within("flow.min_jacobian", flow.min_jacobian, "a number from 0 to below 1", &(0.0..1.0))?;
+        within(
+            "optimiser.tolerance",
+            optimiser.tolerance,
+            "a finite number from 0",
+            &(0.0..=f64::MAX),
+        )?;
+        if flow.least_steps == 0 || flow.most_steps < flow.least_steps {
+            let found = format!("{} and {}", flow.least_steps, flow.most_steps);
+            let problem = format!("expected 1 ≤ least_steps ≤ most_steps, found {found}");
+            return Err(Failure::at("flow.least_steps, most_steps", problem));
+        }
+        if optimiser.memory == 0 {
+            return Err(Failure::at("optimiser.memory", "expected at least 1, found 0"));
+        }
+        if intensities.low >= intensities.high {
+            let found = format!("{} and {}", intensities.low, intensities.high);
+            return Err(Failure::at(
+                "[intensities]",
+                format!("expected low < high, found {found}"),
+            ));
+        }
+        for (name, levels) in
+            [("affine.levels", &self.affine.levels), ("optimiser.levels", &optimiser.levels)]
+        {
+            let Some(levels) = levels.value() else { continue };
+            if levels.is_empty() {
+                return Err(Failure::at(name, "expected at least one level, found none"));
+            }
+            for level in levels {
+                within(name, level.factor, "factors ≥ 1", &from_one)?;
+            }
+        }
+        if self.preset == Preset::Affine && self.affine.transform == AffineKind::None {
+            return Err(Failure::at(
+                "affine.transform (--affine)",
+                "expected rigid, similarity or affine with the preset affine, found none",
+            ));
+        }
+        Ok(self)
+    }
+
     /// As TOML.
     pub(crate) fn text(&self) -> Done<String> {
         toml::to_string(self).map_err(|error| Failure::at("configuration", error))
     }
+}
+
+/// `Ok` if the value of an entry is in its range.
+fn within(name: &str, value: f64, expected: &str, range: &impl RangeBounds<f64>) -> Done {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Failure::at(name, format!("expected {expected}, found {value}")))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Done;
 use crate::inputs::Landmarks;
-use crate::maps::{Sampler, distance};
+use crate::maps::{Sampler, carried, distance};
 
 /// Overlap of the objects of two label maps.
 #[derive(Clone, Debug, Serialize)]
@@ -68,7 +68,7 @@ impl<const D: usize> Subject<'_, D> {
             figures.mse = Some(mse(&moved, &fixed, self.mask)?);
         }
         if let Some((fixed, moving)) = self.labels {
-            let moved = moving.warped(map)?;
+            let moved = carried(moving, map)?;
             let by_label = dice(&moved, fixed)?;
             let mean = by_label.values().sum::<f64>() / by_label.len().max(1) as f64;
             figures.overlap = Some(Overlap { mean, by_label, whole: dice_whole(&moved, fixed)? });

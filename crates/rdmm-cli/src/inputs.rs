@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
+use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
 
 use crate::cli::BesideArgs;
+use crate::config::Config;
 use crate::failure::{Done, Failure};
+use crate::maps::inside;
 
 /// Points of the fixed image, and the same ones of the moving image.
 pub(crate) type Landmarks<const D: usize> = (Vec<[f64; D]>, Vec<[f64; D]>);
@@ -51,12 +54,49 @@ pub(crate) fn labels<const D: usize>(path: &Path) -> Done<Labels<D>> {
 }
 
 /// The list of transforms that options name, the first one applied first to points of the fixed image.
-pub(crate) fn chain<const D: usize>(options: &[String]) -> Done<Chain<D>> {
-    let listed: Vec<Listed> = options
-        .iter()
-        .map(|text| text.parse().map_err(|problem| Failure::at("--transform", problem)))
-        .collect::<Done<_>>()?;
-    Ok(Chain::read(&listed)?)
+/// `option` is where they are named.
+pub(crate) fn chain<const D: usize>(option: &str, texts: &[String]) -> Done<Chain<D>> {
+    Ok(Chain::read(&listed(option, texts)?)?)
+}
+
+/// The files that a list of transforms names.
+pub(crate) fn listed(option: &str, texts: &[String]) -> Done<Vec<Listed>> {
+    let parsed = |text: &String| text.parse().map_err(|problem| Failure::at(option, problem));
+    texts.iter().map(parsed).collect()
+}
+
+/// What was read of transforms, or else why not; `--dimension` is named where they have another one.
+pub(crate) fn of_dimension<T>(
+    read: rdmm_io::Result<T>,
+    listed: &[Listed],
+    expected: usize,
+) -> Done<T> {
+    read.map_err(|error| {
+        let (found, reads) = match expected {
+            2 => (3, Chain::<3>::read(listed).is_ok()),
+            _ => (2, Chain::<2>::read(listed).is_ok()),
+        };
+        if !reads {
+            return error.into();
+        }
+        let problem = format!(
+            "expected a transform of {expected} axes, found one of {found}: add --dimension {found}"
+        );
+        Failure::at(error.path.display(), problem)
+    })
+}
+
+/// `Ok` if the label map of a file is over the grid of its image.
+pub(crate) fn expect_grid<const D: usize>(
+    path: &Path,
+    found: &Grid<D>,
+    expected: &Grid<D>,
+) -> Done {
+    if found.same_lattice(expected) {
+        return Ok(());
+    }
+    let problem = format!("expected the grid of its image, {expected}, found {found}: resample it");
+    Err(Failure::at(path.display(), problem))
 }
 
 /// Points of two files, as many in both.
@@ -83,8 +123,9 @@ impl<const D: usize> Inputs<D> {
         fixed: (&Path, &Volume),
         moving: (&Path, &Volume),
         beside: &BesideArgs,
-        boundary: Boundary,
+        config: &Config,
     ) -> Done<Self> {
+        let boundary = config.regulariser.boundary.core();
         let with_boundary = |image: Image<f32, D>| -> Done<Image<f32, D>> {
             let grid: Grid<D> = image.grid().clone().with_boundary(boundary);
             Ok(image.on_grid(&grid)?)
@@ -101,8 +142,19 @@ impl<const D: usize> Inputs<D> {
                 beside.moving_landmarks.as_ref(),
             ))?,
             regions: label_map(&beside.regions)?,
-            initial: chain(&beside.initial)?,
+            initial: chain("--initial", &beside.initial)?,
         };
+        for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
+            let first = image.data().first();
+            if image.data().iter().all(|x| Some(x) == first) {
+                let problem = "all voxels are alike, expected some contrast: is it the right file?";
+                return Err(Failure::at(path.display(), problem));
+            }
+            let (low, high) = (config.intensities.low, config.intensities.high);
+            Intensities::Percentiles { low, high }
+                .applied(image, "image between its percentiles [intensities]")
+                .map_err(|error| Failure::at(path.display(), error))?;
+        }
         inputs.checked(beside, boundary)
     }
 
@@ -117,22 +169,16 @@ impl<const D: usize> Inputs<D> {
             (&beside.regions, self.regions.as_ref().map(Labels::grid), self.moving.grid()),
         ];
         for (path, found, expected) in grids {
-            if let (Some(path), Some(found)) = (path, found)
-                && !found.same_lattice(expected)
-            {
-                return Err(Failure::at(
-                    path.display(),
-                    format!(
-                        "expected the grid of its image, {expected}, found {found}: resample it"
-                    ),
-                ));
+            if let (Some(path), Some(found)) = (path, found) {
+                expect_grid(path, found, expected)?;
             }
         }
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
-            let (expected, found) = (self.fixed.grid(), mask.grid());
-            if !found.same_lattice(expected) {
-                let problem =
-                    format!("expected the grid of the fixed image, {expected}, found {found}");
+            expect_grid(path, mask.grid(), self.fixed.grid())?;
+            if let Some(found) = mask.data().iter().find(|x| !(0.0..=1.0).contains(*x)) {
+                let problem = format!(
+                    "expected a mask with values from 0 to 1, found {found}: divide it by its largest value"
+                );
                 return Err(Failure::at(path.display(), problem));
             }
             let grid = mask.grid().clone().with_boundary(boundary);
@@ -142,13 +188,18 @@ impl<const D: usize> Inputs<D> {
             }
             self.fixed_mask = Some(mask.on_grid(&grid)?);
         }
-        for (name, image) in [("fixed image", &self.fixed), ("moving image", &self.moving)] {
-            let first = image.data().first();
-            if image.data().iter().all(|x| Some(x) == first) {
-                return Err(Failure::at(
-                    name,
-                    "all voxels are alike, expected some contrast: is it the right file?",
-                ));
+        if let (Some((fixed, _)), Some(path)) = (&self.landmarks, &beside.fixed_landmarks)
+            && !beside.landmarks_only_measured
+        {
+            let grid = self.fixed.grid();
+            if let Some(at) = fixed.iter().position(|&x| !inside(grid, grid.to_index(x))) {
+                let problem = format!(
+                    "expected landmarks inside the fixed image (LPS, mm), found {:?} as number {}: \
+                     leave it out, turn the signs of x and y of RAS, or add --landmarks-only-measured",
+                    fixed[at],
+                    at + 1
+                );
+                return Err(Failure::at(path.display(), problem));
             }
         }
         Ok(self)

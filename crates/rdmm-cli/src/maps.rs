@@ -4,6 +4,7 @@ use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
+use rdmm_core::labels::Labels;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
 
@@ -31,6 +32,31 @@ impl<const D: usize> Sampler<D> {
         let moved = self.grid.direction() * SVector::from(along.map(f64::from));
         (SVector::from(point) + moved).into()
     }
+}
+
+/// Labels carried by a map. What the map brings from more than half a voxel beyond their grid is background: nothing is
+/// known there.
+pub(crate) fn carried<const D: usize>(
+    labels: &Labels<D>,
+    map: &Displacement<f32, D>,
+) -> Done<Labels<D>> {
+    let (from, grid) = (labels.grid(), map.grid());
+    let known = |flat: usize| {
+        let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
+        let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
+        inside(from, from.to_index((x + grid.direction() * along).into()))
+    };
+    let moved = labels.warped(map)?;
+    let data = moved.data().par_iter().enumerate();
+    let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
+    Ok(Labels::from_vec(grid, data)?)
+}
+
+/// Whether a fractional voxel is on the grid, the outer halves of its outermost voxels included, to rounding.
+pub(crate) fn inside<const D: usize>(grid: &Grid<D>, index: [f64; D]) -> bool {
+    let reach = 0.5 + 1e-3;
+    let within = |(i, n): (&f64, usize)| *i >= -reach && *i <= n as f64 - 1.0 + reach;
+    index.iter().zip(grid.shape()).all(within)
 }
 
 /// The displacement, over `grid`, of a map of the world.

@@ -1,6 +1,7 @@
 //! One pair of images registered by one preset.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use rdmm_core::affine::{AffineRegistered, AffineRegistration, AffineSettings, St
 use rdmm_core::evaluate::Folds;
 use rdmm_core::field::{Displacement, Image, Momentum, Weights};
 use rdmm_core::grid::Grid;
+use rdmm_core::kernel::GaussianBank;
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{
     Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, shares_by_label,
@@ -18,8 +20,7 @@ use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
-    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Report, Search,
-    Settings,
+    Checkpoint, Intensities, Landmarks, Registered, Registration, Report, Search, Settings,
 };
 use rdmm_core::regularize::{Omt, Range, TotalVariation};
 use rdmm_core::step::Steps;
@@ -32,7 +33,7 @@ use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
 use crate::maps::{Sampler, consistency, displacement};
-use crate::watch::{CheckpointFile, Stopped, Watch};
+use crate::watch::{CheckpointFile, Saved, Seen, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
 const REGION_SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
@@ -59,7 +60,9 @@ pub(crate) struct Found<const D: usize> {
     /// How far the map and its inverse are from each other's inverses, mean and largest, mm.
     pub(crate) inverse_consistency: [f64; 2],
     pub(crate) stopped: Option<Stopped>,
-    pub(crate) history: Vec<Progress>,
+    pub(crate) history: Vec<Seen>,
+    /// Seconds of the flow before it was stopped, where it went on from a checkpoint.
+    pub(crate) earlier: f64,
     /// The configuration with all values filled in.
     pub(crate) config: Config,
 }
@@ -89,9 +92,14 @@ pub(crate) fn register<const D: usize>(
     course: &Course<'_>,
 ) -> Done<Found<D>> {
     let config = resolved(inputs, config)?;
+    if course.resume
+        && let Some(file) = course.file
+    {
+        file.content()?;
+    }
     let before = Before::of(inputs)?;
     let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
-    let mut run = Run { inputs, before, config, course, watch };
+    let mut run = Run { inputs, before, config, course, watch, earlier: 0.0 };
     match run.config.preset {
         Preset::Affine => run.affine_alone(),
         Preset::Vsvf => {
@@ -135,6 +143,8 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config>
             vec![1.0 / sigmas.len() as f64; sigmas.len()]
         }
     });
+    GaussianBank::<f32, D>::new(grid, &sigmas)
+        .map_err(|error| Failure::at("regulariser.sigmas (--sigmas)", error))?;
     regulariser.sigmas = Auto::Value(sigmas.clone());
     regulariser.shares = Auto::Value(shares);
     regulariser.smoothing = Auto::Value(regulariser.smoothing.or_else(|| SMOOTHING * extent));
@@ -209,6 +219,7 @@ struct Run<'a, const D: usize> {
     config: Config,
     course: &'a Course<'a>,
     watch: Watch<'a>,
+    earlier: f64,
 }
 
 impl<const D: usize> Run<'_, D> {
@@ -236,12 +247,12 @@ impl<const D: usize> Run<'_, D> {
     }
 
     /// The affine map from where the initial transforms lead.
-    fn affine(&self) -> Done<Affine<D>> {
-        let transform = match (self.config.affine.transform, self.config.preset) {
-            (AffineKind::None, Preset::Affine) | (AffineKind::Affine, _) => Transform::Affine,
-            (AffineKind::None, _) => return Ok(self.initial()),
-            (AffineKind::Rigid, _) => Transform::Rigid,
-            (AffineKind::Similarity, _) => Transform::Similarity,
+    fn affine(&mut self) -> Done<Affine<D>> {
+        let transform = match self.config.affine.transform {
+            AffineKind::None => return Ok(self.initial()),
+            AffineKind::Rigid => Transform::Rigid,
+            AffineKind::Similarity => Transform::Similarity,
+            AffineKind::Affine => Transform::Affine,
         };
         let start = match self.config.affine.start {
             StartKind::World => Start::Given(self.initial()),
@@ -259,8 +270,16 @@ impl<const D: usize> Run<'_, D> {
         if let Some(mask) = &self.inputs.fixed_mask {
             registration = registration.with_mask(mask.clone());
         }
+        let mut due = None;
         let AffineRegistered { map, levels, .. } =
-            registration.run(&self.inputs.fixed, self.moving())?;
+            registration.run_with(&self.inputs.fixed, self.moving(), |_| {
+                due = self.watch.due();
+                if due.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        if due.is_some() {
+            // What is begun here does not go on later: the affine map would be another one.
+            (self.watch.stopped, self.watch.file) = (due, None);
+        }
         let evaluations: usize = levels.iter().map(|level| level.evaluations).sum();
         self.course.log.say(&format!(
             "affine: {evaluations} evaluations, {:.1} s",
@@ -271,7 +290,6 @@ impl<const D: usize> Run<'_, D> {
 
     fn affine_alone(mut self) -> Done<Found<D>> {
         let affine = self.affine()?;
-        self.watch.stopped = self.watch.due();
         let map = affine.displacement(self.grid())?;
         let back = affine.inverse();
         self.found(affine, &map, &|y| Ok(back.apply(y)), None)
@@ -281,7 +299,8 @@ impl<const D: usize> Run<'_, D> {
         let regulariser = &self.config.regulariser;
         let (sigmas, shares) = (regulariser.sigmas.value(), regulariser.shares.value());
         let (sigmas, shares) = (sigmas.unwrap_or_default(), shares.unwrap_or_default());
-        Ok(MultiGaussian::new(&sigmas, &shares)?)
+        MultiGaussian::new(&sigmas, &shares)
+            .map_err(|error| Failure::at("[regulariser] (--sigmas, --shares)", error))
     }
 
     fn regional(&self) -> Done<Rdmm<f32, D>> {
@@ -373,8 +392,10 @@ impl<const D: usize> Run<'_, D> {
             None => None,
         };
         let (affine, from) = match saved {
-            Some((affine, checkpoint)) => {
+            Some(Saved { affine, history, checkpoint }) => {
                 self.course.log.say(&format!("goes on after {:.1} s", checkpoint.seconds()));
+                self.watch.history = history;
+                self.earlier = checkpoint.seconds();
                 (affine, Some(checkpoint))
             }
             None => (self.affine()?, None),
@@ -469,6 +490,7 @@ impl<const D: usize> Run<'_, D> {
             inverse_consistency,
             stopped: self.watch.stopped,
             history: self.watch.history,
+            earlier: self.earlier,
             config: self.config,
         })
     }

@@ -153,8 +153,12 @@ mod tests {
             .and_then(|grid| grid.with_direction(direction))
             .unwrap();
         // Values are world coordinates, so that they must rise to the right and fall upwards.
-        let coordinate =
-            |world: usize| Image::<f32, 3>::from_fn(&grid, 1, |x, _| x[world]).unwrap();
+        #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+        let coordinate = |world: usize| {
+            let at = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64))[world];
+            let data = (0..grid.len()).map(|flat| at(flat) as f32).collect();
+            Image::from_vec(&grid, data).unwrap()
+        };
         let rest = Displacement::zeros(&grid).unwrap();
         for (k, (right, down)) in [(0, 1), (0, 2), (1, 2)].into_iter().enumerate() {
             let (a, b) = (coordinate(right), coordinate(down));
@@ -204,7 +208,7 @@ mod tests {
         let plane = &planes[0];
         assert_eq!((plane.fixed.columns, plane.fixed.rows), (4, 6));
         assert_eq!(plane.fixed.values[..5], [0.0, 1.0, 2.0, 3.0, 20.0]);
-        assert_eq!(plane.fixed.spacing.map(f64::to_bits), [1.0f64, 2.0].map(f64::to_bits));
+        assert_eq!(plane.fixed.spacing.map(f64::to_bits), [1.0, 2.0].map(f64::to_bits));
         assert_eq!((plane.map[0].values[0], plane.map[1].values[0]), (0.5, 2.0));
     }
 }

@@ -1,20 +1,22 @@
 //! The files that a registration writes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
-use rdmm_core::registration::{LevelReport, Progress};
-use rdmm_io::Volume;
+use rdmm_core::registration::LevelReport;
 use rdmm_io::transform::{fsl, itk, write_warp};
+use rdmm_io::{Sample, Volume};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Done, Failure};
 use crate::figures::Figures;
 use crate::inputs::Inputs;
+use crate::maps::carried;
 use crate::pair::Found;
+use crate::watch::Seen;
 
-/// What images are written as: as the fixed image was given.
+/// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Nifti,
@@ -22,6 +24,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// PNG where the fixed image is one and the moving image has numbers that PNG can hold.
+    pub(crate) fn of_pair(fixed: &Path, moving: &Volume) -> Self {
+        match (Self::of(fixed), top(moving)) {
+            (Self::Png, Some(_)) => Self::Png,
+            _ => Self::Nifti,
+        }
+    }
+
+    /// As the name of a file says.
     pub(crate) fn of(path: &Path) -> Self {
         let extension = path.extension();
         if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
@@ -46,12 +57,31 @@ pub(crate) struct Compared {
     pub(crate) after: Figures,
 }
 
-/// Makes the folder of results.
+/// Makes the folder of results, and finds out whether files can be written there before any work is done.
 pub(crate) fn folder(path: &Path) -> Done {
-    std::fs::create_dir_all(path).map_err(|error| Failure::at(path.display(), error))
+    let probed = std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path));
+    probed.map(drop).map_err(|error| {
+        Failure::at(
+            path.display(),
+            format!(
+                "expected a folder that can be written to, found: {error}; name another with --out"
+            ),
+        )
+    })
+}
+
+/// The largest number of a file that PNG can hold; `None` for samples that it cannot.
+fn top(volume: &Volume) -> Option<f64> {
+    match volume.sample {
+        Sample::U8 => Some(255.0),
+        Sample::U16 => Some(65535.0),
+        _ => None,
+    }
 }
 
 /// The image in the range of the file that it came from: PNG holds integers only.
+///
+/// Samples that PNG cannot hold are refused, not scaled.
 pub(crate) fn write_image<const D: usize>(
     path: &Path,
     kind: Kind,
@@ -60,15 +90,61 @@ pub(crate) fn write_image<const D: usize>(
 ) -> Done {
     let mut volume = Volume::of_image(image);
     if kind == Kind::Png {
-        let top = if like.sample == rdmm_io::Sample::U16 { 65535.0 } else { 255.0 };
-        volume.sample = if top > 255.0 { rdmm_io::Sample::U16 } else { rdmm_io::Sample::U8 };
+        let Some(top) = top(like) else {
+            return Err(Failure::at(
+                path.display(),
+                format!(
+                    "expected a moving image of 8 or 16 bits without sign for PNG, found {:?}: \
+                     write .nii.gz, .nrrd or .mha",
+                    like.sample
+                ),
+            ));
+        };
+        volume.sample = like.sample;
         // Splines overshoot at edges; a PNG cannot.
         volume.values.iter_mut().for_each(|x| *x = x.round().clamp(0.0, top));
     }
     Ok(rdmm_io::write(path, &volume)?)
 }
 
-/// Everything but the reports.
+/// Every file that a registration may write, the last ones only where they are asked for or found.
+const NAMES: [&str; 17] = [
+    "report.json",
+    "report.html",
+    "warped.nii.gz",
+    "warped.png",
+    "warped_labels.nii.gz",
+    "warped_labels.png",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "affine.txt",
+    "affine.mat",
+    "jacobian.nii.gz",
+    "momentum.nii.gz",
+    "weights_t0.nii.gz",
+    "weights_t1.nii.gz",
+    "config.toml",
+    "affine_fsl.mat",
+    "warp_fsl.nii.gz",
+];
+
+/// `Ok` unless one of the files is among those that would be written into `out`, and so would be lost.
+pub(crate) fn expect_apart<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Done {
+    let Ok(out) = out.canonicalize() else { return Ok(()) };
+    for input in inputs {
+        let Ok(whole) = input.canonicalize() else { continue };
+        let name = whole.file_name().and_then(|name| name.to_str());
+        if whole.parent() == Some(&out) && name.is_some_and(|name| NAMES.contains(&name)) {
+            let problem = "expected another folder of results than the one of this file, which would be \
+                           overwritten: name another with --out";
+            return Err(Failure::at(input.display(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// Everything but the reports. The results of an earlier registration are removed first: files of two runs never lie
+/// side by side.
 pub(crate) fn write<const D: usize>(
     out: &Path,
     kind: Kind,
@@ -77,9 +153,12 @@ pub(crate) fn write<const D: usize>(
     found: &Found<D>,
 ) -> Done<Option<Labels<D>>> {
     let path = |name: &str| out.join(name);
+    for name in NAMES {
+        remove(&path(name))?;
+    }
     write_image(&path(&kind.name("warped")), kind, &found.warped, moving)?;
     let labels =
-        inputs.moving_labels.as_ref().map(|labels| labels.warped(&found.map)).transpose()?;
+        inputs.moving_labels.as_ref().map(|labels| carried(labels, &found.map)).transpose()?;
     if let Some(labels) = &labels {
         rdmm_io::write_labels(path(&kind.name("warped_labels")), labels)?;
     }
@@ -114,10 +193,11 @@ pub(crate) fn write_fsl(out: &Path, found: &Found<3>, inputs: &Inputs<3>) -> Don
 /// Paths that reports name.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
-    pub(crate) fixed: PathBuf,
-    pub(crate) moving: PathBuf,
-    pub(crate) fixed_labels: Option<PathBuf>,
-    pub(crate) moving_labels: Option<PathBuf>,
+    pub(crate) fixed: String,
+    pub(crate) moving: String,
+    pub(crate) fixed_labels: Option<String>,
+    pub(crate) moving_labels: Option<String>,
+    pub(crate) initial: Vec<String>,
     pub(crate) command: Vec<String>,
     pub(crate) seconds: f64,
 }
@@ -145,6 +225,7 @@ pub(crate) fn json<const D: usize>(
     put("moving", json!(named.moving));
     put("fixed_labels", json!(named.fixed_labels));
     put("moving_labels", json!(named.moving_labels));
+    put("initial", json!(named.initial));
     put("dimension", json!(D));
     put("fixed_shape", json!(found.map.grid().shape().to_vec()));
     put("fixed_spacing", json!(found.map.grid().spacing().to_vec()));
@@ -211,12 +292,12 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     match level.stop {
         Stop::Gradient | Stop::Value | Stop::LineSearch => true,
         Stop::MaxIterations | Stop::MaxEvaluations => {
-            let of_level = |progress: &&Progress| progress.level + 1 == flow.report.levels.len();
+            let of_level = |seen: &&Seen| seen.level + 1 == flow.report.levels.len();
             let energies: Vec<f64> = found
                 .history
                 .iter()
                 .filter(of_level)
-                .map(|progress| progress.diagnostics.terms.total)
+                .map(|seen| seen.diagnostics.terms.total)
                 .collect();
             match (energies.iter().nth_back(WINDOW), energies.last()) {
                 (Some(before), Some(now)) => before - now <= STILL_FALLING * now.abs(),
@@ -224,6 +305,35 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
             }
         }
         _ => false,
+    }
+}
+
+/// What is to be said of a registration that was not stopped, from its `report.json`.
+pub(crate) fn verdict(report: &Value, max_folds: usize) -> Done {
+    let folds = report["folds"].as_u64().unwrap_or(u64::MAX);
+    if usize::try_from(folds).is_ok_and(|folds| folds <= max_folds) {
+        if report["converged"] == Value::Bool(true) {
+            return Ok(());
+        }
+        return Err(Failure::Unfinished(
+            "the energy still fell by more than 5 % over the last five iterations when the last level ended: \
+             allow more iterations (--levels)"
+                .to_owned(),
+        ));
+    }
+    Err(Failure::Unfinished(format!(
+        "the map folds at {folds} voxels, expected at most {max_folds}: \
+         use larger σ, a smaller weight of the similarity or a larger min_jacobian",
+    )))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Done {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::at(path.display(), error))
+        }
+        _ => Ok(()),
     }
 }
 

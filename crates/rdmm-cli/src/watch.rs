@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdmm_core::registration::{Checkpoint, Progress};
+use rdmm_core::registration::{Checkpoint, Diagnostics, Progress};
 use rdmm_core::world::Affine;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Done, Failure};
 use crate::log::Log;
+use crate::results::remove;
 
 /// Whether a signal asked the program to stop.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -50,15 +51,64 @@ pub(crate) struct CheckpointFile {
 }
 
 /// What the file begins with.
-const MAGIC: &[u8; 8] = b"rdmmcp01";
+const MAGIC: &[u8; 8] = b"rdmmcp02";
+
+/// What the file holds after that and the fingerprint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved<C, const D: usize> {
+    /// The affine map before the flow.
+    pub(crate) affine: Affine<D>,
+    /// Each iteration until then.
+    pub(crate) history: Vec<Seen>,
+    /// Where the flow stands.
+    pub(crate) checkpoint: C,
+}
+
+/// The figures of an iteration: those of [`Progress`], which cannot be read again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) level: usize,
+    levels: usize,
+    iteration: usize,
+    evaluations: usize,
+    gradient_norm: f64,
+    pub(crate) diagnostics: Diagnostics,
+    seconds: f64,
+}
+
+impl From<&Progress> for Seen {
+    fn from(progress: &Progress) -> Self {
+        Self {
+            level: progress.level,
+            levels: progress.levels,
+            iteration: progress.iteration,
+            evaluations: progress.evaluations,
+            gradient_norm: progress.gradient_norm,
+            diagnostics: progress.diagnostics,
+            seconds: progress.seconds,
+        }
+    }
+}
 
 impl CheckpointFile {
     pub(crate) fn new(folder: &Path, fingerprint: u64, every: Duration) -> Self {
         Self { path: folder.join("checkpoint.bin"), fingerprint, every }
     }
 
-    /// The checkpoint and the affine map before it; `None` where there is no file.
-    pub(crate) fn read<C: DeserializeOwned, const D: usize>(&self) -> Done<Option<(Affine<D>, C)>> {
+    /// What was saved; `None` where there is no file.
+    pub(crate) fn read<C: DeserializeOwned, const D: usize>(&self) -> Done<Option<Saved<C, D>>> {
+        let Some(bytes) = self.content()? else { return Ok(None) };
+        let read = postcard::from_bytes(&bytes);
+        read.map(Some).map_err(|error| {
+            Failure::at(
+                self.path.display(),
+                format!("damaged checkpoint ({error}): delete the file, or leave out --resume"),
+            )
+        })
+    }
+
+    /// What follows the fingerprint, which has to be that of this registration; `None` where there is no file.
+    pub(crate) fn content(&self) -> Done<Option<Vec<u8>>> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -73,14 +123,17 @@ impl CheckpointFile {
             return Err(bad("the checkpoint is of other images or another configuration: \
                  repeat the options of the run that wrote it, or leave out --resume"));
         }
-        let read = postcard::from_bytes(rest.1);
-        read.map(Some)
-            .map_err(|error| bad(&format!("damaged checkpoint ({error}): delete the file")))
+        Ok(Some(rest.1.to_vec()))
     }
 
-    fn write<C: Serialize, const D: usize>(&self, affine: &Affine<D>, checkpoint: &C) -> Done {
-        let bytes = postcard::to_stdvec(&(affine, checkpoint))
-            .map_err(|error| Failure::at(self.path.display(), error))?;
+    /// Whether there is one.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_file()
+    }
+
+    fn write<C: Serialize, const D: usize>(&self, saved: &Saved<C, D>) -> Done {
+        let bytes =
+            postcard::to_stdvec(saved).map_err(|error| Failure::at(self.path.display(), error))?;
         rdmm_io::atomic::write(&self.path, |file| {
             file.write_all(MAGIC)?;
             file.write_all(&self.fingerprint.to_le_bytes())?;
@@ -91,12 +144,7 @@ impl CheckpointFile {
 
     /// Removes the file after a registration that was not stopped.
     pub(crate) fn remove(&self) -> Done {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Failure::at(self.path.display(), error))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.path)
     }
 }
 
@@ -104,10 +152,11 @@ impl CheckpointFile {
 pub(crate) struct Watch<'a> {
     log: &'a Log,
     deadline: Option<Instant>,
-    file: Option<&'a CheckpointFile>,
+    /// Where checkpoints go; `None` writes none.
+    pub(crate) file: Option<&'a CheckpointFile>,
     written: Instant,
     /// Each iteration's figures.
-    pub(crate) history: Vec<Progress>,
+    pub(crate) history: Vec<Seen>,
     /// Why it was stopped.
     pub(crate) stopped: Option<Stopped>,
 }
@@ -147,13 +196,14 @@ impl<'a> Watch<'a> {
     where
         Checkpoint<f32, D, W>: Serialize,
     {
-        self.history.push(progress.clone());
+        self.history.push(progress.into());
         self.log.iteration(progress);
-        self.stopped = self.due();
+        self.stopped = self.stopped.or_else(|| self.due());
         if let Some(file) = self.file
             && (self.stopped.is_some() || self.written.elapsed() >= file.every)
         {
-            if let Err(failure) = file.write(affine, &checkpoint()) {
+            let (history, checkpoint) = (self.history.clone(), checkpoint());
+            if let Err(failure) = file.write(&Saved { affine: *affine, history, checkpoint }) {
                 self.log.warn(&format!("no checkpoint was written: {failure}"));
             }
             self.written = Instant::now();

@@ -15,6 +15,7 @@ use crate::cli::{ApplyArgs, Interpolation};
 use crate::failure::{Done, Failure};
 use crate::inputs;
 use crate::log::Log;
+use crate::maps::{carried, inside};
 use crate::results::{Kind, write_image};
 
 /// Carries what the options name.
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &ApplyArgs, log: &Log) -> Done {
 }
 
 fn carry_points<const D: usize>(args: &ApplyArgs, path: &Path) -> Done {
-    let chain = inputs::chain::<D>(&args.transforms)?;
+    let listed = inputs::listed("--transform", &args.transforms)?;
+    let chain = inputs::of_dimension(Chain::<D>::read(&listed), &listed, D)?;
     let mut points = Points::<D>::read(path)?;
     let moved: rdmm_core::Result<Vec<_>> =
         points.positions().iter().map(|&point| chain.apply(point)).collect();
@@ -54,7 +56,7 @@ fn carry_image<const D: usize>(
     moving: &Volume,
 ) -> Done {
     let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(fixed_path))?;
-    let chain = inputs::chain::<D>(&args.transforms)?;
+    let chain = inputs::chain::<D>("--transform", &args.transforms)?;
     let kind = Kind::of(&args.out);
     let as_labels = || -> Done<Labels<D>> {
         moving.labels::<D>().map_err(|problem| problem.at(moving_path).into())
@@ -70,7 +72,7 @@ fn carry_image<const D: usize>(
             write_image(&args.out, kind, &linear(&image, &grid, &chain)?, moving)
         }
         Interpolation::Labels => {
-            let moved = as_labels()?.warped(&chain.displacement(&grid)?)?;
+            let moved = carried(&as_labels()?, &chain.displacement(&grid)?)?;
             Ok(rdmm_io::write_labels(&args.out, &moved)?)
         }
         Interpolation::Nearest => {
@@ -88,8 +90,7 @@ fn places<const D: usize>(
     let place = |flat: usize| {
         let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
         let index = from.to_index(chain.apply(x)?);
-        let inside = |(i, n): (&f64, usize)| *i >= -0.5 && *i <= n as f64 - 0.5;
-        Ok(index.iter().zip(from.shape()).all(inside).then_some(index))
+        Ok(inside(from, index).then_some(index))
     };
     (0..grid.len()).into_par_iter().map(place).collect()
 }

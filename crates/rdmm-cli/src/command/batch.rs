@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rdmm_io::Listed;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -50,6 +51,7 @@ struct Ended {
 /// Registers all pairs; writes `batch.csv`.
 pub(crate) fn run(args: &BatchArgs, global: &Global, log: &Log) -> Done {
     let rows = rows(&args.pairs)?;
+    register::configuration(&args.how)?;
     results::folder(&args.out)?;
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Ended)>> = Mutex::new(Vec::new());
@@ -125,10 +127,16 @@ impl Row {
             fixed_landmarks: some(self.fixed_landmarks),
             moving_landmarks: some(self.moving_landmarks),
             regions: some(self.regions),
-            initial: self
-                .initial
-                .filter(|path| !path.is_empty())
-                .map(|path| base.join(path).to_string_lossy().into_owned()),
+            initial: self.initial.filter(|text| !text.is_empty()).map(|text| {
+                // A list that cannot be read is refused with its pair.
+                let Ok(listed) = text.parse::<Listed>() else { return text };
+                let path = base.join(listed.path);
+                if listed.inverted {
+                    format!("[{},1]", path.display())
+                } else {
+                    format!("[{},0]", path.display())
+                }
+            }),
         }
     }
 }
@@ -138,9 +146,11 @@ fn one(args: &BatchArgs, global: &Global, name: &str, row: &Row) -> Ended {
     let out = args.out.join(name);
     let log = Log::of_pair(global, name);
     let name = name.to_owned();
-    if args.resume && is_done(&out) {
+    if args.resume
+        && let Some(report) = report(&out).filter(|report| report["stopped"].is_null())
+    {
         log.say("done before");
-        return Ended { name, code: 0, message: String::new() };
+        return ended(name, results::verdict(&report, args.max_folds));
     }
     let row = row.clone();
     let register = RegisterArgs {
@@ -163,18 +173,18 @@ fn one(args: &BatchArgs, global: &Global, name: &str, row: &Row) -> Ended {
         resume: args.resume,
         ..RegisterArgs::default()
     };
-    match register::run(&register, &log) {
-        Ok(()) => Ended { name, code: 0, message: String::new() },
-        Err(failure) => {
-            log.fail(&failure.to_string(), failure.code());
-            Ended { name, code: failure.code(), message: failure.to_string() }
-        }
+    let done = register::run(&register, &log);
+    if let Err(failure) = &done {
+        log.fail(&failure.to_string(), failure.code());
     }
+    ended(name, done)
 }
 
-/// Whether a folder holds the results of a registration that was not stopped.
-fn is_done(out: &Path) -> bool {
-    report(out).is_some_and(|report| report["stopped"].is_null())
+fn ended(name: String, done: Done) -> Ended {
+    match done {
+        Ok(()) => Ended { name, code: 0, message: String::new() },
+        Err(failure) => Ended { name, code: failure.code(), message: failure.to_string() },
+    }
 }
 
 fn report(out: &Path) -> Option<Value> {

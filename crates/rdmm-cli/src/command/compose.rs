@@ -28,6 +28,6 @@ pub(crate) fn run(args: &ComposeArgs, log: &Log) -> Done {
 
 fn write<const D: usize>(args: &ComposeArgs, path: &Path, fixed: &Volume) -> Done {
     let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(path))?;
-    let chain = inputs::chain::<D>(&args.transforms)?;
+    let chain = inputs::chain::<D>("--transform", &args.transforms)?;
     Ok(write_warp(&args.out, &chain.displacement(&grid)?)?)
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
 
 fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(&args.fixed))?;
-    let map = inputs::chain::<D>(&args.transforms)?.displacement(&grid)?;
+    let map = inputs::chain::<D>("--transform", &args.transforms)?.displacement(&grid)?;
     let moving = match &args.moving {
         None => None,
         Some(path) => {
@@ -50,7 +50,11 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     };
     let target = inputs::image::<D>(&args.fixed, fixed)?;
     let labels = match (&args.beside.fixed_labels, &args.beside.moving_labels) {
-        (Some(a), Some(b)) => Some((inputs::labels::<D>(a)?, inputs::labels::<D>(b)?)),
+        (Some(a), Some(b)) => {
+            let fixed = inputs::labels::<D>(a)?;
+            inputs::expect_grid(a, fixed.grid(), &grid)?;
+            Some((fixed, inputs::labels::<D>(b)?))
+        }
         _ => None,
     };
     let beside = &args.beside;
@@ -73,7 +77,7 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     entries.insert("min_det".to_owned(), json!(folds.min));
     entries.insert("max_det".to_owned(), json!(largest));
     if !args.inverse.is_empty() {
-        let inverse = inputs::chain::<D>(&args.inverse)?;
+        let inverse = inputs::chain::<D>("--inverse", &args.inverse)?;
         let there = moving.as_ref().map_or(&grid, |moving| moving.grid());
         let [mean, max] = consistency(&map, &inverse.displacement(there)?);
         entries.insert("inverse_consistency_mean".to_owned(), json!(mean));

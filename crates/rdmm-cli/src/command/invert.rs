@@ -1,9 +1,11 @@
 //! `rdmm invert`: the inverse of a transform.
 
+use rdmm_io::Listed;
 use rdmm_io::transform::{Transform, itk, write_warp};
 
 use crate::cli::InvertArgs;
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
+use crate::inputs::of_dimension;
 use crate::log::Log;
 
 /// Writes the inverse.
@@ -17,7 +19,10 @@ pub(crate) fn run(args: &InvertArgs, log: &Log) -> Done {
 }
 
 fn invert<const D: usize>(args: &InvertArgs) -> Done {
-    let inverse = Transform::<D>::read(&args.transform)?.inverse()?;
+    let path = &args.transform;
+    let listed = [Listed { path: path.clone(), inverted: false }];
+    let transform = of_dimension(Transform::<D>::read(path), &listed, D)?;
+    let inverse = transform.inverse().map_err(|error| Failure::at(path.display(), error))?;
     match inverse {
         Transform::Warp(map) => Ok(write_warp(&args.out, &map)?),
         Transform::Affine(map) if args.out.extension().is_some_and(|e| e == "mat") => {

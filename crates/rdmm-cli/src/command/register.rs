@@ -1,17 +1,19 @@
 //! `rdmm register`: one pair of images, from files to files.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rdmm_core::field::Displacement;
 use rdmm_core::ops::warp::warped;
 use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
+use serde_json::Value;
 
 use crate::cli::{HowArgs, RegisterArgs};
 use crate::config::{Auto, Config};
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
-use crate::inputs::{Inputs, common_dimension};
+use crate::inputs::{Inputs, common_dimension, listed};
 use crate::log::Log;
 use crate::page;
 use crate::pair::{self, Course, Found};
@@ -23,21 +25,38 @@ use crate::watch::{CheckpointFile, Fingerprint, Stopped};
 pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
     let begin = Instant::now();
     let config = configuration(&args.how)?;
+    results::expect_apart(&args.out, files_of(args)?.iter().map(PathBuf::as_path))?;
     let (fixed, moving) = (rdmm_io::read(&args.fixed)?, rdmm_io::read(&args.moving)?);
     match common_dimension((&args.fixed, &fixed), (&args.moving, &moving))? {
-        2 => files::<2>(args, &config, [&fixed, &moving], log, begin).map(drop),
-        3 => {
-            let found = files::<3>(args, &config, [&fixed, &moving], log, begin)?;
-            if args.fsl {
-                results::write_fsl(&args.out, &found.0, &found.1)?;
-            }
-            Ok(())
+        2 if args.fsl => {
+            let problem = "expected volumes of 3 axes, found 2: FSL has no transforms of slices";
+            Err(Failure::at("--fsl", problem))
         }
+        2 => files::<2>(args, &config, [&fixed, &moving], log, begin, |_, _| Ok(())),
+        3 => files::<3>(args, &config, [&fixed, &moving], log, begin, |inputs, found| {
+            if args.fsl { results::write_fsl(&args.out, found, inputs) } else { Ok(()) }
+        }),
         other => Err(Failure::at(
             args.fixed.display(),
             format!("expected an image of 2 or 3 axes, found {other}"),
         )),
     }
+}
+
+/// The images and what belongs to them.
+fn files_of(args: &RegisterArgs) -> Done<Vec<PathBuf>> {
+    let beside = &args.beside;
+    let optional = [
+        &beside.fixed_labels,
+        &beside.moving_labels,
+        &beside.fixed_mask,
+        &beside.fixed_landmarks,
+        &beside.moving_landmarks,
+        &beside.regions,
+    ];
+    let images = [&args.fixed, &args.moving].into_iter().chain(optional.into_iter().flatten());
+    let initial = listed("--initial", &beside.initial)?.into_iter().map(|listed| listed.path);
+    Ok(images.cloned().chain(initial).collect())
 }
 
 /// The configuration of the file, with what options override.
@@ -70,63 +89,50 @@ pub(crate) fn configuration(how: &HowArgs) -> Done<Config> {
     if let Some(bound) = how.min_jacobian {
         config.flow.min_jacobian = bound;
     }
-    Ok(config)
+    match &how.config {
+        Some(path) => config.checked().map_err(|failure| Failure::at(path.display(), failure)),
+        None => config.checked(),
+    }
 }
 
-/// Registers images of `D` axes and writes all results.
+/// Registers images of `D` axes and writes all results; `further` writes what only some dimensions have.
 fn files<const D: usize>(
     args: &RegisterArgs,
     config: &Config,
     [fixed, moving]: [&Volume; 2],
     log: &Log,
     begin: Instant,
-) -> Done<(Found<D>, Inputs<D>)> {
-    let boundary = config.regulariser.boundary.core();
+    further: impl FnOnce(&Inputs<D>, &Found<D>) -> Done,
+) -> Done {
     let inputs =
-        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, boundary)?;
-    results::folder(&args.out)?;
+        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, config)?;
     let every = Duration::try_from_secs_f64(args.checkpoint_every)
         .map_err(|error| Failure::at("--checkpoint-every", error))?;
-    let file = CheckpointFile::new(&args.out, fingerprint(config, &inputs, args)?, every);
     let mut config = config.clone();
     if args.beside.landmarks_only_measured {
         config.landmarks.weight = 0.0;
     }
+    let file = CheckpointFile::new(&args.out, fingerprint(&config, &inputs, args)?, every);
+    results::folder(&args.out)?;
     let course =
         Course { log, begin, time_limit: args.time_limit, file: Some(&file), resume: args.resume };
     let found = pair::register(&inputs, &config, &course)?;
-    write(args, moving, &inputs, &found, begin)?;
+    let report = write(args, moving, &inputs, &found, begin)?;
+    further(&inputs, &found)?;
     log.say(&format!("results: {}", args.out.display()));
+    let ended = |why: &str| {
+        let next =
+            if file.exists() { "--resume goes on" } else { "there is nothing to go on from" };
+        format!("{why}: the best state so far was written; {next}")
+    };
     match found.stopped {
-        Some(Stopped::TimeLimit) => {
-            return Err(Failure::TimeLimit(
-                "the time limit was reached: the best state so far was written; --resume goes on"
-                    .to_owned(),
-            ));
+        Some(Stopped::TimeLimit) => Err(Failure::TimeLimit(ended("the time limit was reached"))),
+        Some(Stopped::Interrupted) => Err(Failure::Interrupted(ended("interrupted"))),
+        None => {
+            file.remove()?;
+            results::verdict(&report, args.max_folds)
         }
-        Some(Stopped::Interrupted) => {
-            return Err(Failure::Interrupted(
-                "interrupted: the best state so far was written; --resume goes on".to_owned(),
-            ));
-        }
-        None => file.remove()?,
     }
-    let folds = found.folds.total().folded;
-    if folds > args.max_folds {
-        return Err(Failure::Unfinished(format!(
-            "the map folds at {folds} voxels, expected at most {}: \
-             use larger σ, a smaller weight of the similarity or a larger min_jacobian",
-            args.max_folds,
-        )));
-    }
-    if !results::converged(&found) {
-        return Err(Failure::Unfinished(
-            "the energy still fell by more than 5 % over the last five iterations when the last level ended: \
-             allow more iterations (--levels)"
-                .to_owned(),
-        ));
-    }
-    Ok((found, inputs))
 }
 
 /// A number that changes with everything that a checkpoint depends on.
@@ -135,25 +141,35 @@ fn fingerprint<const D: usize>(
     inputs: &Inputs<D>,
     args: &RegisterArgs,
 ) -> Done<u64> {
-    let mut hash = Fingerprint::new().bytes(config.text()?.into_bytes());
+    let mut hash = Fingerprint::new()
+        .bytes(env!("CARGO_PKG_VERSION").bytes())
+        .bytes(config.text()?.into_bytes());
     for image in [Some(&inputs.fixed), Some(&inputs.moving), inputs.fixed_mask.as_ref()] {
         let Some(image) = image else { continue };
         hash = hash.bytes(format!("{:?}", image.grid()).into_bytes());
         hash = hash.bytes(image.data().iter().flat_map(|x| x.to_le_bytes()));
     }
-    let beside = format!("{:?}", args.beside);
-    Ok(hash.bytes(beside.into_bytes()).value())
+    if let Some(regions) = inputs.regions.as_ref().or(inputs.moving_labels.as_ref()) {
+        hash = hash.bytes(regions.data().iter().flat_map(|x| x.to_le_bytes()));
+    }
+    hash = hash.bytes(format!("{:?}", inputs.landmarks).into_bytes());
+    for listed in listed("--initial", &args.beside.initial)? {
+        let bytes = std::fs::read(&listed.path)
+            .map_err(|error| Failure::at(listed.path.display(), error))?;
+        hash = hash.bytes(bytes).bytes([u8::from(listed.inverted)]);
+    }
+    Ok(hash.value())
 }
 
-/// Writes images, maps, and both reports.
+/// Writes images, maps, and both reports; returns `report.json`.
 fn write<const D: usize>(
     args: &RegisterArgs,
     moving: &Volume,
     inputs: &Inputs<D>,
     found: &Found<D>,
     begin: Instant,
-) -> Done {
-    let kind = Kind::of(&args.fixed);
+) -> Done<Value> {
+    let kind = Kind::of_pair(&args.fixed, moving);
     let labels = results::write(&args.out, kind, moving, inputs, found)?;
     let intensities = Intensities::Percentiles {
         low: found.config.intensities.low,
@@ -176,13 +192,15 @@ fn write<const D: usize>(
         affine: subject.under(&affine)?,
         after: subject.under(&found.map)?,
     };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
     let named = Named {
-        fixed: args.fixed.clone(),
-        moving: args.moving.clone(),
-        fixed_labels: args.beside.fixed_labels.clone(),
-        moving_labels: args.beside.moving_labels.clone(),
-        command: std::env::args().collect(),
-        seconds: begin.elapsed().as_secs_f64(),
+        fixed: text(&args.fixed),
+        moving: text(&args.moving),
+        fixed_labels: args.beside.fixed_labels.as_deref().map(text),
+        moving_labels: args.beside.moving_labels.as_deref().map(text),
+        initial: args.beside.initial.clone(),
+        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        seconds: found.earlier + begin.elapsed().as_secs_f64(),
     };
     let json = results::json(&named, found, &compared)?;
     results::write_json(&args.out.join("report.json"), &json)?;
@@ -200,7 +218,8 @@ fn write<const D: usize>(
         sigma: sigma.filter(|sigma| sigma.iter().any(|image| varies(image))),
         labels: inputs.fixed_labels.as_ref().zip(labels.as_ref()).map(|(a, b)| [a, b]),
     };
-    page::write(&args.out, &json, &shown)
+    page::write(&args.out, &json, &shown)?;
+    Ok(json)
 }
 
 /// Whether an image varies beyond rounding.

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::register::varies;
 use crate::cli::ReportArgs;
 use crate::failure::{Done, Failure};
+use crate::inputs;
 use crate::log::Log;
+use crate::maps::carried;
 use crate::page;
 use crate::planes::Shown;
 use crate::sigma;
@@ -39,24 +41,54 @@ pub(crate) fn run(args: &ReportArgs, log: &Log) -> Done {
 }
 
 fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
+    let said = folder.join("report.json");
     let input = |name: &str| json[name].as_str().map(PathBuf::from);
+    let there = |name: &str, path: &Path| -> Done {
+        if path.is_file() {
+            return Ok(());
+        }
+        let problem = format!(
+            "{name}: expected the file {}, found none: start the program in the folder where the registration was started, \
+             or correct the path",
+            path.display()
+        );
+        Err(Failure::at(said.display(), problem))
+    };
     let image = |name: &str| -> Done<Image<f32, D>> {
-        let path = input(name).ok_or_else(|| {
-            Failure::at(folder.join("report.json").display(), format!("expected an entry {name}"))
-        })?;
+        let path = input(name)
+            .ok_or_else(|| Failure::at(said.display(), format!("expected an entry {name}")))?;
+        there(name, &path)?;
         Ok(rdmm_io::read_image::<D>(path)?)
+    };
+    let labels = |name: &str, path: &Path| -> Done<Labels<D>> {
+        there(name, path)?;
+        Ok(rdmm_io::read_labels::<D>(path)?)
     };
     let fixed = page::comparable(&image("fixed")?, json, "fixed image")?;
     let moving = page::comparable(&image("moving")?, json, "moving image")?;
     let map: Displacement<f32, D> = read_warp(folder.join("warp.nii.gz"))?;
-    let affine = itk::read::<D>(folder.join("affine.txt"))?.displacement::<f32>(map.grid())?;
+    let initial: Vec<String> = json["initial"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|path| path.as_str().map(str::to_owned))
+        .collect();
+    for listed in inputs::listed("initial", &initial)? {
+        there("initial", &listed.path)?;
+    }
+    let initial = inputs::chain::<D>("initial", &initial)?;
+    let affine: Displacement<f32, D> = match initial.affine() {
+        Some(_) => itk::read::<D>(folder.join("affine.txt"))?.displacement(map.grid())?,
+        None => initial.displacement(map.grid())?,
+    };
     let (start, end) = (warped(&moving, &affine)?, warped(&moving, &map)?);
     let det = rdmm_io::read_image::<D>(folder.join("jacobian.nii.gz"))?;
     let sigmas = sigma::of_folder::<D>(folder, json, map.grid())?;
-    let labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels")) {
+    let shown_labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels"))
+    {
         (Some(a), Some(b)) => {
-            let moved = rdmm_io::read_labels::<D>(b)?.warped(&map)?;
-            Some([rdmm_io::read_labels(a)?, moved])
+            let moved = carried(&labels("moving_labels", &b)?, &map)?;
+            Some([labels("fixed_labels", &a)?, moved])
         }
         _ => None,
     };
@@ -70,7 +102,7 @@ fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
             .as_ref()
             .map(|[a, b]| [a, b])
             .filter(|pair| pair.iter().any(|image| varies(image))),
-        labels: labels.as_ref().map(|[a, b]| [a, b]),
+        labels: shown_labels.as_ref().map(|[a, b]| [a, b]),
     };
     page::write(folder, json, &shown)
 }
