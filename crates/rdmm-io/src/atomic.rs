@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::error::{Problem, Result};
 
 /// Writes a file by `fill` under another name in the same folder and renames it in the end: whoever reads
-/// `path` sees the old content or the new one, never a part.
+/// `path` sees the old content or the new one, never a part. Where `path` is a link, the file that it leads to is
+/// replaced; what is no file, such as a pipe or a device, is written to as it is.
 ///
 /// # Errors
 /// What the operating system says, with the path; the old file is then untouched and nothing is left behind.
@@ -16,6 +17,13 @@ pub fn write(
 ) -> Result<()> {
     let path = path.as_ref();
     let whole = || -> std::io::Result<()> {
+        let there = std::fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
+            let mut device = BufWriter::new(std::fs::OpenOptions::new().write(true).open(path)?);
+            fill(&mut device)?;
+            return device.flush();
+        }
+        let path = if there.is_some() { path.canonicalize()? } else { path.to_path_buf() };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut file = tempfile::Builder::new()
             .prefix(".rdmm-")
@@ -42,4 +50,39 @@ fn readable(file: &std::fs::File) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn readable(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write(&path, |file| file.write_all(b"old")).unwrap();
+        let error = write(&path, |file| {
+            file.write_all(b"ne")?;
+            Err(std::io::Error::other("no more"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("a.bin: no more"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_links_and_devices_devices() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        write("/dev/null", |file| file.write_all(b"gone")).unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
 }

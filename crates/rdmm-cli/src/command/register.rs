@@ -32,8 +32,8 @@ pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
             let problem = "expected volumes of 3 axes, found 2: FSL has no transforms of slices";
             Err(Failure::at("--fsl", problem))
         }
-        2 => files::<2>(args, &config, [&fixed, &moving], log, begin, |_, _| Ok(())),
-        3 => files::<3>(args, &config, [&fixed, &moving], log, begin, |inputs, found| {
+        2 => files::<2>(args, &config, [fixed, moving], log, begin, |_, _| Ok(())),
+        3 => files::<3>(args, &config, [fixed, moving], log, begin, |inputs, found| {
             if args.fsl { results::write_fsl(&args.out, found, inputs) } else { Ok(()) }
         }),
         other => Err(Failure::at(
@@ -99,13 +99,16 @@ pub(crate) fn configuration(how: &HowArgs) -> Done<Config> {
 fn files<const D: usize>(
     args: &RegisterArgs,
     config: &Config,
-    [fixed, moving]: [&Volume; 2],
+    [fixed, mut moving]: [Volume; 2],
     log: &Log,
     begin: Instant,
     further: impl FnOnce(&Inputs<D>, &Found<D>) -> Done,
 ) -> Done {
     let inputs =
-        Inputs::<D>::read((&args.fixed, fixed), (&args.moving, moving), &args.beside, config)?;
+        Inputs::<D>::read((&args.fixed, &fixed), (&args.moving, &moving), &args.beside, config)?;
+    // How the moving image was stored still counts, its numbers are in the inputs.
+    drop(fixed);
+    moving.values = Vec::new();
     let every = Duration::try_from_secs_f64(args.checkpoint_every)
         .map_err(|error| Failure::at("--checkpoint-every", error))?;
     let mut config = config.clone();
@@ -117,7 +120,7 @@ fn files<const D: usize>(
     let course =
         Course { log, begin, time_limit: args.time_limit, file: Some(&file), resume: args.resume };
     let found = pair::register(&inputs, &config, &course)?;
-    let report = write(args, moving, &inputs, &found, begin)?;
+    let report = write(args, &moving, &inputs, &found, begin)?;
     further(&inputs, &found)?;
     log.say(&format!("results: {}", args.out.display()));
     let ended = |why: &str| {
