@@ -132,12 +132,10 @@ impl CheckpointFile {
     }
 
     fn write<C: Serialize, const D: usize>(&self, saved: &Saved<C, D>) -> Done {
-        let bytes =
-            postcard::to_stdvec(saved).map_err(|error| Failure::at(self.path.display(), error))?;
         rdmm_io::atomic::write(&self.path, |file| {
             file.write_all(MAGIC)?;
             file.write_all(&self.fingerprint.to_le_bytes())?;
-            file.write_all(&bytes)
+            postcard::to_io(saved, file).map(drop).map_err(std::io::Error::other)
         })?;
         Ok(())
     }
