@@ -2,11 +2,11 @@
 
 use nalgebra::SVector;
 use rayon::prelude::*;
-use rdmm_core::field::Displacement;
+use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::ops::spline::Prefilter;
-use rdmm_core::ops::warp::Warp;
+use rdmm_core::ops::warp::{Warp, warped};
 
 use crate::failure::Done;
 
@@ -40,16 +40,39 @@ pub(crate) fn carried<const D: usize>(
     labels: &Labels<D>,
     map: &Displacement<f32, D>,
 ) -> Done<Labels<D>> {
-    let (from, grid) = (labels.grid(), map.grid());
-    let known = |flat: usize| {
-        let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
-        let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
-        inside(from, from.to_index((x + grid.direction() * along).into()))
-    };
+    let known = known(labels.grid(), map);
     let moved = labels.warped(map)?;
     let data = moved.data().par_iter().enumerate();
     let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
-    Ok(Labels::from_vec(grid, data)?)
+    Ok(Labels::from_vec(map.grid(), data)?)
+}
+
+/// `image` read at x + u(x) by cubic splines, and zero beyond it, as in ITK.
+pub(crate) fn read<const D: usize>(
+    image: &Image<f32, D>,
+    map: &Displacement<f32, D>,
+) -> Done<Image<f32, D>> {
+    let known = known(image.grid(), map);
+    let mut moved = warped(image, map)?;
+    moved.data_mut().par_iter_mut().enumerate().for_each(|(flat, value)| {
+        if !known(flat) {
+            *value = 0.0;
+        }
+    });
+    Ok(moved)
+}
+
+/// Whether the map leads from a voxel of its grid onto the grid `from`.
+fn known<'a, const D: usize>(
+    from: &'a Grid<D>,
+    map: &'a Displacement<f32, D>,
+) -> impl Fn(usize) -> bool + Sync + 'a {
+    let grid = map.grid();
+    move |flat| {
+        let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
+        let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
+        inside(from, from.to_index((x + grid.direction() * along).into()))
+    }
 }
 
 /// Whether a fractional voxel is on the grid, the outer halves of its outermost voxels included, to rounding.
@@ -103,4 +126,26 @@ pub(crate) fn consistency<const D: usize>(
 /// The Euclidean distance of two points.
 pub(crate) fn distance<const D: usize>(a: [f64; D], b: [f64; D]) -> f64 {
     (SVector::from(a) - SVector::from(b)).norm()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_an_image_there_is_nothing() {
+        let grid = Grid::new([6, 5], [2.0, 1.0]).unwrap();
+        let values = (0..30).map(|i| 10.0 + i as f32).collect();
+        let image = Image::<f32, 2>::from_vec(&grid, values).unwrap();
+        let labels = Labels::from_vec(&grid, vec![7; 30]).unwrap();
+        // Two voxels along the first axis.
+        let map = Displacement::from_fn(&grid, 2, |_, a| [4.0, 0.0][a]).unwrap();
+        let (moved, carried) = (read(&image, &map).unwrap(), carried(&labels, &map).unwrap());
+        for flat in 0..30 {
+            let (expected, label) = if flat < 20 { (20.0 + flat as f32, 7) } else { (0.0, 0) };
+            // Rounding of the spline's coefficients, of values of about forty.
+            assert!((moved.data()[flat] - expected).abs() < 1e-4, "{flat}");
+            assert_eq!(carried.data()[flat], label);
+        }
+    }
 }

@@ -32,7 +32,7 @@ use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
 use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
-use crate::maps::{Sampler, consistency, displacement};
+use crate::maps::{Sampler, consistency, displacement, read};
 use crate::watch::{CheckpointFile, Saved, Seen, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
@@ -481,7 +481,7 @@ impl<const D: usize> Run<'_, D> {
         let inverse_consistency = consistency(&whole, &inverse);
         Ok(Found {
             det: jacobian_determinant(&whole)?,
-            warped: warped(moving, &whole)?,
+            warped: read(moving, &whole)?,
             map: whole,
             inverse,
             affine,

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use rdmm_core::field::Image;
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::warp::warped;
 use rdmm_io::Volume;
 use rdmm_io::points::Points;
 use rdmm_io::transform::Chain;
@@ -15,7 +14,7 @@ use crate::cli::{ApplyArgs, Interpolation};
 use crate::failure::{Done, Failure};
 use crate::inputs;
 use crate::log::Log;
-use crate::maps::{carried, inside};
+use crate::maps::{carried, inside, read};
 use crate::results::{Kind, write_image};
 
 /// Carries what the options name.
@@ -65,7 +64,7 @@ fn carry_image<const D: usize>(
         Interpolation::Cubic => {
             let image: Image<f32, D> = inputs::image(moving_path, moving)?;
             let map = chain.displacement(&grid)?;
-            write_image(&args.out, kind, &warped(&image, &map)?, moving)
+            write_image(&args.out, kind, &read(&image, &map)?, moving)
         }
         Interpolation::Linear => {
             let image: Image<f32, D> = inputs::image(moving_path, moving)?;

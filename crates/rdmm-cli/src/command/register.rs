@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rdmm_core::field::Displacement;
-use rdmm_core::ops::warp::warped;
 use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use serde_json::Value;
@@ -15,6 +14,7 @@ use crate::failure::{Done, Failure};
 use crate::figures::Subject;
 use crate::inputs::{Inputs, common_dimension, listed};
 use crate::log::Log;
+use crate::maps::read;
 use crate::page;
 use crate::pair::{self, Course, Found};
 use crate::planes::Shown;
@@ -210,7 +210,7 @@ fn write<const D: usize>(
 
     let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
     let source = page::comparable(&inputs.moving, &json, "moving image")?;
-    let (start, end) = (warped(&source, &affine)?, warped(&source, &found.map)?);
+    let (start, end) = (read(&source, &affine)?, read(&source, &found.map)?);
     let sigma = found.flow.as_ref().map(|flow| [&flow.sigma[0], &flow.sigma[1]]);
     let shown = Shown {
         fixed: &target,

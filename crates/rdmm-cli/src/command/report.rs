@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::warp::warped;
 use rdmm_io::transform::{itk, read_warp};
 use serde_json::Value;
 
@@ -13,7 +12,7 @@ use crate::cli::ReportArgs;
 use crate::failure::{Done, Failure};
 use crate::inputs;
 use crate::log::Log;
-use crate::maps::carried;
+use crate::maps::{carried, read};
 use crate::page;
 use crate::planes::Shown;
 use crate::sigma;
@@ -81,7 +80,7 @@ fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
         Some(_) => itk::read::<D>(folder.join("affine.txt"))?.displacement(map.grid())?,
         None => initial.displacement(map.grid())?,
     };
-    let (start, end) = (warped(&moving, &affine)?, warped(&moving, &map)?);
+    let (start, end) = (read(&moving, &affine)?, read(&moving, &map)?);
     let det = rdmm_io::read_image::<D>(folder.join("jacobian.nii.gz"))?;
     let sigmas = sigma::of_folder::<D>(folder, json, map.grid())?;
     let shown_labels: Option<[Labels<D>; 2]> = match (input("fixed_labels"), input("moving_labels"))
