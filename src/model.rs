@@ -12,7 +12,7 @@ pub mod weights;
 
 pub use geodesic::{GeodesicShooting, Lddmm, Rdmm, RdmmOptimised};
 pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
-pub use scale::Scale;
+pub use scale::{Scale, local_sigma};
 pub use two_sided::TwoSided;
 pub use vsvf::Vsvf;
 pub use weights::{Given, Softmax, Uniform, WeightControl};
@@ -209,7 +209,7 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// # Errors
     /// Those of [`Shooting::weights`].
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Image<T, D>> {
-        scale::local_sigma(&self.sigmas(), &self.weights(state)?)
+        local_sigma(&self.sigmas(), &self.weights(state)?)
     }
 }
 

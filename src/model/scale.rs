@@ -55,8 +55,22 @@ pub(super) fn smallest<const D: usize>(scales: &[impl Scale<D>]) -> f64 {
     scales.iter().map(Scale::smallest_sigma).fold(f64::INFINITY, f64::min)
 }
 
-/// √(Σ w_i² σ_i²) of weights w_i.
-pub(super) fn local_sigma<T: Real, const D: usize>(
+/// Local standard deviation √(Σ w_i² σ_i²) of a regulariser, in the unit of `sigmas`, from its weights w_i: one
+/// component a Gaussian, as [`Shooting::weights`](super::Shooting::weights) gives them. An image on their grid; one
+/// pass over the weights.
+///
+/// # Errors
+/// [`Error::Length`] unless there is a component a σ; [`Error::OutOfMemory`].
+///
+/// ```
+/// use rdmm_core::{field::Weights, grid::Grid, model::local_sigma};
+/// let grid = Grid::new([4, 4], [1.0, 1.0])?;
+/// let weights = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.6, 0.8][i])?;
+/// let sigma = local_sigma(&[3.0, 4.0], &weights)?;
+/// assert!((sigma.data()[0].powi(2) - (0.36 * 9.0 + 0.64 * 16.0)).abs() < 1e-14);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+pub fn local_sigma<T: Real, const D: usize>(
     sigmas: &[f64],
     weights: &Weights<T, D>,
 ) -> Result<Image<T, D>> {

@@ -446,8 +446,9 @@ pub(crate) struct BatchArgs {
     #[command(flatten)]
     pub(crate) how: HowArgs,
     /// Pairs at a time; they share the threads
-    #[arg(long, short, default_value_t = 1, value_name = "N")]
-    pub(crate) jobs: usize,
+    #[arg(long, short, default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: u16,
     /// Leave out pairs that are done, go on with one that was interrupted
     #[arg(long)]
     pub(crate) resume: bool,

@@ -91,7 +91,7 @@ pub(crate) fn register<const D: usize>(
     config: &Config,
     course: &Course<'_>,
 ) -> Done<Found<D>> {
-    let config = resolved(inputs, config)?;
+    let (config, regulariser) = resolved(inputs, config)?;
     if course.resume
         && let Some(file) = course.file
     {
@@ -99,7 +99,7 @@ pub(crate) fn register<const D: usize>(
     }
     let before = Before::of(inputs)?;
     let watch = Watch::new(course.log, course.begin, course.time_limit, course.file)?;
-    let mut run = Run { inputs, before, config, course, watch, earlier: 0.0 };
+    let mut run = Run { inputs, before, config, regulariser, course, watch, earlier: 0.0 };
     match run.config.preset {
         Preset::Affine => run.affine_alone(),
         Preset::Vsvf => {
@@ -121,8 +121,15 @@ pub(crate) fn register<const D: usize>(
     }
 }
 
-/// The configuration with the values that suit the images in place of `"auto"`.
-fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config> {
+/// The Gaussians of a regulariser, mm.
+struct Regulariser {
+    sigmas: Vec<f64>,
+    shares: Vec<f64>,
+    smoothing: f64,
+}
+
+/// The configuration with the values that suit the images in place of `"auto"`, and those of the regulariser.
+fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config, Regulariser)> {
     let mut config = config.clone();
     let grid = inputs.fixed.grid();
     let extent = grid.largest_extent();
@@ -146,8 +153,9 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config>
     GaussianBank::<f32, D>::new(grid, &sigmas)
         .map_err(|error| Failure::at("regulariser.sigmas (--sigmas)", error))?;
     regulariser.sigmas = Auto::Value(sigmas.clone());
-    regulariser.shares = Auto::Value(shares);
-    regulariser.smoothing = Auto::Value(regulariser.smoothing.or_else(|| SMOOTHING * extent));
+    let smoothing = regulariser.smoothing.or_else(|| SMOOTHING * extent);
+    regulariser.shares = Auto::Value(shares.clone());
+    regulariser.smoothing = Auto::Value(smoothing);
     if regional && config.regions.is_empty() {
         let labels = region_labels(inputs)?;
         let of = |label: u32| if label == 0 { STIFF } else { PERMISSIVE };
@@ -164,7 +172,7 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<Config>
         config.regions =
             all.map(|label| (label.to_string(), Region::Shares(of(label).to_vec()))).collect();
     }
-    Ok(config)
+    Ok((config, Regulariser { sigmas, shares, smoothing }))
 }
 
 fn region_labels<const D: usize>(inputs: &Inputs<D>) -> Done<&Labels<D>> {
@@ -217,6 +225,7 @@ struct Run<'a, const D: usize> {
     inputs: &'a Inputs<D>,
     before: Before<D>,
     config: Config,
+    regulariser: Regulariser,
     course: &'a Course<'a>,
     watch: Watch<'a>,
     earlier: f64,
@@ -296,10 +305,8 @@ impl<const D: usize> Run<'_, D> {
     }
 
     fn metric(&self) -> Done<MultiGaussian> {
-        let regulariser = &self.config.regulariser;
-        let (sigmas, shares) = (regulariser.sigmas.value(), regulariser.shares.value());
-        let (sigmas, shares) = (sigmas.unwrap_or_default(), shares.unwrap_or_default());
-        MultiGaussian::new(&sigmas, &shares)
+        let Regulariser { sigmas, shares, .. } = &self.regulariser;
+        MultiGaussian::new(sigmas, shares)
             .map_err(|error| Failure::at("[regulariser] (--sigmas, --shares)", error))
     }
 
@@ -312,7 +319,7 @@ impl<const D: usize> Run<'_, D> {
             Some(labels) => labels,
             None => region_labels(self.inputs)?,
         };
-        let sigmas = self.config.regulariser.sigmas.value().unwrap_or_default();
+        let Regulariser { sigmas, smoothing, .. } = &self.regulariser;
         let mut shares = BTreeMap::new();
         for (name, region) in &self.config.regions {
             let label: u32 = name.parse().map_err(|_| {
@@ -320,20 +327,18 @@ impl<const D: usize> Run<'_, D> {
             })?;
             let given = match region {
                 Region::Shares(shares) => shares.clone(),
-                Region::Sigma(local) => shares_for_sigma(&sigmas, *local)?,
+                Region::Sigma(local) => shares_for_sigma(sigmas, *local)?,
             };
             shares.insert(label, given);
         }
-        let smoothing = self.config.regulariser.smoothing.value().unwrap_or_default();
-        Ok(Rdmm::new(&sigmas, shares_by_label(labels, &shares)?, smoothing)?)
+        Ok(Rdmm::new(sigmas, shares_by_label(labels, &shares)?, *smoothing)?)
     }
 
     fn optimised(&mut self) -> Done<RdmmOptimised<f32, D>> {
         let metric = self.metric()?;
         let shares = metric.shares.clone();
         let regulariser = &mut self.config.regulariser;
-        let mut model =
-            RdmmOptimised::new(metric, regulariser.smoothing.value().unwrap_or_default())?;
+        let mut model = RdmmOptimised::new(metric, self.regulariser.smoothing)?;
         let given = [&regulariser.omt, &regulariser.total_variation, &regulariser.range];
         let weights: Vec<f64> = given
             .into_iter()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rdmm_core::field::{Image, Weights};
 use rdmm_core::grid::Grid;
+use rdmm_core::model::local_sigma;
 use rdmm_core::ops::resample::Resample;
 use serde_json::Value;
 
@@ -29,25 +30,10 @@ pub(crate) fn of_folder<const D: usize>(
         let volume = rdmm_io::read(path)?;
         let weights: Weights<f32, D> =
             volume.components_field().map_err(|problem| problem.at(path))?;
-        let (expected, found) = (sigmas.len(), weights.components());
-        if expected != found {
-            let problem = format!("expected a component a σ, {expected}, found {found}");
-            return Err(Failure::at(path.display(), problem));
-        }
         // The box of the fixed grid, to the rounding of the file.
         let over = grid.resampled(weights.grid().shape())?;
-        let mut sigma = Image::zeros(&over)?;
-        for (i, s) in sigmas.iter().enumerate() {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "images are kept in single precision"
-            )]
-            let square = (s * s) as f32;
-            for (out, w) in sigma.data_mut().iter_mut().zip(weights.component(i)) {
-                *out += w * w * square;
-            }
-        }
-        sigma.data_mut().iter_mut().for_each(|x: &mut f32| *x = x.sqrt());
+        let sigma = local_sigma(&sigmas, &weights.on_grid(&over)?)
+            .map_err(|error| Failure::at(path.display(), error))?;
         Ok(Resample::new(&over, grid).field(&sigma)?)
     };
     let [a, b] = paths.each_ref().map(|path| read(path));

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &BatchArgs, global: &Global, log: &Log) -> Done {
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Ended)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..args.jobs.clamp(1, rows.len().max(1)) {
+        for _ in 0..usize::from(args.jobs).min(rows.len()) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
