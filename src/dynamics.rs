@@ -77,7 +77,19 @@ pub trait Evolution<T: Real, const D: usize>: Send + Sync {
 
 /// An evolution with the transpose of its derivative.
 pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
-    /// `state_bar += (∂f/∂y)ᵀ rate_bar` at `state`. [`Evolution::velocity`] holds for `state` after it.
+    /// What a rate leaves in its workspace for its transpose.
+    type Tape: Send;
+
+    /// A blank tape.
+    fn tape(&self) -> Self::Tape;
+
+    /// Exchanges what the last rate left in `ws` for what is on `tape`.
+    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape);
+
+    /// Leaves in `ws` what [`Evolution::rate`] of `state` does, without the rate.
+    fn record(&self, state: &Self::State, ws: &mut Self::Workspace);
+
+    /// `state_bar ← (∂f/∂y)ᵀ rate_bar` at `state`, for which `ws` holds what its rate left.
     fn rate_vjp(
         &self,
         state: &Self::State,
@@ -86,7 +98,7 @@ pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
         ws: &mut Self::Workspace,
     );
 
-    /// `state_bar += (∂v/∂y)ᵀ velocity_bar` after a rate, or its transpose, of the same state: for what else
+    /// `state_bar += (∂v/∂y)ᵀ velocity_bar` at `state`, for which `ws` holds what its rate left: for what else
     /// depends on the velocity.
     fn velocity_vjp(
         &self,
@@ -119,6 +131,20 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Arc<E> {
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Arc<E> {
+    type Tape = E::Tape;
+
+    fn tape(&self) -> Self::Tape {
+        (**self).tape()
+    }
+
+    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
+        (**self).exchange(ws, tape);
+    }
+
+    fn record(&self, state: &Self::State, ws: &mut Self::Workspace) {
+        (**self).record(state, ws);
+    }
+
     fn rate_vjp(
         &self,
         state: &Self::State,

@@ -16,8 +16,8 @@ use crate::space::StateSpace;
 /// that the discrete Hamiltonian ½⟨m, K(w) m⟩ is conserved exactly in space: the velocity, the rates
 /// that carrying the weights causes, and the transpose of both together.
 ///
-/// A call of [`Metric::carry`] or [`Metric::pull_back`] follows a call of [`Metric::velocity`] with the
-/// same momentum, weights and workspace.
+/// Every other call follows one of [`Metric::velocity`] with the same momentum, weights and workspace, or brings
+/// back by [`Metric::exchange`] what that call left.
 pub trait Metric<T: Real, const D: usize>: Send + Sync {
     /// What of the metric moves: nothing, or weights.
     type Weights: StateSpace<T>;
@@ -25,8 +25,17 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
     /// Buffers, owned by the caller.
     type Workspace: Send;
 
+    /// What [`Metric::velocity`] leaves in a workspace for the calls that follow it.
+    type Tape: Send;
+
     /// Buffers for this metric.
     fn workspace(&self) -> Self::Workspace;
+
+    /// A blank tape.
+    fn tape(&self) -> Self::Tape;
+
+    /// Exchanges what the last velocity left in `ws` for what is on `tape`.
+    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape);
 
     /// v ← K(w) m.
     fn velocity(
@@ -37,7 +46,7 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
         ws: &mut Self::Workspace,
     );
 
-    /// Transpose of [`Metric::velocity`] alone, after it: adds to `bars`, the cotangents of momentum and
+    /// Transpose of [`Metric::velocity`] alone: adds to `bars`, the cotangents of momentum and
     /// weights, from the cotangent of v. By the symmetry of K, m̄ += K(w) v̄.
     fn velocity_vjp(
         &self,
@@ -57,9 +66,9 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
         ws: &mut Self::Workspace,
     );
 
-    /// Transpose of [`Metric::carry`] and [`Metric::velocity`]: adds to `bars`, the cotangents of
-    /// momentum and weights, from the cotangents of the rates and of v. `velocity_bar` enters with what
-    /// the rest of the dynamics put there and leaves changed.
+    /// Transpose of [`Metric::carry`] and [`Metric::velocity`], from the cotangents of the rates and of v: adds to
+    /// the cotangent of the momentum, and sets that of the weights. `velocity_bar` enters with what the rest of
+    /// the dynamics put there and leaves changed.
     #[expect(clippy::too_many_arguments, reason = "one for each symbol of the equation")]
     fn pull_back(
         &self,
@@ -72,7 +81,7 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
         ws: &mut Self::Workspace,
     );
 
-    /// Adds `scale` · ∂/∂w ½⟨m, K(w) m⟩ (plain sums) to `bar`, after [`Metric::velocity`].
+    /// Adds `scale` · ∂/∂w ½⟨m, K(w) m⟩ (plain sums) to `bar`.
     fn add_energy_slope(
         &self,
         momentum: &Momentum<T, D>,

@@ -131,6 +131,7 @@ fn rates_and_their_transposes_match() {
             let evolution = shooting.evolution();
             let mut ws = evolution.workspace();
             let mut bar = state.zeros_like();
+            evolution.record(&state, &mut ws);
             evolution.rate_vjp(&state, &lambda, &mut bar, &mut ws);
             // The rate is a polynomial of degree ≤ 5 in the state: five-point differences with e = 1 on
             // the derivative leave the degree-five term only, so use a small e.
@@ -168,6 +169,7 @@ fn tracked_rates_and_velocities_have_their_transposes() {
             state.forward.scale(0.03);
             let (lambda, delta) = (randomised(&state, 31), randomised(&state, 41));
             let (mut ws, mut bar) = (tracked.workspace(), state.zeros_like());
+            tracked.record(&state, &mut ws);
             tracked.rate_vjp(&state, &lambda, &mut bar, &mut ws);
             let e = 1e-5;
             let mut at = |k: f64| {

@@ -479,7 +479,7 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
             let (mut forward, mut back) = (next.clone(), next.clone());
             let mut ws = stepper.workspace(like);
             stepper.step(y, 0.5, &mut forward, &mut ws);
-            stepper.step_vjp(y, 0.5, &mut back, &mut ws);
+            stepper.step_vjp(y, 0.5, &mut back, &mut [], &mut ws);
             assert!(!forward.is_finite() && !back.is_finite());
             let mut ws = euler.workspace(like);
             let mut forward = small.clone();

@@ -31,9 +31,18 @@ struct ScaledForce<M> {
 impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
     type Weights = M::Weights;
     type Workspace = M::Workspace;
+    type Tape = M::Tape;
 
     fn workspace(&self) -> M::Workspace {
         self.metric.workspace()
+    }
+
+    fn tape(&self) -> M::Tape {
+        self.metric.tape()
+    }
+
+    fn exchange(&self, ws: &mut M::Workspace, tape: &mut M::Tape) {
+        self.metric.exchange(ws, tape);
     }
 
     fn velocity(

@@ -82,6 +82,8 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     schedule: Schedule,
     spacing: [f64; D],
     ws: Workspace<T, D, E>,
+    /// What the stages of a step leave for their transposes, where memory need not be saved.
+    tapes: Vec<E::Tape>,
     /// Step sizes of the last forward sweep.
     taus: Vec<f64>,
     stored: Vec<(usize, E::State)>,
@@ -111,12 +113,18 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         let transport = settings.transport.clone();
         let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
         let ws = stepper.workspace(state);
+        let kept = match settings.checkpoints {
+            Checkpoints::All => stepper.tableau().stages() - 1,
+            _ => 0,
+        };
+        let tapes = (0..kept).map(|_| stepper.evolution().tape()).collect();
         Ok(Self {
             stepper,
             settings,
             schedule,
             spacing: grid.spacing(),
             ws,
+            tapes,
             taus: Vec::new(),
             stored: Vec::new(),
             pool: Vec::new(),
@@ -353,7 +361,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             self.recall(i);
             let tau = self.taus[i];
             match &mut later {
-                None => self.stepper.step_vjp(&self.current, tau, bar, &mut self.ws),
+                None => {
+                    let (state, tapes) = (&self.current, &mut self.tapes);
+                    self.stepper.step_vjp(state, tau, bar, tapes, &mut self.ws);
+                }
                 Some(later) => {
                     let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());
                     continuous::step_back(evolution, tableau, later, bar, tau);

@@ -107,6 +107,13 @@ pub struct Workspace<T, const D: usize, W> {
     velocity_bar: Velocity<T, D>,
 }
 
+/// What a rate leaves for its transpose.
+#[derive(Clone, Debug)]
+pub struct Tape<T, const D: usize, W> {
+    velocity: Velocity<T, D>,
+    metric: W,
+}
+
 impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, D> {
     type State = Flow<T, D, Geodesic<T, D, M::Weights>>;
     type Workspace = Workspace<T, D, M::Workspace>;
@@ -149,6 +156,22 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, 
 }
 
 impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, T, D> {
+    type Tape = Tape<T, D, M::Tape>;
+
+    fn tape(&self) -> Self::Tape {
+        Tape { velocity: Velocity::blank(&self.grid), metric: self.metric.tape() }
+    }
+
+    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
+        std::mem::swap(&mut ws.velocity, &mut tape.velocity);
+        self.metric.exchange(&mut ws.metric, &mut tape.metric);
+    }
+
+    fn record(&self, state: &Self::State, ws: &mut Self::Workspace) {
+        let Geodesic { momentum: m, weights: w } = &state.body;
+        self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
+    }
+
     fn rate_vjp(
         &self,
         state: &Self::State,
@@ -163,7 +186,6 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         }
         let Geodesic { momentum: m, weights: w } = &state.body;
         let m_bar = &rate_bar.body.momentum;
-        self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
         // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
         par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
@@ -175,6 +197,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         });
         // … and the bracket v·∇m̄ − m̄·∇v, in m.
         par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
+            chunk.fill(T::zero());
             for j in 0..D {
                 d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
                 d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);

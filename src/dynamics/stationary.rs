@@ -53,6 +53,14 @@ impl<T: Real, const D: usize> Evolution<T, D> for Stationary<T, D> {
 }
 
 impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
+    type Tape = ();
+
+    fn tape(&self) {}
+
+    fn exchange(&self, _ws: &mut (), _tape: &mut ()) {}
+
+    fn record(&self, _state: &Self::State, _ws: &mut ()) {}
+
     fn rate_vjp(
         &self,
         state: &Self::State,
@@ -63,6 +71,7 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
         if !(self.fits(state) && self.fits(rate_bar) && self.fits(state_bar)) {
             return state_bar.scale(T::nan());
         }
+        state_bar.body.set_zero();
         transport::rate_vjp(
             &self.difference,
             &state.body,

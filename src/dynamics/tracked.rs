@@ -98,6 +98,20 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Tracked<E, T, D> {
+    type Tape = E::Tape;
+
+    fn tape(&self) -> Self::Tape {
+        self.evolution.tape()
+    }
+
+    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
+        self.evolution.exchange(&mut ws.evolution, tape);
+    }
+
+    fn record(&self, state: &Self::State, ws: &mut Self::Workspace) {
+        self.evolution.record(&state.flow, &mut ws.evolution);
+    }
+
     fn rate_vjp(
         &self,
         state: &Self::State,
@@ -115,6 +129,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Trac
         let v = self.evolution.velocity(&state.flow, &ws.evolution);
         self.composition.coefficients(v.data(), &mut ws.coefficients);
         ws.velocity_bar.set_zero();
+        state_bar.forward.set_zero();
         self.composition.sample_vjp(
             &ws.coefficients,
             state.forward.data(),

@@ -25,7 +25,7 @@ pub(super) fn rate<T: Real, const D: usize>(
     });
 }
 
-/// v̄_j += −ū_j − Σ_a ū_a ∂_j u_a and, in u, Σ_j −∂_jᵀ(v_j ū_a).
+/// v̄_j += −ū_j − Σ_a ū_a ∂_j u_a and, in u, ← Σ_j −∂_jᵀ(v_j ū_a).
 pub(super) fn rate_vjp<T: Real, const D: usize>(
     d: &Difference<T, D>,
     v: &Velocity<T, D>,
@@ -44,6 +44,7 @@ pub(super) fn rate_vjp<T: Real, const D: usize>(
         }
     });
     par::vectors::<T, D>(u_bar.data_mut(), n, |a, lo, chunk| {
+        chunk.fill(T::zero());
         for j in 0..D {
             d.add_transposed(j, -T::one(), v.component(j), rate_bar.component(a), lo, chunk);
         }

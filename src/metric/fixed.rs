@@ -30,10 +30,15 @@ pub struct Workspace<T> {
 impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
     type Weights = ();
     type Workspace = Workspace<T>;
+    type Tape = ();
 
     fn workspace(&self) -> Workspace<T> {
         Workspace { kernel: kernel::Workspace::new(), smooth: Vec::new() }
     }
+
+    fn tape(&self) {}
+
+    fn exchange(&self, _ws: &mut Workspace<T>, _tape: &mut ()) {}
 
     fn velocity(
         &self,

@@ -79,7 +79,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         let (n, scales) = (self.n, self.kernels.len());
         vectors.iter().all(|v| v.len() == D * n)
             && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
-            && ws.nu.len() == scales * D * n
+            && ws.tape.nu.len() == scales * D * n
             && ws.vector.len() == D * n
     }
 
@@ -120,8 +120,8 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, weights: w, nu, vector, smooth, scalars: [s, w_bar], .. } = ws;
-        let (w, nu) = (&*w, &*nu);
+        let Workspace { kernel, tape, vector, smooth, scalars: [s, w_bar], .. } = ws;
+        let (w, nu) = (&*tape.weights, &*tape.nu);
         // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
         for (i, k) in self.kernels.iter().enumerate() {
             let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
@@ -158,17 +158,23 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 }
 
+/// What a velocity leaves for the rates and the transposes.
+#[derive(Clone, Debug)]
+pub struct Tape<T> {
+    /// w = G ⋆ h.
+    weights: Vec<T>,
+    /// ν_i, scale by scale.
+    nu: Vec<T>,
+    /// q_i = G ⋆ (m·ν_i).
+    force: Vec<T>,
+}
+
 /// Buffers of [`Mixture`].
 #[derive(Clone, Debug)]
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
-    /// w = G ⋆ h of the last velocity.
-    weights: Vec<T>,
-    /// ν_i of the last velocity, scale by scale.
-    nu: Vec<T>,
-    /// s_i = m·ν_i of the last velocity.
-    densities: Vec<T>,
-    /// One vector field, and two scalar fields a scale.
+    tape: Tape<T>,
+    /// Two vector fields, and two scalar fields a scale.
     vector: Vec<T>,
     smooth: Vec<T>,
     scalars: [Vec<T>; 2],
@@ -177,19 +183,28 @@ pub struct Workspace<T> {
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
     type Weights = Weights<T, D>;
     type Workspace = Workspace<T>;
+    type Tape = Tape<T>;
 
     fn workspace(&self) -> Workspace<T> {
         let zeros = |components: usize| vec![T::zero(); components * self.n];
         let scales = self.kernels.len();
         Workspace {
             kernel: kernel::Workspace::new(),
-            weights: zeros(scales),
-            nu: zeros(scales * D),
-            densities: zeros(scales),
+            tape: Metric::<T, D>::tape(self),
             vector: zeros(D),
             smooth: zeros(D),
             scalars: [zeros(scales), zeros(scales)],
         }
+    }
+
+    fn tape(&self) -> Tape<T> {
+        let zeros = |components: usize| vec![T::zero(); components * self.n];
+        let scales = self.kernels.len();
+        Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) }
+    }
+
+    fn exchange(&self, ws: &mut Workspace<T>, tape: &mut Tape<T>) {
+        std::mem::swap(&mut ws.tape, tape);
     }
 
     fn velocity(
@@ -203,14 +218,16 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
             return velocity.scale(T::nan());
         }
-        let Workspace { kernel, weights: w, nu, densities, vector, .. } = ws;
+        let Workspace { kernel, tape, vector, scalars: [s, _], .. } = ws;
+        let Tape { weights: w, nu, force } = tape;
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
             let w = &w[i * n..(i + 1) * n];
             product::<T, D>(momentum.data(), w, vector);
             k.apply(vector, &mut nu[i * D * n..(i + 1) * D * n], kernel);
         }
-        self.sums(momentum.data(), (w, nu), velocity.data_mut(), densities);
+        self.sums(momentum.data(), (w, nu), velocity.data_mut(), s);
+        self.smoothing.apply(s, force, kernel);
     }
 
     fn velocity_vjp(
@@ -244,8 +261,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             momentum_rate.scale(T::nan());
             return weights_rate.scale(T::nan());
         }
-        let [_, q] = &mut ws.scalars;
-        self.smoothing.apply(&ws.densities, q, &mut ws.kernel);
+        let q = &ws.tape.force;
         // ∂t m_a += Σ_i q_i ∂_a h_i
         par::vectors::<T, D>(momentum_rate.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
@@ -280,12 +296,12 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             momentum_bar.scale(T::nan());
             return weights_bar.scale(T::nan());
         }
-        let Workspace { kernel, densities, scalars: [s, q], .. } = &mut *ws;
+        let Workspace { kernel, tape: Tape { force: q, .. }, scalars: [s, q_bar], .. } = &mut *ws;
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
 
         // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i.
-        self.smoothing.apply(densities, q, kernel);
         par::components(weights_bar.data_mut(), n, |i, lo, chunk| {
+            chunk.fill(T::zero());
             let (q, h_rate_bar) = (&q[i * n..(i + 1) * n], weights_rate_bar.component(i));
             for a in 0..D {
                 d.add_transposed(a, one, q, m_rate_bar.component(a), lo, chunk);
@@ -293,13 +309,13 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             }
         });
         // The force, in q_i: q̄_i = Σ_a m̄rate_a ∂_a h_i, then s̄ = G ⋆ q̄.
-        par::components(q, n, |i, lo, chunk| {
+        par::components(q_bar, n, |i, lo, chunk| {
             chunk.fill(T::zero());
             for a in 0..D {
                 d.add_scaled(a, one, m_rate_bar.component(a), weights.component(i), lo, chunk);
             }
         });
-        self.smoothing.apply(q, s, kernel);
+        self.smoothing.apply(q_bar, s, kernel);
         // The transport, in v: v̄_a −= Σ_i h̄rate_i ∂_a h_i.
         par::vectors::<T, D>(velocity_bar.data_mut(), n, |a, lo, chunk| {
             for i in 0..self.kernels.len() {
@@ -321,9 +337,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             return bar.scale(T::nan());
         }
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
-        let [_, q] = &mut ws.scalars;
-        self.smoothing.apply(&ws.densities, q, &mut ws.kernel);
-        axpy(bar.data_mut(), scale, q);
+        axpy(bar.data_mut(), scale, &ws.tape.force);
     }
 }
 

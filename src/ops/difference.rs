@@ -159,13 +159,21 @@ impl<T: Real> Axis<T> {
             out[i] += s * a[i] * row.dot(|j| f[j]);
         }
         let mut i = BORDER;
-        while let Some((f, a, out)) = block(i, f, a, out) {
+        while let Some((f, a, out)) = block::<T, SPAN, BLOCK>(i, f, a, out) {
             let mut sum = *out;
             for k in 0..BLOCK {
                 sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
             }
             *out = sum;
             i += BLOCK;
+        }
+        if let Some((f, a, out)) = block::<T, HALF_SPAN, HALF>(i, f, a, out) {
+            let mut sum = *out;
+            for k in 0..HALF {
+                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
+            }
+            *out = sum;
+            i += HALF;
         }
         for i in i..n - BORDER {
             out[i] += a[i] * (c1 * (f[i + 1] - f[i - 1]) + c2 * (f[i + 2] - f[i - 2]));
@@ -220,7 +228,7 @@ impl<T: Real> Axis<T> {
             out[i] += s * row.dot(|j| a[j] * b[j]);
         }
         let mut i = BORDER;
-        while let Some((a, b, out)) = block(i, a, b, out) {
+        while let Some((a, b, out)) = block::<T, SPAN, BLOCK>(i, a, b, out) {
             let mut sum = *out;
             for k in 0..BLOCK {
                 sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
@@ -228,6 +236,15 @@ impl<T: Real> Axis<T> {
             }
             *out = sum;
             i += BLOCK;
+        }
+        if let Some((a, b, out)) = block::<T, HALF_SPAN, HALF>(i, a, b, out) {
+            let mut sum = *out;
+            for k in 0..HALF {
+                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
+                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
+            }
+            *out = sum;
+            i += HALF;
         }
         for i in i..n - BORDER {
             out[i] += c1 * (a[i - 1] * b[i - 1] - a[i + 1] * b[i + 1])
@@ -282,15 +299,19 @@ const BLOCK: usize = 8;
 /// A block with its neighbours.
 const SPAN: usize = BLOCK + 2 * BORDER;
 
+/// What may be left of a lane behind the blocks: half a block more, and its neighbours.
+const HALF: usize = 4;
+const HALF_SPAN: usize = HALF + 2 * BORDER;
+
 /// The block of `out` that starts at `i`, and the operands from `BORDER` voxels before to as many behind it.
 /// None where a lane ends before.
 #[inline(always)]
-fn block<'a, T>(
+fn block<'a, T, const S: usize, const B: usize>(
     i: usize,
     a: &'a [T],
     b: &'a [T],
     out: &'a mut [T],
-) -> Option<(&'a [T; SPAN], &'a [T; SPAN], &'a mut [T; BLOCK])> {
+) -> Option<(&'a [T; S], &'a [T; S], &'a mut [T; B])> {
     let from = i - BORDER;
     let operands = (a.get(from..)?.first_chunk()?, b.get(from..)?.first_chunk()?);
     Some((operands.0, operands.1, out.get_mut(i..)?.first_chunk_mut()?))

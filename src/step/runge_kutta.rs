@@ -2,7 +2,7 @@
 
 use super::tableau::Tableau;
 use crate::dynamics::{Evolution, EvolutionVjp, MapState};
-use crate::field::copy;
+use crate::field::Displacement;
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::par;
@@ -53,8 +53,9 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     bar: E::State,
     coefficients: Vec<T>,
     scratch: Vec<T>,
-    local: Vec<T>,
-    next_bar: Vec<T>,
+    /// The displacement of one step, and its cotangent.
+    local: Displacement<T, D>,
+    local_bar: Displacement<T, D>,
 }
 
 impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
@@ -91,17 +92,17 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Buffers for states like `state`.
     #[must_use]
     pub fn workspace(&self, state: &E::State) -> Workspace<T, D, E> {
-        let map = || vec![T::zero(); state.map().data().len()];
+        let (map, zeros) = (state.map(), || vec![T::zero(); state.map().data().len()]);
         Workspace {
             evolution: self.evolution.workspace(),
             first: state.zeros_like(),
             stage: state.zeros_like(),
             rates: vec![state.zeros_like(); self.tableau.stages()],
             bar: state.zeros_like(),
-            coefficients: map(),
-            scratch: map(),
-            local: map(),
-            next_bar: map(),
+            coefficients: zeros(),
+            scratch: zeros(),
+            local: map.zeros_like(),
+            local_bar: map.zeros_like(),
         }
     }
 
@@ -112,8 +113,15 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             && ws.bar.expect_like(other).is_ok()
     }
 
-    /// Fills the first stage and the rates of all from the start of a step; the last stage is left in hand.
-    fn run_stages(&self, state: &E::State, tau: f64, ws: &mut Workspace<T, D, E>) {
+    /// Fills the first stage and the rates of all from the start of a step, and calls `after(i, buffers)` after
+    /// the rate of stage i. The last stage is left in hand.
+    fn run_stages(
+        &self,
+        state: &E::State,
+        tau: f64,
+        ws: &mut Workspace<T, D, E>,
+        mut after: impl FnMut(usize, &mut E::Workspace),
+    ) {
         ws.first.copy_from(state);
         if self.transport == MapTransport::SemiLagrangian {
             // The map of this step alone, from the identity.
@@ -122,6 +130,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         for i in 0..self.tableau.stages() {
             let stage = self.stage(i, tau, &ws.first, &mut ws.stage, &ws.rates);
             self.evolution.rate(stage, &mut ws.rates[i], &mut ws.evolution);
+            after(i, &mut ws.evolution);
         }
     }
 
@@ -162,13 +171,13 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
-        self.run_stages(state, tau, ws);
+        self.run_stages(state, tau, ws, |_, _| ());
         // The first stage is the start itself, with the map that this step begins from.
         set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), &ws.rates));
         if self.transport == MapTransport::SemiLagrangian {
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
-            copy(next.map().data(), &mut ws.local);
-            self.composition.compose(&ws.coefficients, &ws.local, next.map_mut().data_mut());
+            std::mem::swap(next.map_mut(), &mut ws.local);
+            self.composition.compose(&ws.coefficients, ws.local.data(), next.map_mut().data_mut());
         }
     }
 
@@ -201,7 +210,9 @@ fn moved<'a, T: Real, S>(
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
-    /// state, becomes that of `state`. The stages are computed again.
+    /// state, becomes that of `state`. The stages are computed again. What the rates of the first of them leave for
+    /// their transposes is kept on `tapes`, as many as there are; for those without a tape it is computed once more.
+    /// The last stage needs none.
     ///
     #[doc = include_str!("../../docs/math/stagesvjp.html")]
     ///
@@ -213,12 +224,14 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
+        tapes: &mut [E::Tape],
         ws: &mut Workspace<T, D, E>,
     ) {
         if !self.fits(state, bar, ws) {
             return bar.scale(T::nan());
         }
-        par::inside(state.map().data().len(), || self.step_vjp_inside(state, tau, bar, ws));
+        let len = state.map().data().len();
+        par::inside(len, || self.step_vjp_inside(state, tau, bar, tapes, ws));
     }
 
     fn step_vjp_inside(
@@ -226,32 +239,32 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
+        tapes: &mut [E::Tape],
         ws: &mut Workspace<T, D, E>,
     ) {
-        self.run_stages(state, tau, ws);
+        let last = self.tableau.stages() - 1;
+        self.run_stages(state, tau, ws, |i, buffers| match tapes.get_mut(i) {
+            Some(tape) if i < last => self.evolution.exchange(buffers, tape),
+            _ => (),
+        });
         let composed = self.transport == MapTransport::SemiLagrangian;
-        let mut map_bar = std::mem::take(&mut ws.local);
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
-            let d = &mut ws.bar;
-            d.map_mut().set_zero();
-            for (&b, rate) in self.tableau.b().iter().zip(&ws.rates) {
-                if b != 0.0 {
-                    d.map_mut().axpy(T::of(tau * b), rate.map());
-                }
-            }
-            map_bar.fill(T::zero());
-            copy(bar.map().data(), &mut ws.next_bar);
-            let step_bar = bar.map_mut().data_mut();
+            let weights = self.tableau.b().iter().zip(&ws.rates);
+            let terms = weights.map(|(&b, rate)| (T::of(tau * b), rate.map()));
+            set_sum_of(&mut ws.local, terms.filter(|(b, _)| !b.is_zero()));
+            ws.local_bar.copy_from(bar.map());
+            ws.bar.map_mut().set_zero();
             self.composition.sample_vjp(
                 &ws.coefficients,
-                d.map().data(),
-                &ws.next_bar,
-                step_bar,
-                &mut map_bar,
+                ws.local.data(),
+                ws.local_bar.data(),
+                bar.map_mut().data_mut(),
+                ws.bar.map_mut().data_mut(),
                 &mut ws.scratch,
             );
+            std::mem::swap(ws.bar.map_mut(), &mut ws.local_bar);
         }
         // k̄_i = τ (b_i ȳ + Σ_{j>i} a_ji Ȳ_j), Ȳ_i = (∂f/∂y)ᵀ k̄_i, ȳ ← ȳ + Σ Ȳ_i.
         // Ȳ_i takes the place of k_i: earlier stages need earlier rates only.
@@ -262,19 +275,24 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
             let mut terms = terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (T::of(tau * c), x));
             let Some((stage_bar, before)) = rest.split_last_mut() else { return };
-            stage_bar.set_zero();
-            if let Some(first) = terms.next() {
-                set_sum_of(rate_bar, std::iter::once(first).chain(terms));
-                let stage = self.stage(i, tau, &ws.first, &mut ws.stage, before);
-                self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+            let Some(first) = terms.next() else {
+                stage_bar.set_zero();
+                continue;
+            };
+            set_sum_of(rate_bar, std::iter::once(first).chain(terms));
+            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, before);
+            match tapes.get_mut(i) {
+                _ if i == last => (),
+                Some(tape) => self.evolution.exchange(&mut ws.evolution, tape),
+                None => self.evolution.record(stage, &mut ws.evolution),
             }
+            self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
         }
         let stage_bars = ws.rates.iter().map(|stage_bar| (T::one(), stage_bar));
         set_sum_of(&mut ws.bar, std::iter::once((T::one(), &*bar)).chain(stage_bars));
         std::mem::swap(bar, &mut ws.bar);
         if composed {
-            copy(&map_bar, bar.map_mut().data_mut());
+            std::mem::swap(bar.map_mut(), &mut ws.local_bar);
         }
-        ws.local = map_bar;
     }
 }
