@@ -360,6 +360,22 @@ pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
     });
 }
 
+/// Values of a sum that are in registers at once.
+const BLOCK: usize = 16;
+
+/// Σ a·x of `B` values from `at` on.
+#[inline(always)]
+fn sum<T: Real, const L: usize, const B: usize>(terms: [(T, &[T]); L], at: usize) -> [T; B] {
+    let mut sum = [T::zero(); B];
+    for (l, (a, x)) in terms.into_iter().enumerate() {
+        let x = &x[at..][..B];
+        for k in 0..B {
+            sum[k] = if l == 0 { a * x[k] } else { sum[k] + a * x[k] };
+        }
+    }
+    sum
+}
+
 impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn set_zero(&mut self) {
         par::chunks(&mut self.data, |_, chunk| chunk.fill(T::zero()));
@@ -381,17 +397,22 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         if terms.iter().any(|(_, x)| x.data.len() != self.data.len()) {
             return self.data.fill(T::nan());
         }
-        let Some((&(a, first), rest)) = terms.split_first() else { return self.set_zero() };
-        par::chunks(&mut self.data, |lo, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&first.data[lo..]) {
-                *y = a * x;
-            }
-            for &(a, x) in rest {
-                for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
-                    *y += a * x;
+        par::chunks(
+            &mut self.data,
+            #[inline(always)]
+            |lo, chunk| {
+                let terms = terms.map(|(a, x)| (a, &x.data[lo..][..chunk.len()]));
+                let mut blocks = chunk.chunks_exact_mut(BLOCK);
+                for (i, block) in blocks.by_ref().enumerate() {
+                    block.copy_from_slice(&sum::<T, L, BLOCK>(terms, i * BLOCK));
                 }
-            }
-        });
+                let rest = blocks.into_remainder();
+                let from = terms.first().map_or(0, |(_, x)| x.len()) - rest.len();
+                for (i, y) in rest.iter_mut().enumerate() {
+                    [*y] = sum(terms, from + i);
+                }
+            },
+        );
     }
 
     fn scale(&mut self, a: T) {

@@ -382,11 +382,11 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     }
 }
 
-impl<E: crate::dynamics::Evolution<T, D>, T: Real, const D: usize> Stepper<E, T, D> {
+impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Stepper<E, T, D> {
     /// Fastest voxel of `state`, in voxels per unit of time.
     pub fn speed(&self, state: &E::State, spacing: [f64; D], ws: &mut Workspace<T, D, E>) -> f64 {
-        let (evolution, rates) = ws.parts();
-        self.evolution().rate(state, rates, evolution);
-        self.evolution().velocity(state, evolution).max_length(spacing)
+        let buffers = ws.evolution();
+        self.evolution().record(state, buffers);
+        self.evolution().velocity(state, buffers).max_length(spacing)
     }
 }

@@ -64,9 +64,9 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
         self.rates.len() + 3
     }
 
-    /// The evolution's buffers and a state to write a rate to.
-    pub(crate) fn parts(&mut self) -> (&mut E::Workspace, &mut E::State) {
-        (&mut self.evolution, &mut self.bar)
+    /// The evolution's buffers.
+    pub(crate) fn evolution(&mut self) -> &mut E::Workspace {
+        &mut self.evolution
     }
 }
 
