@@ -74,8 +74,9 @@ impl Integration {
 ///
 #[doc = include_str!("../../docs/math/transpose.html")]
 ///
-/// Memory: the stored states plus two states a stage. Time: a backward sweep repeats each step once and
-/// transposes it, about three forward sweeps.
+/// Memory: the stored states, and nine more with RK4; where all are stored, also what the rates of a step leave for
+/// their transposes. Time: a backward sweep repeats each step but the last once and transposes it, some three
+/// forward sweeps.
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     stepper: Stepper<E, T, D>,
     settings: Integration,
@@ -84,6 +85,8 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     ws: Workspace<T, D, E>,
     /// What the stages of a step leave for their transposes, where memory need not be saved.
     tapes: Vec<E::Tape>,
+    /// Whether the buffers hold the stages of the last step.
+    at_end: bool,
     /// Step sizes of the last forward sweep.
     taus: Vec<f64>,
     stored: Vec<(usize, E::State)>,
@@ -125,6 +128,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             spacing: grid.spacing(),
             ws,
             tapes,
+            at_end: false,
             taus: Vec::new(),
             stored: Vec::new(),
             pool: Vec::new(),
@@ -202,6 +206,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
         self.next.expect_like(start)?;
+        self.at_end = false;
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.taus.clear();
         self.current.copy_from(start);
@@ -241,8 +246,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// One step of the forward sweep.
     fn advance(&mut self, i: usize) -> Result<()> {
-        self.stepper.step(&self.current, self.taus[i], &mut self.next, &mut self.ws);
+        let (state, tapes) = (&self.current, &mut self.tapes);
+        self.stepper.step_taped(state, self.taus[i], &mut self.next, tapes, &mut self.ws);
         std::mem::swap(&mut self.current, &mut self.next);
+        self.at_end = i + 1 == self.taus.len();
         if self.current.is_finite() {
             Ok(())
         } else {
@@ -266,7 +273,8 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 return Err(Error::StepLimit { tolerance: relative, steps: tried, time });
             }
             tried += 1;
-            self.stepper.step(&self.current, tau, &mut self.next, &mut self.ws);
+            let (state, tapes) = (&self.current, &mut self.tapes);
+            self.stepper.step_taped(state, tau, &mut self.next, tapes, &mut self.ws);
             let error = self.stepper.error(tau, &mut self.ws).unwrap_or(0.0) / relative;
             let finite = error.is_finite() && self.next.is_finite();
             // Hairer, Nørsett, Wanner, II.4: safety factor and bounds of a change.
@@ -281,6 +289,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             }
             tau *= factor;
         }
+        self.at_end = true;
         self.thin();
         Ok(())
     }
@@ -329,6 +338,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         while at < i {
             let target = self.checkpoint_after(at, i + 1);
             for k in at..target.unwrap_or(i) {
+                self.at_end = false;
                 self.stepper.step(&self.current, self.taus[k], &mut self.next, &mut self.ws);
                 std::mem::swap(&mut self.current, &mut self.next);
             }
@@ -362,8 +372,12 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             let tau = self.taus[i];
             match &mut later {
                 None => {
-                    let (state, tapes) = (&self.current, &mut self.tapes);
-                    self.stepper.step_vjp(state, tau, bar, tapes, &mut self.ws);
+                    let (state, tapes, ws) = (&self.current, &mut self.tapes, &mut self.ws);
+                    if std::mem::take(&mut self.at_end) {
+                        self.stepper.last_step_vjp(state, tau, bar, tapes, ws);
+                    } else {
+                        self.stepper.step_vjp(state, tau, bar, tapes, ws);
+                    }
                 }
                 Some(later) => {
                     let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());

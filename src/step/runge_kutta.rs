@@ -161,7 +161,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if !self.fits(state, next, ws) {
             return next.scale(T::nan());
         }
-        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws));
+        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws, |_, _| ()));
     }
 
     fn step_inside(
@@ -170,8 +170,9 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         tau: f64,
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
+        after: impl FnMut(usize, &mut E::Workspace),
     ) {
-        self.run_stages(state, tau, ws, |_, _| ());
+        self.run_stages(state, tau, ws, after);
         // The first stage is the start itself, with the map that this step begins from.
         set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), &ws.rates));
         if self.transport == MapTransport::SemiLagrangian {
@@ -209,10 +210,38 @@ fn moved<'a, T: Real, S>(
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
+    /// [`Stepper::step`] that keeps what its rates leave for their transposes: on `tapes`, those of the first
+    /// stages, as many as there are. The last stage needs none.
+    pub fn step_taped(
+        &self,
+        state: &E::State,
+        tau: f64,
+        next: &mut E::State,
+        tapes: &mut [E::Tape],
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        if !self.fits(state, next, ws) {
+            return next.scale(T::nan());
+        }
+        let keep = self.onto(tapes);
+        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws, keep));
+    }
+
+    /// Brings what the rate of a stage left onto its tape, if it has one.
+    fn onto<'a>(
+        &'a self,
+        tapes: &'a mut [E::Tape],
+    ) -> impl FnMut(usize, &mut E::Workspace) + Send + 'a {
+        let last = self.tableau.stages() - 1;
+        move |i, buffers| match tapes.get_mut(i) {
+            Some(tape) if i < last => self.evolution.exchange(buffers, tape),
+            _ => (),
+        }
+    }
+
     /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
-    /// state, becomes that of `state`. The stages are computed again. What the rates of the first of them leave for
-    /// their transposes is kept on `tapes`, as many as there are; for those without a tape it is computed once more.
-    /// The last stage needs none.
+    /// state, becomes that of `state`. The stages are computed again, once for all if there are tapes for them
+    /// (see [`Stepper::step_taped`]).
     ///
     #[doc = include_str!("../../docs/math/stagesvjp.html")]
     ///
@@ -220,6 +249,25 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     ///
     #[doc = include_str!("../../docs/math/compositionvjp.html")]
     pub fn step_vjp(
+        &self,
+        state: &E::State,
+        tau: f64,
+        bar: &mut E::State,
+        tapes: &mut [E::Tape],
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        if !self.fits(state, bar, ws) {
+            return bar.scale(T::nan());
+        }
+        par::inside(state.map().data().len(), || {
+            self.run_stages(state, tau, ws, self.onto(tapes));
+            self.step_vjp_inside(state, tau, bar, tapes, ws);
+        });
+    }
+
+    /// [`Stepper::step_vjp`] after [`Stepper::step_taped`] of `state` with the same tapes and buffers, whose stages
+    /// it takes.
+    pub fn last_step_vjp(
         &self,
         state: &E::State,
         tau: f64,
@@ -243,10 +291,6 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         ws: &mut Workspace<T, D, E>,
     ) {
         let last = self.tableau.stages() - 1;
-        self.run_stages(state, tau, ws, |i, buffers| match tapes.get_mut(i) {
-            Some(tape) if i < last => self.evolution.exchange(buffers, tape),
-            _ => (),
-        });
         let composed = self.transport == MapTransport::SemiLagrangian;
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
