@@ -107,7 +107,8 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let (input, block) = self.form::<T>(contiguous);
-        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, |k, j| {
+        let even = self.modes.iter().filter(|mode| !mode.odd).count();
+        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, even, |k, j| {
             gain(k) * self.formed(input, k, j)
         })
     }
@@ -119,7 +120,8 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let (output, block) = self.form::<T>(contiguous);
-        Product::new([self.lattice.n, self.len()], [output, Form::Plain], block, |i, k| {
+        let n = self.lattice.n;
+        Product::new([n, self.len()], [output, Form::Plain], block, n.div_ceil(2), |i, k| {
             gain(k) * self.formed(output, k, i)
         })
     }
@@ -202,7 +204,7 @@ impl<T: Real> Axis<T> {
         Self::Square(if banded < whole {
             banded_product(&taps, reach, block)
         } else if plain {
-            Product::new([n, n], [Form::Plain; 2], block, |i, j| taps.entry(i, j))
+            Product::new([n, n], [Form::Plain; 2], block, n, |i, j| taps.entry(i, j))
         } else {
             folded_product(&taps, block)
         })
@@ -231,7 +233,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
     };
     let diagonal: Vec<f64> = (0..n).map(|i| taps.entry(i, i) + lost(i)).collect();
     let input = if periodic { Form::Repeated(reach) } else { Form::Plain };
-    Product::new([n, n], [Form::Plain, input], block, |i, column| {
+    Product::new([n, n], [Form::Plain, input], block, n, |i, column| {
         let d = if periodic { column.abs_diff(i + reach) } else { column.abs_diff(i) };
         match d {
             0 => diagonal[i],
@@ -246,7 +248,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
 fn folded_product<T: Real>(taps: &Taps, block: usize) -> Product<T> {
     let n = taps.lattice.n;
     let middle = n.div_ceil(2);
-    Product::new([n, n], [Form::Folded, Form::Folded], block, |i, j| {
+    Product::new([n, n], [Form::Folded, Form::Folded], block, middle, |i, j| {
         match (i < middle, j < middle) {
             (true, true) => 0.5 * (taps.entry(i, j) + taps.entry(i, n - 1 - j)),
             (false, false) => {

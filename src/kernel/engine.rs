@@ -8,8 +8,11 @@
 //!
 //! A Gaussian whose matrices all are square needs no way back. No code knows the dimension.
 
+use std::ops::Range;
+
 use super::axis::{Axis, Modes};
-use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, width};
+use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, grown, width};
+use super::sum_products;
 use crate::par;
 use crate::scalar::Real;
 use crate::simd::{self, Arithmetic};
@@ -43,10 +46,38 @@ pub(super) struct Engine<T> {
     back: Vec<Pass<T>>,
 }
 
+/// What an operator is applied to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Input<'a, T> {
+    /// The values of one component.
+    Values(&'a [T]),
+    /// Σ_t weightₜ ⊙ inputₜ, for the component of the inputs that begins at `component`.
+    Products { terms: &'a [(&'a [T], &'a [T])], component: usize },
+}
+
+impl<'a, T: Real> Input<'a, T> {
+    /// The values of a range, formed in `sum` where they are products.
+    #[inline(always)]
+    fn values<'b>(self, range: Range<usize>, sum: &'b mut Vec<T>) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Values(values) => &values[range],
+            Self::Products { terms, component } => {
+                let sum = grown(sum, range.len());
+                sum_products(terms, (component, range.start), sum);
+                sum
+            }
+        }
+    }
+}
+
 /// Buffers of one part of a stage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot<T> {
     buffers: Buffers<T>,
+    sum: Vec<T>,
     slabs: [Vec<T>; 2],
 }
 
@@ -107,31 +138,50 @@ impl<T: Real> Engine<T> {
         fields: &mut [Vec<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
+        let component = |c: usize| Input::Values(&input[c * self.n..][..self.n]);
+        self.apply_to(component, out, fields, slots);
+    }
+
+    /// Applies the operator to every field of Σ_t weightₜ ⊙ inputₜ.
+    pub(super) fn apply_products(
+        &self,
+        terms: &[(&[T], &[T])],
+        out: &mut [T],
+        fields: &mut [Vec<T>; 2],
+        slots: &mut Vec<Slot<T>>,
+    ) {
+        let component = |c: usize| Input::Products { terms, component: c * self.n };
+        self.apply_to(component, out, fields, slots);
+    }
+
+    fn apply_to<'a>(
+        &self,
+        input: impl Fn(usize) -> Input<'a, T>,
+        out: &mut [T],
+        fields: &mut [Vec<T>; 2],
+        slots: &mut Vec<Slot<T>>,
+    ) {
         if slots.len() < PARTS {
             slots.resize_with(PARTS, Slot::default);
         }
         let rows = self.columns.first().map_or(1, Product::input_len);
         let slab = self.n / rows;
         let inner = self.there.iter().fold(slab, Pass::output);
-        for field in fields.iter_mut() {
-            if field.len() < rows * inner {
-                field.resize(rows * inner, T::zero());
-            }
-        }
         let [a, b] = fields;
-        for (input, out) in input.chunks(self.n).zip(out.chunks_mut(self.n)) {
+        for (c, out) in out.chunks_mut(self.n).enumerate() {
             let coefficients = if self.there.is_empty() {
-                input
+                input(c).values(0..self.n, a)
             } else {
-                slabs(&self.there, (input, slab), (&mut a[..rows * inner], inner), slots);
-                &a[..rows * inner]
+                let coefficients = grown(a, rows * inner);
+                slabs(&self.there, (input(c), slab), (coefficients, inner), slots);
+                &*coefficients
             };
             if self.back.is_empty() {
                 self.columns(coefficients, inner, out, slots);
             } else {
-                let smooth = &mut b[..rows * inner];
+                let smooth = grown(b, rows * inner);
                 self.columns(coefficients, inner, smooth, slots);
-                slabs(&self.back, (smooth, inner), (out, slab), slots);
+                slabs(&self.back, (Input::Values(smooth), inner), (out, slab), slots);
             }
         }
     }
@@ -155,26 +205,37 @@ impl<T: Real> Pass<T> {
 /// Takes every slab of `len` values through the passes.
 fn slabs<T: Real>(
     passes: &[Pass<T>],
-    (input, len): (&[T], usize),
+    (input, len): (Input<T>, usize),
     (out, out_len): (&mut [T], usize),
     slots: &mut [Slot<T>],
 ) {
-    let count = input.len() / len;
+    let count = out.len() / out_len;
     let together = (SLABS / len.max(out_len)).max(1);
     let a_part = count.div_ceil(PARTS).next_multiple_of(together);
     par::with_slots(out, a_part * out_len, slots, |part, out, slot| {
-        let input = &input[part * a_part * len..];
-        let groups = input.chunks(together * len).zip(out.chunks_mut(together * out_len));
-        for (input, out) in groups {
-            simd::fused(Slabs { passes, input: &input[..out.len() / out_len * len], out, slot });
+        let mut first = part * a_part * len;
+        for out in out.chunks_mut(together * out_len) {
+            let range = first..first + out.len() / out_len * len;
+            first = range.end;
+            simd::fused(Slabs { passes, input, range, out, slot });
         }
     });
+}
+
+/// Brings values into the cache: one line after the other, so that their misses overlap, which they do less
+/// where rows are far apart and multiplied in between.
+#[inline(always)]
+fn touch<T: Real>(values: &[T]) {
+    for line in values.chunks(width::<T>()) {
+        std::hint::black_box(line[0]);
+    }
 }
 
 /// Neighbouring slabs, through all passes.
 struct Slabs<'a, T> {
     passes: &'a [Pass<T>],
-    input: &'a [T],
+    input: Input<'a, T>,
+    range: Range<usize>,
     out: &'a mut [T],
     slot: &'a mut Slot<T>,
 }
@@ -182,17 +243,17 @@ struct Slabs<'a, T> {
 impl<T: Real> simd::Work for Slabs<'_, T> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Slot { buffers, slabs } = self.slot;
+        let Slot { buffers, sum, slabs } = self.slot;
+        let input = self.input.values(self.range, sum);
+        touch(input);
+        touch(self.out);
         let [mut a, mut b] = slabs.each_mut();
-        let mut len = self.input.len();
+        let mut len = input.len();
         for (i, pass) in self.passes.iter().enumerate() {
             let next = Pass::output(len, pass);
             let last = i + 1 == self.passes.len();
-            if !last && a.len() < next {
-                a.resize(next, T::zero());
-            }
-            let from = if i == 0 { self.input } else { &b[..len] };
-            let to = if last { &mut *self.out } else { &mut a[..next] };
+            let from = if i == 0 { input } else { &b[..len] };
+            let to = if last { &mut *self.out } else { grown(a, next) };
             pass.run::<A>(from, to, buffers);
             std::mem::swap(&mut a, &mut b);
             len = next;
