@@ -273,8 +273,8 @@ fn products<T: Real, const D: usize>(
     }
     let voxels = |a: usize| sigmas[a] / grid.spacing()[a];
     let lattice = |a: usize| Lattice::new(grid.shape()[a], grid.boundary(), padding(voxels(a)));
-    let axis = |a: usize| Axis::new(lattice(a), voxels(a), tolerance, a > 0 && a + 1 == D);
-    let engine = Engine::separable((0..D).map(axis).collect());
+    let axis = |a: usize| Axis::both(lattice(a), voxels(a), tolerance, a > 0 && a + 1 == D);
+    let engine = Engine::cheapest(&(0..D).map(axis).collect::<Vec<_>>());
     let transforms = (0..D).map(|a| lattice(a).filter_cost()).sum();
     (engine.cost() <= transforms).then_some(engine)
 }

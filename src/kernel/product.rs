@@ -20,6 +20,9 @@ pub(super) const fn width<T>() -> usize {
 /// Bytes of the lanes along a strided axis that are worked on together: half of the first-level cache.
 const LANES: usize = 16 << 10;
 
+/// Multiplications that take as long as to form the even and odd part of a value and to undo it.
+pub(super) const FOLDING: usize = 8;
+
 /// What a product makes of the values of a lane before it, or after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Form {
@@ -153,9 +156,14 @@ impl<T: Real> Product<T> {
         self.block != ROWS
     }
 
-    /// Multiplications a lane.
+    /// Multiplications a lane, with what forming even and odd parts of contiguous values costs.
     pub(super) fn cost(&self) -> usize {
-        self.panels.iter().map(|panel| panel.entries.len()).sum()
+        let multiplications: usize = self.panels.iter().map(|panel| panel.entries.len()).sum();
+        let folded = |form: Form, len: usize| match form {
+            Form::Folded if self.is_contiguous() => len * FOLDING / 2,
+            _ => 0,
+        };
+        multiplications + folded(self.input, self.n) + folded(self.output, self.m)
     }
 
     /// Applies the matrix to `lanes` side by side, `W` lanes a value. The last panel writes up to [`ROWS`] − 1
