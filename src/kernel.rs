@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::field::kind::Kind;
 use crate::grid::Grid;
+use crate::par;
 use crate::scalar::Real;
 
 /// A linear operator K on scalar fields over a grid that is symmetric and positive semi-definite as a
@@ -31,6 +32,12 @@ pub trait Kernel<T: Real>: Send + Sync {
     /// The result does not depend on what `ws` held before. Where the lengths do not fit, kernels of this
     /// crate make `out` NaN; [`Kernel::smooth`] checks and says what was expected.
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>);
+
+    /// `out ← K Σ_t weightₜ ⊙ inputₜ`: each weight is one field, each input has as many components as `out`.
+    /// Lengths that do not fit make `out` NaN.
+    fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
+        sum_and_apply(self, terms, out, ws);
+    }
 
     /// Voxels along each axis of the grid that the kernel was made for; `None` where it takes any.
     fn shape(&self) -> Option<Vec<usize>> {
@@ -77,6 +84,52 @@ pub(crate) fn fits<T: Real>(n: usize, input: &[T], out: &mut [T]) -> bool {
     fits
 }
 
+/// [`Kernel::apply_products`] in two steps.
+fn sum_and_apply<T: Real, K: Kernel<T> + ?Sized>(
+    kernel: &K,
+    terms: &[(&[T], &[T])],
+    out: &mut [T],
+    ws: &mut Workspace<T>,
+) {
+    let weight = terms.first().map_or(out.len(), |(weight, _)| weight.len());
+    let n = kernel.shape().map_or(weight, |shape| shape.iter().product());
+    if !products_fit(n, terms, out) {
+        return;
+    }
+    let mut sum = std::mem::take(&mut ws.sum);
+    sum.resize(out.len(), T::zero());
+    par::components(
+        &mut sum,
+        n,
+        #[inline(always)]
+        |c, lo, chunk| sum_products(terms, (c * n, lo), chunk),
+    );
+    kernel.apply(&sum, out, ws);
+    ws.sum = sum;
+}
+
+/// Whether every weight has `n` values and every input those of `out`, whole components; `out` is NaN otherwise.
+fn products_fit<T: Real>(n: usize, terms: &[(&[T], &[T])], out: &mut [T]) -> bool {
+    let fits = out.len().is_multiple_of(n)
+        && terms.iter().all(|(weight, input)| weight.len() == n && input.len() == out.len());
+    if !fits {
+        out.fill(T::nan());
+    }
+    fits
+}
+
+/// `out ← Σ_t weightₜ ⊙ inputₜ` from the value `lo` of a component on that begins at `component`.
+#[inline(always)]
+fn sum_products<T: Real>(terms: &[(&[T], &[T])], (component, lo): (usize, usize), out: &mut [T]) {
+    out.fill(T::zero());
+    for (weight, input) in terms {
+        let (weight, input) = (&weight[lo..], &input[component + lo..]);
+        for ((sum, &w), &x) in out.iter_mut().zip(weight).zip(input) {
+            *sum += w * x;
+        }
+    }
+}
+
 /// The identity: no smoothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
@@ -96,6 +149,7 @@ pub struct Workspace<T> {
     pub(crate) fields: [Vec<T>; 2],
     pub(crate) parts: Vec<engine::Slot<T>>,
     pub(crate) part: Vec<T>,
+    pub(crate) sum: Vec<T>,
     pub(crate) window: Vec<T>,
 }
 

@@ -298,6 +298,15 @@ impl<T: Real> Kernel<T> for BoxedKernel<T> {
         (**self).apply(input, out, ws);
     }
 
+    fn apply_products(
+        &self,
+        terms: &[(&[T], &[T])],
+        out: &mut [T],
+        ws: &mut crate::kernel::Workspace<T>,
+    ) {
+        (**self).apply_products(terms, out, ws);
+    }
+
     fn shape(&self) -> Option<Vec<usize>> {
         (**self).shape()
     }

@@ -2,7 +2,7 @@
 
 use super::engine::PASS;
 use super::gaussian::multiplier;
-use super::product::{Form, Product, ROWS, width};
+use super::product::{FOLDING, Form, Product, ROWS, width};
 use super::transform::Lattice;
 use crate::grid::Boundary;
 use crate::scalar::Real;
@@ -107,7 +107,8 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let (input, block) = self.form::<T>(contiguous);
-        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, |k, j| {
+        let even = self.modes.iter().filter(|mode| !mode.odd).count();
+        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, even, |k, j| {
             gain(k) * self.formed(input, k, j)
         })
     }
@@ -119,7 +120,8 @@ impl Modes {
         contiguous: bool,
     ) -> Product<T> {
         let (output, block) = self.form::<T>(contiguous);
-        Product::new([self.lattice.n, self.len()], [output, Form::Plain], block, |i, k| {
+        let n = self.lattice.n;
+        Product::new([n, self.len()], [output, Form::Plain], block, n.div_ceil(2), |i, k| {
             gain(k) * self.formed(output, k, i)
         })
     }
@@ -180,41 +182,44 @@ impl Taps {
 }
 
 impl<T: Real> Axis<T> {
-    /// The Gaussian of σ `voxels`, accurate to `tolerance` of its largest multiplier, which is one.
-    pub(super) fn new(lattice: Lattice, voxels: f64, tolerance: f64, contiguous: bool) -> Self {
-        let n = lattice.n;
-        let taps = Taps::new(lattice, |omega| multiplier(voxels, omega));
-        let modes = Modes::new(lattice, |omega| multiplier(voxels, omega) > tolerance);
-        let (reach, block) = (taps.reach(tolerance), if contiguous { width::<T>() } else { ROWS });
-        // Multiplications a value, with what forming even and odd parts costs.
-        let banded = if 2 * reach < n { 2 * reach + block } else { usize::MAX };
-        let plain = contiguous && n <= PLAIN;
-        let whole = if plain { n } else { n / 2 + FOLDING };
-        if modes.len() <= banded.min(whole) {
-            let root: Vec<f64> =
-                modes.frequencies().into_iter().map(|w| multiplier(voxels, w).sqrt()).collect();
-            let gain = |k: usize| root[k];
-            return Self::Modes {
-                forward: modes.forward(gain, contiguous),
-                back: modes.back(gain, contiguous),
-            };
-        }
-        Self::Square(if banded < whole {
-            banded_product(&taps, reach, block)
-        } else if plain {
-            Product::new([n, n], [Form::Plain; 2], block, |i, j| taps.entry(i, j))
-        } else {
-            folded_product(&taps, block)
-        })
+    /// The Gaussian of σ `voxels`, accurate to `tolerance` of its largest multiplier, which is one: by its modes
+    /// and as the cheapest matrix.
+    pub(super) fn both(
+        lattice: Lattice,
+        voxels: f64,
+        tolerance: f64,
+        contiguous: bool,
+    ) -> [Self; 2] {
+        let gain = |omega| multiplier(voxels, omega);
+        let modes = Modes::new(lattice, |omega| gain(omega) > tolerance);
+        let root: Vec<f64> = modes.frequencies().into_iter().map(|w| gain(w).sqrt()).collect();
+        let root = |k: usize| root[k];
+        let (forward, back) = (modes.forward(root, contiguous), modes.back(root, contiguous));
+        let matrix = square(&Taps::new(lattice, gain), tolerance, contiguous);
+        [Self::Modes { forward, back }, Self::Square(matrix)]
+    }
+}
+
+/// The matrix of these taps: a band, whole, or its even and odd block.
+fn square<T: Real>(taps: &Taps, tolerance: f64, contiguous: bool) -> Product<T> {
+    let n = taps.lattice.n;
+    let (reach, block) = (taps.reach(tolerance), if contiguous { width::<T>() } else { ROWS });
+    // Multiplications a value, with what forming even and odd parts costs.
+    let banded = if 2 * reach < n { 2 * reach + block } else { usize::MAX };
+    let plain = contiguous && n <= PLAIN;
+    let whole = if plain { n } else { n / 2 + FOLDING };
+    if banded < whole {
+        banded_product(taps, reach, block)
+    } else if plain {
+        Product::new([n, n], [Form::Plain; 2], block, n, |i, j| taps.entry(i, j))
+    } else {
+        folded_product(taps, block)
     }
 }
 
 /// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
 /// as long as the multiplications that they save.
 const PLAIN: usize = 48;
-
-/// Multiplications that take as long as to form the even and odd part of a value and to undo it.
-const FOLDING: usize = 8;
 
 /// The matrix without the entries further than `reach` from the diagonal. What a row loses is added to its
 /// diagonal: the difference to the whole matrix is then the Laplacian of a graph, which is positive, and
@@ -231,7 +236,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
     };
     let diagonal: Vec<f64> = (0..n).map(|i| taps.entry(i, i) + lost(i)).collect();
     let input = if periodic { Form::Repeated(reach) } else { Form::Plain };
-    Product::new([n, n], [Form::Plain, input], block, |i, column| {
+    Product::new([n, n], [Form::Plain, input], block, n, |i, column| {
         let d = if periodic { column.abs_diff(i + reach) } else { column.abs_diff(i) };
         match d {
             0 => diagonal[i],
@@ -246,7 +251,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
 fn folded_product<T: Real>(taps: &Taps, block: usize) -> Product<T> {
     let n = taps.lattice.n;
     let middle = n.div_ceil(2);
-    Product::new([n, n], [Form::Folded, Form::Folded], block, |i, j| {
+    Product::new([n, n], [Form::Folded, Form::Folded], block, middle, |i, j| {
         match (i < middle, j < middle) {
             (true, true) => 0.5 * (taps.entry(i, j) + taps.entry(i, n - 1 - j)),
             (false, false) => {

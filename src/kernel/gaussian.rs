@@ -228,6 +228,15 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         }
     }
 
+    fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
+        let Operator::Products(engine) = &self.operator else {
+            return super::sum_and_apply(self, terms, out, ws);
+        };
+        if super::products_fit(self.grid.len(), terms, out) {
+            engine.apply_products(terms, out, &mut ws.fields, &mut ws.parts);
+        }
+    }
+
     fn shape(&self) -> Option<Vec<usize>> {
         Some(self.grid.shape().to_vec())
     }
@@ -264,8 +273,8 @@ fn products<T: Real, const D: usize>(
     }
     let voxels = |a: usize| sigmas[a] / grid.spacing()[a];
     let lattice = |a: usize| Lattice::new(grid.shape()[a], grid.boundary(), padding(voxels(a)));
-    let axis = |a: usize| Axis::new(lattice(a), voxels(a), tolerance, a > 0 && a + 1 == D);
-    let engine = Engine::separable((0..D).map(axis).collect());
+    let axis = |a: usize| Axis::both(lattice(a), voxels(a), tolerance, a > 0 && a + 1 == D);
+    let engine = Engine::cheapest(&(0..D).map(axis).collect::<Vec<_>>());
     let transforms = (0..D).map(|a| lattice(a).filter_cost()).sum();
     (engine.cost() <= transforms).then_some(engine)
 }
@@ -587,6 +596,62 @@ mod tests {
                     assert!((a - b).abs() < 1e-13, "separable and joint paths agree to rounding");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn sums_of_products_are_smoothed_as_they_are_formed() {
+        fn check<T: Real, const D: usize>(shape: [usize; D], sigma: f64, tolerance: f64) {
+            for boundary in Boundary::ALL {
+                let grid = Grid::new(shape, [1.0; D]).unwrap().with_boundary(boundary);
+                let n = grid.len();
+                let random = |components: usize, seed: u64| -> Vec<T> {
+                    crate::testing::random(components * n, seed)
+                };
+                let (v, w) = ([random(1, 1), random(1, 2)], [random(3, 3), random(3, 4)]);
+                let gaussian = Gaussian::<T, D>::new(&grid, sigma).unwrap();
+                let gaussian = gaussian.with_tolerance(tolerance).unwrap();
+                let mut ws = Workspace::new();
+                for count in 0..=2 {
+                    let terms: Vec<(&[T], &[T])> =
+                        v.iter().zip(&w).map(|(v, w)| (&v[..], &w[..])).take(count).collect();
+                    let mut sum = vec![T::zero(); 3 * n];
+                    for (weight, input) in &terms {
+                        for (i, sum) in sum.iter_mut().enumerate() {
+                            *sum += weight[i % n] * input[i];
+                        }
+                    }
+                    let mut expected = vec![T::nan(); 3 * n];
+                    gaussian.apply(&sum, &mut expected, &mut ws);
+                    for kernel in [&gaussian as &dyn Kernel<T>, &TwoSteps(&gaussian)] {
+                        let mut found = vec![T::nan(); 3 * n];
+                        kernel.apply_products(&terms, &mut found, &mut ws);
+                        assert_eq!(found, expected, "{boundary:?} {shape:?} σ = {sigma}");
+                    }
+                }
+                let mut out = vec![T::zero(); 3 * n];
+                for terms in [[(&v[0][1..], &w[0][..])], [(&v[0][..], &w[0][1..])]] {
+                    gaussian.apply_products(&terms, &mut out, &mut ws);
+                    assert!(out.iter().all(|x| x.is_nan()), "lengths that do not fit");
+                    out.fill(T::zero());
+                }
+            }
+        }
+
+        /// A kernel that knows nothing about products.
+        struct TwoSteps<'a, K>(&'a K);
+
+        impl<T: Real, K: Kernel<T>> Kernel<T> for TwoSteps<'_, K> {
+            fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
+                self.0.apply(input, out, ws);
+            }
+        }
+
+        for sigma in [0.8, 3.0] {
+            check::<f64, 1>([40], sigma, rounding::<f64>());
+            check::<f32, 2>([37, 70], sigma, rounding::<f32>());
+            check::<f64, 3>([9, 11, 20], sigma, 1e-6);
+            check::<f64, 2>([9, 11], sigma, 0.0);
         }
     }
 

@@ -4,6 +4,8 @@
 //! strided axis the block is [`ROWS`] values of [`width`] neighbouring lanes, along the contiguous axis
 //! [`width`] values of [`ROWS`] lanes: the same product with its factors exchanged.
 
+use std::ops::Range;
+
 use crate::scalar::Real;
 use crate::simd::Arithmetic;
 
@@ -14,6 +16,12 @@ pub(super) const ROWS: usize = 4;
 pub(super) const fn width<T>() -> usize {
     64 / size_of::<T>()
 }
+
+/// Bytes of the lanes along a strided axis that are worked on together: half of the first-level cache.
+const LANES: usize = 16 << 10;
+
+/// Multiplications that take as long as to form the even and odd part of a value and to undo it.
+pub(super) const FOLDING: usize = 8;
 
 /// What a product makes of the values of a lane before it, or after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,20 +101,17 @@ impl<T> RowsMut<T> for [&mut [T]] {
 
 impl<T: Real> Product<T> {
     /// The matrix with these entries between the two forms of a lane, in panels of `block` rows: [`ROWS`]
-    /// for a strided axis, [`width`] for the contiguous one.
+    /// for a strided axis, [`width`] for the contiguous one. Along a strided axis no panel has rows before and
+    /// after `middle`, so that it meets one half of what is folded.
     pub(super) fn new(
         [m, n]: [usize; 2],
         [output, input]: [Form; 2],
         block: usize,
+        middle: usize,
         entry: impl Fn(usize, usize) -> f64,
     ) -> Self {
         let columns = input.len(n);
-        // The last panel of the contiguous axis begins earlier, so that it is whole.
-        let begin =
-            |first: usize| if block == ROWS { first } else { first.min(m.max(block) - block) };
-        let panel = |first: usize| {
-            let first = begin(first);
-            let rows = first..m.min(first + block);
+        let panel = |rows: Range<usize>| {
             let zero = |&j: &usize| rows.clone().all(|i| T::of(entry(i, j)).is_zero());
             let from = (0..columns).take_while(zero).count();
             let to = columns - (from..columns).rev().take_while(zero).count();
@@ -116,9 +121,24 @@ impl<T: Real> Product<T> {
                     *x = T::of(entry(i, j));
                 }
             }
-            Panel { at: first, from, entries }
+            Panel { at: rows.start, from, entries }
         };
-        Self { n, m, input, output, block, panels: (0..m).step_by(block).map(panel).collect() }
+        let panels = if block == ROWS {
+            let half = |rows: Range<usize>| {
+                let end = rows.end;
+                rows.step_by(block).map(move |first| first..end.min(first + block))
+            };
+            half(0..middle).chain(half(middle..m)).map(panel).collect()
+        } else {
+            // The last panel begins earlier, so that it is whole.
+            let begin = |first: usize| first.min(m.max(block) - block);
+            (0..m)
+                .step_by(block)
+                .map(begin)
+                .map(|first| panel(first..m.min(first + block)))
+                .collect()
+        };
+        Self { n, m, input, output, block, panels }
     }
 
     /// Values a lane that come in.
@@ -136,18 +156,26 @@ impl<T: Real> Product<T> {
         self.block != ROWS
     }
 
-    /// Multiplications a lane.
+    /// Multiplications a lane, with what forming even and odd parts of contiguous values costs.
     pub(super) fn cost(&self) -> usize {
-        self.panels.iter().map(|panel| panel.entries.len()).sum()
+        let multiplications: usize = self.panels.iter().map(|panel| panel.entries.len()).sum();
+        let folded = |form: Form, len: usize| match form {
+            Form::Folded if self.is_contiguous() => len * FOLDING / 2,
+            _ => 0,
+        };
+        multiplications + folded(self.input, self.n) + folded(self.output, self.m)
     }
 
-    /// Applies the matrix to `lanes` side by side, `W` lanes a value.
+    /// Applies the matrix to `lanes` side by side, `W` lanes a value. The last panel writes up to [`ROWS`] − 1
+    /// values behind the others.
     #[inline(always)]
     fn multiply<A: Arithmetic, const W: usize>(&self, lanes: &[[T; W]], out: &mut [[T; W]]) {
-        for (panel, out) in self.panels.iter().zip(out.chunks_mut(ROWS)) {
-            let entries = panel.entries.as_chunks::<ROWS>().0;
-            let lanes = &lanes[panel.from..][..entries.len()];
-            out.copy_from_slice(&block::<T, A, ROWS, W>(entries.iter().copied(), lanes));
+        for Panel { at, from, entries } in &self.panels {
+            let entries = entries.as_chunks::<ROWS>().0;
+            let lanes = &lanes[*from..][..entries.len()];
+            if let Some(out) = out[*at..].first_chunk_mut() {
+                *out = block::<T, A, ROWS, W>(entries.iter().copied(), lanes);
+            }
         }
     }
 }
@@ -170,7 +198,7 @@ fn block<T: Real, A: Arithmetic, const R: usize, const W: usize>(
 }
 
 /// At least `len` values of a buffer that grows at first use only.
-fn grown<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn grown<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::zero());
     }
@@ -188,47 +216,55 @@ pub(super) fn along_strided<T: Real, A: Arithmetic, const W: usize>(
     (out, count): (&mut (impl RowsMut<T> + ?Sized), usize),
     buffers: &mut Buffers<T>,
 ) {
-    let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m.next_multiple_of(ROWS)));
-    let len = W * sizes.max().unwrap_or(0);
-    let (a, _) = grown(&mut buffers.input, len).as_chunks_mut::<W>();
-    let (b, _) = grown(&mut buffers.output, len).as_chunks_mut::<W>();
     let (Some(first), Some(last)) = (products.first(), products.last()) else { return };
-    for lane in (0..count).step_by(W) {
+    let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m + ROWS));
+    let len = sizes.max().unwrap_or(0);
+    let most = (LANES / (size_of::<T>() * len * W)).max(1) * W;
+    let (a, _) = grown(&mut buffers.input, len * most).as_chunks_mut::<W>();
+    let (b, _) = grown(&mut buffers.output, len * most).as_chunks_mut::<W>();
+    for lane in (0..count).step_by(most) {
         // The last block begins earlier, so that it is whole.
-        let lane = lane.min(count.max(W) - W);
-        let lanes = W.min(count - lane);
-        let from = first_lane + lane;
-        if lanes == W {
-            load(first, |i| whole(&input[i * inner + from..]), a);
+        let lanes = most.min(count - lane);
+        let starts = (0..lanes).step_by(W).map(|at| (lane + at).min(count.max(W) - W));
+        let valid = W.min(count);
+        if valid == W {
+            load(
+                first,
+                starts.clone(),
+                len,
+                |i, lane| whole(&input[i * inner + first_lane + lane..]),
+                a,
+            );
         } else {
-            load(first, |i| part(&input[i * inner + from..][..lanes]), a);
+            load(
+                first,
+                starts.clone(),
+                len,
+                |i, lane| part(&input[i * inner + first_lane + lane..][..valid]),
+                a,
+            );
         }
-        first.multiply::<A, W>(a, b);
-        if let [_, second] = products {
-            for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
-                for (x, &gain) in row.iter_mut().zip(&table[from..]) {
-                    *x *= gain;
+        for ((a, b), lane) in
+            a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
+        {
+            first.multiply::<A, W>(a, b);
+            if let [_, second] = products {
+                for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
+                    for (x, &gain) in row.iter_mut().zip(&table[first_lane + lane..]) {
+                        *x *= gain;
+                    }
                 }
+                second.multiply::<A, W>(b, a);
             }
-            second.multiply::<A, W>(b, a);
-            put(last, a, (out, lane, lanes));
-        } else {
-            put(last, b, (out, lane, lanes));
         }
-    }
-}
-
-/// [`store`] to `lanes` lanes of `out` from `lane` on.
-#[inline(always)]
-fn put<T: Real, const W: usize>(
-    product: &Product<T>,
-    values: &[[T; W]],
-    (out, lane, lanes): (&mut (impl RowsMut<T> + ?Sized), usize, usize),
-) {
-    if lanes == W {
-        store(product, values, |i, x| out.row(i, lane, W).copy_from_slice(x));
-    } else {
-        store(product, values, |i, x| out.row(i, lane, lanes).copy_from_slice(&x[..lanes]));
+        let values = if products.len() == 1 { &*b } else { &*a };
+        if valid == W {
+            store(last, starts, len, values, |i, lane, x| out.row(i, lane, W).copy_from_slice(x));
+        } else {
+            store(last, starts, len, values, |i, lane, x| {
+                out.row(i, lane, valid).copy_from_slice(&x[..valid]);
+            });
+        }
     }
 }
 
@@ -244,70 +280,76 @@ fn part<T: Real, const W: usize>(row: &[T]) -> [T; W] {
     lanes
 }
 
-/// Brings the rows of a block of lanes into the form that a product reads.
+/// Brings the rows of blocks of lanes, each from one of `starts` on, into the form that a product reads: row by
+/// row, so that memory is read in its order. A block takes `len` rows of `lanes`.
 #[inline(always)]
 fn load<T: Real, const W: usize>(
     product: &Product<T>,
-    row: impl Fn(usize) -> [T; W],
+    starts: impl Iterator<Item = usize> + Clone,
+    len: usize,
+    row: impl Fn(usize, usize) -> [T; W],
     lanes: &mut [[T; W]],
 ) {
     let n = product.n;
-    match product.input {
-        Form::Plain => {
-            for (i, x) in lanes[..n].iter_mut().enumerate() {
-                *x = row(i);
-            }
-        }
-        Form::Repeated(r) => {
-            let (before, rest) = lanes[..n + 2 * r].split_at_mut(r);
-            let (middle, after) = rest.split_at_mut(n);
-            for (i, x) in middle.iter_mut().enumerate() {
-                *x = row(i);
-            }
-            before.copy_from_slice(&middle[n - r..]);
-            after.copy_from_slice(&middle[..r]);
-        }
-        Form::Folded => {
-            let (even, odd) = lanes[..n].split_at_mut(n.div_ceil(2));
-            for (j, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
-                let (x, y) = (row(j), row(n - 1 - j));
+    let (rows, before) = match product.input {
+        Form::Folded => (n / 2, n.div_ceil(2)),
+        Form::Plain => (n, 0),
+        Form::Repeated(r) => (n + 2 * r, n - r),
+    };
+    for i in 0..rows {
+        for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
+            if product.input == Form::Folded {
+                let (x, y) = (row(i, lane), row(n - 1 - i, lane));
                 for w in 0..W {
-                    even[w] = x[w] + y[w];
-                    odd[w] = x[w] - y[w];
+                    lanes[i][w] = x[w] + y[w];
+                    lanes[before + i][w] = x[w] - y[w];
                 }
+            } else {
+                lanes[i] = row((before + i) % n, lane);
             }
-            if n % 2 == 1 {
-                even[n / 2] = row(n / 2);
-            }
+        }
+    }
+    if product.input == Form::Folded && n % 2 == 1 {
+        for (lane, lanes) in starts.zip(lanes.chunks_exact_mut(len)) {
+            lanes[n / 2] = row(n / 2, lane);
         }
     }
 }
 
-/// Writes the rows of a block of lanes from the form that a product gives.
+/// Writes the rows of blocks of lanes from the form that a product gives, row by row.
 #[inline(always)]
 fn store<T: Real, const W: usize>(
     product: &Product<T>,
+    starts: impl Iterator<Item = usize> + Clone,
+    len: usize,
     lanes: &[[T; W]],
-    mut row: impl FnMut(usize, &[T; W]),
+    mut row: impl FnMut(usize, usize, &[T; W]),
 ) {
     let m = product.m;
     if product.output == Form::Folded {
-        let (even, odd) = lanes[..m].split_at(m.div_ceil(2));
-        for (i, (even, odd)) in even.iter().zip(odd).enumerate() {
-            let (mut x, mut y) = ([T::zero(); W], [T::zero(); W]);
-            for w in 0..W {
-                x[w] = even[w] + odd[w];
-                y[w] = even[w] - odd[w];
+        let middle = m.div_ceil(2);
+        for i in 0..m / 2 {
+            for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
+                let (even, odd) = (&lanes[i], &lanes[middle + i]);
+                let (mut x, mut y) = ([T::zero(); W], [T::zero(); W]);
+                for w in 0..W {
+                    x[w] = even[w] + odd[w];
+                    y[w] = even[w] - odd[w];
+                }
+                row(i, lane, &x);
+                row(m - 1 - i, lane, &y);
             }
-            row(i, &x);
-            row(m - 1 - i, &y);
         }
         if m % 2 == 1 {
-            row(m / 2, &even[m / 2]);
+            for (lane, lanes) in starts.zip(lanes.chunks_exact(len)) {
+                row(m / 2, lane, &lanes[m / 2]);
+            }
         }
     } else {
-        for (i, x) in lanes[..m].iter().enumerate() {
-            row(i, x);
+        for i in 0..m {
+            for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
+                row(i, lane, &lanes[i]);
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         vectors.iter().all(|v| v.len() == D * n)
             && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
             && ws.tape.nu.len() == scales * D * n
-            && ws.vector.len() == D * n
+            && ws.smooth.len() == D * n
     }
 
     /// ν_i of the last velocity.
@@ -120,19 +120,13 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, tape, vector, smooth, scalars: [s, w_bar], .. } = ws;
+        let Workspace { kernel, tape, smooth, scalars: [s, w_bar], .. } = ws;
         let (w, nu) = (&*tape.weights, &*tape.nu);
         // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
         for (i, k) in self.kernels.iter().enumerate() {
             let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
             let nu = self.smoothed(nu, i);
-            par::vectors::<T, D>(vector, n, |a, lo, chunk| {
-                for (k, nu_bar) in chunk.iter_mut().enumerate() {
-                    let at = lo + k;
-                    *nu_bar = w[at] * v_bar[a * n + at] + s_bar[at] * m[a * n + at];
-                }
-            });
-            k.apply(vector, smooth, kernel);
+            k.apply_products(&[(w, v_bar), (s_bar, m)], smooth, kernel);
             let p_bar = &*smooth;
             let w_bar = &mut w_bar[i * n..(i + 1) * n];
             let out = std::iter::once(w_bar).chain(momentum_bar.components_mut()).collect();
@@ -174,8 +168,7 @@ pub struct Tape<T> {
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
     tape: Tape<T>,
-    /// Two vector fields, and two scalar fields a scale.
-    vector: Vec<T>,
+    /// One vector field, and two scalar fields a scale.
     smooth: Vec<T>,
     scalars: [Vec<T>; 2],
 }
@@ -191,7 +184,6 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Workspace {
             kernel: kernel::Workspace::new(),
             tape: Metric::<T, D>::tape(self),
-            vector: zeros(D),
             smooth: zeros(D),
             scalars: [zeros(scales), zeros(scales)],
         }
@@ -218,13 +210,13 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
             return velocity.scale(T::nan());
         }
-        let Workspace { kernel, tape, vector, scalars: [s, _], .. } = ws;
+        let Workspace { kernel, tape, scalars: [s, _], .. } = ws;
         let Tape { weights: w, nu, force } = tape;
         self.smoothing.apply(weights.data(), w, kernel);
         for (i, k) in self.kernels.iter().enumerate() {
             let w = &w[i * n..(i + 1) * n];
-            product::<T, D>(momentum.data(), w, vector);
-            k.apply(vector, &mut nu[i * D * n..(i + 1) * D * n], kernel);
+            let nu = &mut nu[i * D * n..(i + 1) * D * n];
+            k.apply_products(&[(w, momentum.data())], nu, kernel);
         }
         self.sums(momentum.data(), (w, nu), velocity.data_mut(), s);
         self.smoothing.apply(s, force, kernel);
@@ -339,14 +331,4 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
         axpy(bar.data_mut(), scale, &ws.tape.force);
     }
-}
-
-/// `out ← w m`, one weight for all components.
-fn product<T: Real, const D: usize>(m: &[T], w: &[T], out: &mut [T]) {
-    par::vectors::<T, D>(out, w.len(), |a, lo, chunk| {
-        let m = &m[a * w.len() + lo..];
-        for ((p, &m), &w) in chunk.iter_mut().zip(m).zip(&w[lo..]) {
-            *p = w * m;
-        }
-    });
 }
