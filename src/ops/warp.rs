@@ -1,5 +1,7 @@
 //! Interpolation at displaced points: warping of images and composition of maps.
 
+use std::ops::Range;
+
 use nalgebra::SMatrix;
 
 use super::difference::fold_index;
@@ -182,7 +184,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         for lane in 0..count.min(LANES) {
             let (offsets, taps) = if let Some(first) = self.inside(cells, lane) {
                 (&self.rows, field.get(first..).unwrap_or_default())
-            } else if self.find(cells, lane, border) {
+            } else if self.find(cells, lane, 0, border) {
                 (&border.rows, field)
             } else {
                 border.gather::<D>(field);
@@ -193,11 +195,13 @@ impl<T: Real, const D: usize> Warp<T, D> {
     }
 
     /// Finds the rows of taps of a point that lies anywhere; whether the taps of a row are neighbours.
+    /// Places count from `origin`.
     #[inline(never)]
     fn find<const C: usize>(
         &self,
         cells: &Cells<T, D>,
         lane: usize,
+        origin: usize,
         border: &mut Border<T, C>,
     ) -> bool {
         let mut first = [0; D];
@@ -208,9 +212,8 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let last = offsets[D - 1];
         let together = last[3] == last[0] + 3;
         border.last = last;
-        each_row(&offsets, |row, at, _| {
-            border.rows[row] = if together { at + last[0] } else { at }
-        });
+        let along = if together { last[0] } else { 0 };
+        each_row(&offsets, |row, at, _| border.rows[row] = at + along - origin);
         together
     }
 
@@ -284,7 +287,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     }
 
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
-    /// `coefficients_bar`.
+    /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
     pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
         let (source, n) = (self.source_len(), self.target.len());
         let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
@@ -292,8 +295,80 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let (u, bars) = (self.split(u), parts::<T, C>(bar));
-        let out = coefficients_bar.as_chunks_mut().0;
-        simd::fused(Scatter { warp: self, u, bars, out });
+        let field = coefficients_bar.as_chunks_mut().0;
+        let mut slabs = self.slabs(&u);
+        slabs.sort_by_key(|slab| slab.planes.start);
+        while !slabs.is_empty() {
+            // Those that reach apart go together. What waits for what does not depend on the threads.
+            let (mut round, mut later) = (Vec::new(), Vec::new());
+            let (mut rest, mut end) = (&mut *field, 0);
+            for slab in slabs {
+                if slab.planes.start < end {
+                    later.push(slab);
+                    continue;
+                }
+                let stride = self.source_strides[0];
+                let (_, from_here) = rest.split_at_mut((slab.planes.start - end) * stride);
+                let (out, after) = from_here.split_at_mut(slab.planes.len() * stride);
+                (rest, end) = (after, slab.planes.end);
+                round.push((slab, out));
+            }
+            par::each(round, |(slab, out)| {
+                simd::fused(Scatter { warp: self, u, bars, slab, out });
+            });
+            slabs = later;
+        }
+    }
+
+    /// The target in slabs along its first axis, thick against the reach of splines.
+    fn slabs(&self, u: &[&[T]; D]) -> Vec<Slab> {
+        let planes = self.target.shape()[0];
+        let plane = self.target.len() / planes;
+        // One axis has no planes to write to.
+        let thick = if D == 1 {
+            planes
+        } else {
+            THICK.max(VOXELS.div_ceil(plane)).max(planes.div_ceil(SLABS))
+        };
+        let slab = |from: usize| {
+            let of_target = from..planes.min(from + thick);
+            let voxels = of_target.start * plane..of_target.end * plane;
+            Slab { planes: self.reach(u, &of_target, &voxels), voxels }
+        };
+        (0..planes).step_by(thick).map(slab).collect()
+    }
+
+    /// The planes of the source along its first axis that hold all taps of the points of a slab.
+    fn reach(&self, u: &[&[T]; D], slab: &Range<usize>, voxels: &Range<usize>) -> Range<usize> {
+        let n = self.source_shape[0];
+        let (mut lo, mut hi) = (self.offset[0].f64(), self.offset[0].f64());
+        let mut add = |factor: T, first: f64, last: f64| {
+            let (a, b) = (factor.f64() * first, factor.f64() * last);
+            lo += a.min(b);
+            hi += a.max(b);
+        };
+        for b in 0..D {
+            let indices = if b == 0 { slab.clone() } else { 0..self.target.shape()[b] };
+            add(self.base[0][b], indices.start as f64, (indices.end - 1) as f64);
+            let Some((least, largest)) = range(&u[b][voxels.clone()]) else { return 0..n };
+            add(self.scale[0][b], least.f64(), largest.f64());
+        }
+        // Positions are sums of a few products of this size.
+        let rounding = 16.0 * T::epsilon().f64() * (n as f64 + lo.abs() + hi.abs());
+        let (first, last) = ((lo - rounding).floor() - 1.0, (hi + rounding).floor() + 2.0);
+        let folds_once = first >= -(n as f64) && last < (2.0 * n as f64).min(T::LATTICE.f64());
+        if !folds_once {
+            return 0..n;
+        }
+        if first >= 0.0 && last < n as f64 {
+            return first.to_index()..last.to_index() + 1;
+        }
+        if self.source_boundary == Boundary::Periodic {
+            return 0..n;
+        }
+        // Mirrored at the first plane, at the last one, or at both.
+        let lowest = first.min(2.0 * n as f64 - 1.0 - last).to_index();
+        lowest..(last.max(-1.0 - first).to_index() + 1).min(n)
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
@@ -541,31 +616,64 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     }
 }
 
-/// [`Warp::scatter`].
+/// Voxels of the target and the planes of the source that they reach.
+struct Slab {
+    voxels: Range<usize>,
+    planes: Range<usize>,
+}
+
+/// Least planes of a slab, least voxels, and most slabs.
+const THICK: usize = 8;
+const VOXELS: usize = 4096;
+const SLABS: usize = 16;
+
+/// Least and largest of some numbers; `None` where one is not finite.
+fn range<T: Real>(values: &[T]) -> Option<(T, T)> {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let any = *values.first()?;
+    let rest: Lane<T> = std::array::from_fn(|l| rest.get(l).copied().unwrap_or(any));
+    let (mut least, mut largest, mut zeros) = (rest, rest, [T::zero(); LANES]);
+    for block in blocks.iter().chain([&rest]) {
+        for l in 0..LANES {
+            least[l] = if block[l] < least[l] { block[l] } else { least[l] };
+            largest[l] = if block[l] > largest[l] { block[l] } else { largest[l] };
+            zeros[l] += T::zero() * block[l];
+        }
+    }
+    let finite = zeros.iter().all(|&zero| zero == T::zero());
+    let (least, largest) = (least.into_iter(), largest.into_iter());
+    finite.then(|| (least.fold(any, T::min), largest.fold(any, T::max)))
+}
+
+/// [`Warp::scatter`] of a slab.
 struct Scatter<'a, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
     bars: [&'a [T]; C],
+    slab: Slab,
+    /// The planes that the slab reaches.
     out: &'a mut [[T; C]],
 }
 
 impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Self { warp, u, bars, out } = self;
+        let Self { warp, u, bars, slab, out } = self;
+        let Slab { voxels, planes } = slab;
+        let origin = planes.start * warp.source_strides[0];
         let (mut weights, mut border) = (Weights::new(), Border::new());
-        warp.walk(&u, (0, warp.target.len()), |cells, k, count| {
+        warp.walk(&u, (voxels.start, voxels.len()), |cells, k, count| {
             weights.set_values(cells);
             // Neighbours share taps: the sum of one is not ready when the next comes.
             for lane in APART.into_iter().filter(|&lane| lane < count) {
                 let mut bar = [T::zero(); C];
                 for c in 0..C {
-                    bar[c] = bars[c][k + lane];
+                    bar[c] = bars[c][voxels.start + k + lane];
                 }
                 if let Some(first) = warp.inside(cells, lane) {
-                    let taps = out.get_mut(first..).unwrap_or_default();
+                    let taps = out.get_mut(first - origin..).unwrap_or_default();
                     weights.scatter::<A, C>(lane, &warp.rows, bar, taps);
-                } else if warp.find(cells, lane, &mut border) {
+                } else if warp.find(cells, lane, origin, &mut border) {
                     weights.scatter::<A, C>(lane, &border.rows, bar, out);
                 } else {
                     weights.scatter::<A, C>(lane, &GATHERED, bar, &mut border.taps);
@@ -778,6 +886,62 @@ mod tests {
             (0..3).all(|a| index[a] > 2 && index[a] + 4 < grid.shape()[a])
         };
         assert!((0..n).filter(inside).count() > 16, "whole blocks lie inside");
+    }
+
+    #[test]
+    fn slabs_scatter_as_points_one_by_one_on_any_number_of_threads() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([70, 20, 18], [0.5; 3]).unwrap().with_boundary(boundary);
+            let (n, warp) = (grid.len(), Warp::<f64, 3>::new(&grid, &grid));
+            // Slabs that reach apart and into each other, over both ends, and once over the whole grid.
+            let mut u = random::<f64>(3 * n, 1);
+            (0..n).for_each(|i| u[i] += 4.0 * (i as f64 / 2000.0).sin());
+            u[5 * 360 + 7] = 90.0;
+            let bar = random::<f64>(2 * n, 2);
+            let scattered = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut out = vec![0.0; 2 * n];
+                pool.install(|| warp.scatter::<2>(&u, &bar, &mut out));
+                out
+            };
+            let (found, mut one_by_one) = (scattered(1), vec![0.0; 2 * n]);
+            assert!(found.iter().zip(&scattered(3)).all(|(a, b)| a.to_bits() == b.to_bits()));
+            for i in 0..n {
+                let voxel = grid.unravel(i);
+                let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / 0.5);
+                warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+            }
+            for (a, b) in found.iter().zip(&one_by_one) {
+                // Some hundred products of numbers below one meet at a voxel.
+                assert!((a - b).abs() < 1e-12, "{boundary:?}");
+            }
+            let rounds = warp.slabs(&warp.split(&u));
+            assert!(rounds.len() > 4 && rounds.iter().any(|slab| slab.planes == (0..70)));
+            assert!(rounds.iter().any(|slab| slab.planes.len() < 35), "some go together");
+        }
+    }
+
+    #[test]
+    fn interleaved_coefficients_are_those_of_the_components() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([6, 13, 7], [1.0; 3]).unwrap().with_boundary(boundary);
+            let (n, prefilter) = (grid.len(), Prefilter::new(&grid));
+            let (samples, bar) = (random::<f64>(3 * n, 1), random::<f64>(3 * n, 2));
+            let (mut apart, mut interleaved) = (samples.clone(), vec![f64::NAN; 3 * n]);
+            prefilter.apply(&mut apart);
+            prefilter.interleaved::<3>(&samples, &mut interleaved);
+            for (i, voxel) in interleaved.chunks(3).enumerate() {
+                for (c, x) in voxel.iter().enumerate() {
+                    // The axes in another order.
+                    assert!((x - apart[c * n + i]).abs() < 1e-13, "{boundary:?}");
+                }
+            }
+            let (mut scratch, mut samples_bar) = (bar.clone(), vec![1.0; 3 * n]);
+            prefilter.add_transposed::<3>(&mut scratch, &mut samples_bar);
+            let right = pair(&samples_bar, &samples) - samples.iter().sum::<f64>();
+            let left = pair(&interleaved, &bar);
+            assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{boundary:?}");
+        }
     }
 
     #[test]
