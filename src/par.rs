@@ -57,6 +57,16 @@ pub(crate) fn parts<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [
     }
 }
 
+/// Calls `f` with each of a few items of much work.
+pub(crate) fn each<I: Send>(items: Vec<I>, f: impl Fn(I) + Sync + Send) {
+    #[cfg(feature = "rayon")]
+    if items.len() > 1 {
+        use rayon::prelude::*;
+        return items.into_par_iter().with_max_len(1).for_each(f);
+    }
+    items.into_iter().for_each(f);
+}
+
 /// What `f` gives for every index below `len`, at most `jobs` of them at a time.
 pub(crate) fn queue<R: Send>(len: usize, jobs: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
     #[cfg(feature = "rayon")]

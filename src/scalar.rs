@@ -30,6 +30,19 @@ pub trait Real:
     /// This value in double precision.
     fn f64(self) -> f64;
 
+    /// Whole numbers of a smaller magnitude become indices of a lattice ([`Real::lattice`]).
+    const LATTICE: Self;
+
+    /// A whole number below [`Real::LATTICE`] in magnitude as an integer, without a branch; any integer for
+    /// other numbers.
+    ///
+    /// ```
+    /// use rdmm_core::Real;
+    /// assert_eq!([2.0_f32, -3.0, 4_194_303.0].map(Real::lattice), [2, -3, 4_194_303]);
+    /// assert_eq!([2.0_f64, -3.0, 2_147_483_647.0].map(Real::lattice), [2, -3, i32::MAX]);
+    /// ```
+    fn lattice(self) -> i32;
+
     /// The whole part as an index: 0 for NaN and below zero, 2³¹ − 1 for what is larger.
     ///
     /// ```
@@ -41,6 +54,7 @@ pub trait Real:
 
 impl Real for f32 {
     const NAME: &'static str = "f32";
+    const LATTICE: Self = 4_194_304.0;
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
@@ -59,10 +73,18 @@ impl Real for f32 {
     fn to_index(self) -> usize {
         (self as i32).max(0) as usize
     }
+
+    // Added to 1½ · 2ᵖ, with p bits after the point, a whole number stands in the lowest bits.
+    #[inline(always)]
+    fn lattice(self) -> i32 {
+        const ZERO: f32 = 12_582_912.0;
+        (self + ZERO).to_bits().wrapping_sub(ZERO.to_bits()).cast_signed()
+    }
 }
 
 impl Real for f64 {
     const NAME: &'static str = "f64";
+    const LATTICE: Self = 2_147_483_648.0;
 
     #[inline]
     fn of(x: f64) -> Self {
@@ -79,6 +101,13 @@ impl Real for f64 {
     #[expect(clippy::cast_sign_loss, reason = "there is none from 0 on")]
     fn to_index(self) -> usize {
         (self as i32).max(0) as usize
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the upper bits are those of the summand")]
+    fn lattice(self) -> i32 {
+        const ZERO: f64 = 6_755_399_441_055_744.0;
+        (self + ZERO).to_bits() as i32
     }
 }
 

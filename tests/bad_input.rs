@@ -632,7 +632,7 @@ fn slices_of_the_wrong_length() {
         warp.value_and_gradient(&c, &u, &mut value, &mut slope);
         assert!(all_nan(&value) && all_nan(&slope));
         let mut bar = vec![0.0; coefficients.max(1)];
-        warp.scatter(&u, &right[..len.min(n - 1)], &mut bar);
+        warp.scatter::<1>(&u, &right[..len.min(n - 1)], &mut bar);
         assert!(all_nan(&bar));
         let mut bar = vec![0.0; n];
         warp.add_position_bar::<1>(&c, &u, &right[..len], &mut bar);
@@ -684,7 +684,7 @@ fn far_displacements<T: Real>(largest: f64) {
         assert!(value[7].is_nan() && slope[7].is_nan() && slope[n + 7].is_nan());
         assert!(value.iter().enumerate().all(|(i, x)| i == 7 || x.is_finite()));
         let mut bar = vec![T::zero(); n];
-        warp.scatter(&u, &value, &mut bar);
+        warp.scatter::<1>(&u, &value, &mut bar);
         assert!(bar.iter().any(|x| x.is_nan()));
         warp.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
         let composition = Composition::<T, 2>::new(&grid);

@@ -173,7 +173,7 @@ fn scatter<T: Real, const D: usize>(grid: &Grid<D>, runner: &mut Runner) -> Fall
     let (bar, u) = (random::<T>(D * n, 4), displacement::<T, D>(grid)?);
     let mut out = vec![T::zero(); D * n];
     runner(&mut || {
-        warp.scatter(black_box(&u), &bar, &mut out);
+        warp.scatter::<D>(black_box(&u), &bar, &mut out);
         Ok(())
     })
 }

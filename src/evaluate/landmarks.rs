@@ -26,8 +26,8 @@ pub fn carried<T: Real, const D: usize>(
 ) -> Result<Vec<[f64; D]>> {
     map.expect_finite("map")?;
     let grid = map.grid();
-    let (warp, mut coefficients) = (Warp::new(grid, grid), map.data().to_vec());
-    Prefilter::new(grid).apply(&mut coefficients);
+    let (warp, mut coefficients) = (Warp::new(grid, grid), vec![T::zero(); map.data().len()]);
+    Prefilter::new(grid).interleaved::<D>(map.data(), &mut coefficients);
     let carry = |(i, &x): (usize, &[f64; D])| {
         let index = grid.to_index(x);
         if !is_inside(grid, index) {

@@ -50,9 +50,11 @@ struct Axis<T> {
 }
 
 /// Where an index beyond a lane of `n` points reads from.
+#[inline]
 pub(crate) fn fold_index(i: isize, n: usize, boundary: Boundary) -> usize {
     let n = n.cast_signed();
     let folded = match boundary {
+        _ if (0..n).contains(&i) => i,
         Boundary::Periodic => i.rem_euclid(n),
         Boundary::Reflecting | Boundary::Free => {
             let j = i.rem_euclid(2 * n);

@@ -87,53 +87,65 @@ impl<T: Real> Axis<T> {
         }
     }
 
-    /// Solves in place for [`TOGETHER`] lanes, one after the other in memory: each recurrence waits for its last
-    /// value, so that several run at once.
+    /// Solves in place for `L` lanes of `C` numbers a point, one after the other in memory: each recurrence
+    /// waits for its last value, so that several run at once.
     #[inline(always)]
-    fn solve_lanes(&self, lanes: &mut [T]) {
+    fn solve_lanes<const C: usize, const L: usize>(&self, lanes: &mut [[T; C]]) {
         let n = self.factor.len();
-        let mut lanes = par::split::<T, TOGETHER>(lanes, n);
-        let mut previous = lanes.each_ref().map(|lane| lane[0]);
-        for (i, &(l, _)) in self.factor.iter().enumerate().skip(1) {
+        let mut lanes = par::split::<[T; C], L>(lanes, n);
+        let mut previous = [[T::zero(); C]; L];
+        for (i, &(l, _)) in self.factor.iter().enumerate() {
             for (lane, previous) in lanes.iter_mut().zip(&mut previous) {
-                lane[i] -= l * *previous;
-                *previous = lane[i];
+                for (x, previous) in lane[i].iter_mut().zip(previous) {
+                    *x -= l * *previous;
+                    *previous = *x;
+                }
             }
         }
         let last = self.factor[n - 1].1;
         for (lane, previous) in lanes.iter_mut().zip(&mut previous) {
-            lane[n - 1] *= last;
+            lane[n - 1] = previous.map(|x| x * last);
             *previous = lane[n - 1];
         }
         for i in (0..n - 1).rev() {
             let (pivot, l) = (self.factor[i].1, self.factor[i + 1].0);
             for (lane, next) in lanes.iter_mut().zip(&mut previous) {
-                lane[i] = lane[i] * pivot - l * *next;
-                *next = lane[i];
+                for (x, next) in lane[i].iter_mut().zip(next) {
+                    *x = *x * pivot - l * *next;
+                    *next = *x;
+                }
             }
         }
         if let Some((z, weight)) = &self.cyclic {
             for lane in lanes {
-                let s = *weight * (lane[0] + lane[n - 1]);
-                for (x, &z) in lane.iter_mut().zip(z) {
-                    *x -= s * z;
+                for c in 0..C {
+                    let s = *weight * (lane[0][c] + lane[n - 1][c]);
+                    for (x, &z) in lane.iter_mut().zip(z) {
+                        x[c] -= s * z;
+                    }
                 }
             }
         }
     }
 
-    /// Solves in place for all lanes of some blocks.
+    /// Solves in place for all lanes of some blocks with `inner` lanes of `C` numbers a point.
     #[inline(always)]
-    fn solve_blocks(&self, inner: usize, blocks: &mut [T]) {
-        let n = self.factor.len();
+    fn solve_blocks<const C: usize>(&self, inner: usize, blocks: &mut [T]) {
+        let block = self.factor.len() * inner * C;
         if inner > 1 {
-            return blocks.chunks_mut(n * inner).for_each(|block| self.solve(inner, block));
+            return blocks.chunks_mut(block).for_each(|block| self.solve(inner * C, block));
         }
-        let mut together = blocks.chunks_exact_mut(TOGETHER * n);
-        for lanes in &mut together {
-            self.solve_lanes(lanes);
+        let together = if C == 1 { TOGETHER } else { 2 };
+        let mut together_chunks = blocks.chunks_exact_mut(together * block);
+        for lanes in &mut together_chunks {
+            let lanes = lanes.as_chunks_mut::<C>().0;
+            if C == 1 {
+                self.solve_lanes::<C, TOGETHER>(lanes);
+            } else {
+                self.solve_lanes::<C, 2>(lanes);
+            }
         }
-        together.into_remainder().chunks_mut(n).for_each(|lane| self.solve(1, lane));
+        together_chunks.into_remainder().chunks_mut(block).for_each(|lane| self.solve(C, lane));
     }
 }
 
@@ -143,10 +155,13 @@ const COLUMNS: usize = 64;
 /// Lanes that are solved at once.
 const TOGETHER: usize = 8;
 
-/// Turns samples into cubic B-spline coefficients, in place.
+/// Turns samples into cubic B-spline coefficients.
 ///
 /// Periodic or half-sample mirrored ends, as the grid's boundary says for weights. The matrix is
-/// symmetric, so [`Prefilter::apply`] is its own transpose. Two passes an axis, no allocation.
+/// symmetric, so [`Prefilter::apply`] is its own transpose. No allocation.
+///
+/// Coefficients of a field of several components are interleaved: the components of a voxel stand beside each
+/// other, as [`Warp`](super::warp::Warp) reads them.
 ///
 /// # References
 /// Unser, Aldroubi, Eden, *B-spline signal processing: Part II*, IEEE Trans. Signal Process. 41
@@ -170,21 +185,88 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
 
     /// Replaces samples by coefficients in every component of `data`.
     pub fn apply(&self, data: &mut [T]) {
-        let n = self.lanes.first().map_or(1, |&(_, n, inner)| n * inner);
-        if !or_nan(data.len().is_multiple_of(n), data) {
+        if or_nan(data.len().is_multiple_of(self.len()), data) {
+            self.solve_axes::<1>(0..D, data);
+        }
+    }
+
+    /// Interleaved coefficients of the `C` components of `samples`.
+    pub fn interleaved<const C: usize>(&self, samples: &[T], coefficients: &mut [T]) {
+        let n = self.len();
+        let fits = samples.len() == C * n && coefficients.len() == C * n;
+        if C == 0 || !or_nan(fits, coefficients) {
             return;
         }
-        for (axis, &(_, n, inner)) in self.axes.iter().zip(&self.lanes) {
-            let block = n * inner;
-            // Several blocks a chunk where blocks are short.
-            let len = block * par::CHUNK.div_ceil(block);
-            par::chunks_of(
-                data,
-                len,
-                #[inline(always)]
-                |_, chunk| axis.solve_blocks(inner, chunk),
-            );
+        // The last axis first: its lanes are interleaved where they are solved.
+        self.solve_axis::<C>(
+            D - 1,
+            coefficients,
+            #[inline(always)]
+            |start, chunk| {
+                let first = start / C;
+                for (i, voxel) in chunk.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+                    for c in 0..C {
+                        voxel[c] = samples[c * n + first + i];
+                    }
+                }
+            },
+        );
+        self.solve_axes::<C>(0..D - 1, coefficients);
+    }
+
+    /// Transpose of [`Prefilter::interleaved`]: adds to `samples_bar`, and overwrites `coefficients_bar`.
+    pub fn add_transposed<const C: usize>(
+        &self,
+        coefficients_bar: &mut [T],
+        samples_bar: &mut [T],
+    ) {
+        let n = self.len();
+        let fits = samples_bar.len() == C * n && coefficients_bar.len() == C * n;
+        if C == 0 || !or_nan(fits, samples_bar) {
+            return;
         }
+        self.solve_axes::<C>(0..D, coefficients_bar);
+        let bars = coefficients_bar.as_chunks::<C>().0;
+        par::zipped(par::split::<T, C>(samples_bar, n), |lo, chunks| {
+            for c in 0..C {
+                for (out, bar) in chunks[c].iter_mut().zip(&bars[lo..]) {
+                    *out += bar[c];
+                }
+            }
+        });
+    }
+
+    fn len(&self) -> usize {
+        self.lanes.first().map_or(1, |&(_, n, inner)| n * inner)
+    }
+
+    /// Solves along some axes in place for `C` numbers a voxel.
+    fn solve_axes<const C: usize>(&self, axes: Range<usize>, data: &mut [T]) {
+        for axis in axes {
+            self.solve_axis::<C>(axis, data, |_, _| ());
+        }
+    }
+
+    /// Solves along an axis, after `prepare(start, chunk)` of each chunk.
+    fn solve_axis<const C: usize>(
+        &self,
+        axis: usize,
+        data: &mut [T],
+        prepare: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let (solver, (_, n, inner)) = (&self.axes[axis], self.lanes[axis]);
+        let block = n * inner * C;
+        // Several blocks a chunk where blocks are short.
+        let len = block * par::CHUNK.div_ceil(block);
+        par::chunks_of(
+            data,
+            len,
+            #[inline(always)]
+            |start, chunk| {
+                prepare(start, chunk);
+                solver.solve_blocks::<C>(inner, chunk);
+            },
+        );
     }
 }
 

@@ -11,188 +11,286 @@ pub(super) const LANES: usize = 16;
 const AXES: u32 = 4;
 
 /// Most rows of four taps along the last axis.
-const ROWS: usize = 4_usize.pow(AXES - 1);
+pub(super) const ROWS: usize = 4_usize.pow(AXES - 1);
 
 /// A number for each point of a block.
 pub(super) type Lane<T> = [T; LANES];
 
-/// Source positions of the points of a block, and their cells.
+/// A place for each row of taps: all axes but the last, the first outermost.
+pub(super) type Offsets = [usize; ROWS];
+
+/// The taps of a point that are not where those of a point inside are, gathered.
+pub(super) type Gathered<T, const C: usize> = [[T; C]; 4 * ROWS];
+
+/// Where the rows of gathered taps begin.
+pub(super) const GATHERED: Offsets = {
+    let mut offsets = [0; ROWS];
+    let mut row = 0;
+    while row < ROWS {
+        offsets[row] = 4 * row;
+        row += 1;
+    }
+    offsets
+};
+
+/// Rows of taps of a grid of `D` axes.
+pub(super) struct Rows<const D: usize>;
+
+impl<const D: usize> Rows<D> {
+    pub(super) const COUNT: usize = {
+        assert!(1 <= D && D <= AXES as usize, "grids of one to four axes are warped");
+        ROWS >> (2 * (AXES as usize - D))
+    };
+
+    /// Offsets of the rows of a point that is inside from its first tap.
+    pub(super) fn offsets(strides: &[usize; D]) -> Offsets {
+        std::array::from_fn(|row| {
+            (0..D - 1)
+                .rev()
+                .fold((0, row), |(at, rest), a| (at + rest % 4 * strides[a], rest / 4))
+                .0
+        })
+    }
+}
+
+/// Where the points of a block lie in the source.
 pub(super) struct Cells<T, const D: usize> {
-    /// Positions in source index units.
-    pub(super) positions: [Lane<T>; D],
-    /// Whether all taps are voxels of the grid.
-    pub(super) inside: Lane<bool>,
-    /// Place in the buffer of the first tap, 0 unless inside.
-    pub(super) first: Lane<usize>,
+    /// Index of the first tap along each axis, which need not be a voxel of the grid.
+    pub(super) first: [Lane<i32>; D],
     fractions: [Lane<T>; D],
 }
 
 impl<T: Real, const D: usize> Cells<T, D> {
-    pub(super) fn new() -> Self {
-        let zeros = [[T::zero(); LANES]; D];
-        let (inside, first) = ([false; LANES], [0; LANES]);
-        Self { positions: zeros, inside, first, fractions: zeros }
-    }
-
-    /// Finds the cells of the positions on a grid.
+    /// The cells of positions in source index units. What is farther than any index gets NaN.
     #[inline(always)]
-    pub(super) fn locate(&mut self, shape: &[usize; D], strides: &[usize; D]) {
-        self.inside = [true; LANES];
-        self.first = [0; LANES];
+    pub(super) fn new(positions: &[Lane<T>; D]) -> Self {
+        let mut cells = Self { first: [[0; LANES]; D], fractions: [[T::zero(); LANES]; D] };
         for a in 0..D {
-            let (one, last) = (T::one(), T::of(shape[a] as f64 - 3.0));
-            let mut below = [T::zero(); LANES];
+            let (mut first, mut fractions) = ([0; LANES], [T::zero(); LANES]);
             for l in 0..LANES {
-                below[l] = self.positions[a][l].floor();
+                let (position, below) = (positions[a][l], positions[a][l].floor());
+                first[l] = (below - T::one()).lattice();
+                fractions[l] = if below.abs() < T::LATTICE { position - below } else { T::nan() };
             }
-            for l in 0..LANES {
-                self.fractions[a][l] = self.positions[a][l] - below[l];
-            }
-            for l in 0..LANES {
-                // NaN is nowhere.
-                self.inside[l] &= (one..=last).contains(&below[l]);
-            }
-            for l in 0..LANES {
-                let first = (below[l] - one).max(T::zero()).min(last);
-                self.first[l] += first.to_index() * strides[a];
-            }
+            cells.first[a] = first;
+            cells.fractions[a] = fractions;
         }
-        for l in 0..LANES {
-            self.first[l] = if self.inside[l] { self.first[l] } else { 0 };
-        }
+        cells
     }
 }
 
-/// Weights of the rows of taps, in the order of [`row_offsets`], and of the taps along the last axis.
-pub(super) struct Weights<T> {
-    rows: [Lane<T>; ROWS],
+/// Weights of the taps of a block of points: a product for each row, and those along the last axis.
+pub(super) struct Weights<T, const D: usize> {
+    /// Of derivatives along each axis; for the last, those of values.
+    rows: [[Lane<T>; ROWS]; D],
     last: [Lane<T>; 4],
+    last_slope: [Lane<T>; 4],
 }
 
-impl<T: Real> Weights<T> {
+impl<T: Real, const D: usize> Weights<T, D> {
     pub(super) fn new() -> Self {
-        Self { rows: [[T::zero(); LANES]; ROWS], last: [[T::zero(); LANES]; 4] }
+        let zeros = [T::zero(); LANES];
+        Self { rows: [[zeros; ROWS]; D], last: [zeros; 4], last_slope: [zeros; 4] }
     }
 
-    /// Those of values, or of the derivative along an axis.
+    /// Those of values along each axis.
     #[inline(always)]
-    pub(super) fn set<const D: usize>(&mut self, cells: &Cells<T, D>, derivative: Option<usize>) {
-        const { assert!(D <= AXES as usize, "grids of at most four axes are warped") };
-        let mut count = 1;
-        self.rows[0] = [T::one(); LANES];
+    fn along(cells: &Cells<T, D>) -> [[Lane<T>; 4]; D] {
+        let mut along = [[[T::zero(); LANES]; 4]; D];
         for a in 0..D {
-            let mut along = [[T::zero(); LANES]; 4];
-            for l in 0..LANES {
-                let t = cells.fractions[a][l];
-                let w = if derivative == Some(a) { derivatives(t) } else { weights(t) };
-                for k in 0..4 {
-                    along[k][l] = w[k];
-                }
-            }
-            if a + 1 == D {
-                self.last = along;
-                break;
-            }
-            for row in (0..count).rev() {
-                let before = self.rows[row];
-                for k in (0..4).rev() {
-                    for l in 0..LANES {
-                        self.rows[4 * row + k][l] = before[l] * along[k][l];
-                    }
-                }
-            }
-            count *= 4;
+            along[a] = each(&cells.fractions[a], weights);
+        }
+        along
+    }
+
+    /// Those of values.
+    #[inline(always)]
+    pub(super) fn set_values(&mut self, cells: &Cells<T, D>) {
+        let along = Self::along(cells);
+        set_products(&mut self.rows[D - 1], &along);
+        self.last = along[D - 1];
+    }
+
+    /// Those of values and of derivatives.
+    #[inline(always)]
+    pub(super) fn set(&mut self, cells: &Cells<T, D>) {
+        let along = Self::along(cells);
+        set_products(&mut self.rows[D - 1], &along);
+        for a in 0..D - 1 {
+            let mut along = along;
+            along[a] = each(&cells.fractions[a], derivatives);
+            set_products(&mut self.rows[a], &along);
+        }
+        self.last = along[D - 1];
+        self.last_slope = each(&cells.fractions[D - 1], derivatives);
+    }
+}
+
+/// The four weights of each point.
+#[inline(always)]
+fn each<T: Real>(fractions: &Lane<T>, weights: impl Fn(T) -> [T; 4]) -> [Lane<T>; 4] {
+    let mut out = [[T::zero(); LANES]; 4];
+    for l in 0..LANES {
+        let w = weights(fractions[l]);
+        for k in 0..4 {
+            out[k][l] = w[k];
         }
     }
+    out
+}
 
-    /// Weights of the taps along the last axis for one point.
-    #[inline(always)]
-    fn of_last(&self, lane: usize) -> [T; 4] {
-        self.last.map(|w| w[lane])
+/// The products of the weights along all axes but the last.
+#[inline(always)]
+fn set_products<T: Real, const D: usize>(rows: &mut [Lane<T>; ROWS], along: &[[Lane<T>; 4]; D]) {
+    let mut count = 1;
+    rows[0] = [T::one(); LANES];
+    for along in &along[..D - 1] {
+        for row in (0..count).rev() {
+            let before = rows[row];
+            for k in (0..4).rev() {
+                for l in 0..LANES {
+                    rows[4 * row + k][l] = before[l] * along[k][l];
+                }
+            }
+        }
+        count *= 4;
     }
 }
 
-/// Offsets of the rows of taps from the first tap: all axes but the last, the first outermost.
-pub(super) fn row_offsets<const D: usize>(strides: &[usize; D]) -> Vec<usize> {
-    let leading = strides.iter().take(D.saturating_sub(1));
-    leading.fold(vec![0], |rows, stride| {
-        rows.iter().flat_map(|row| (0..4).map(move |k| row + k * stride)).collect()
-    })
-}
-
-/// Four neighbouring taps; there are none only beyond the field, which a point that is inside does not reach.
-#[inline(always)]
-fn taps<T: Real>(field: &[T], at: usize) -> Option<&[T; 4]> {
-    field.get(at..)?.first_chunk()
-}
+/// Four neighbouring taps of `C` fields.
+pub(super) type Taps<T, const C: usize> = [[T; C]; 4];
 
 /// `sum` + `weight` `taps`.
 #[inline(always)]
-fn plus<A: Arithmetic, T: Real>(sum: [T; 4], weight: T, taps: &[T; 4]) -> [T; 4] {
-    std::array::from_fn(|k| A::mul_add(weight, taps[k], sum[k]))
-}
-
-#[inline(always)]
-fn dot<T: Real>(a: [T; 4], b: [T; 4]) -> T {
-    let product: [T; 4] = std::array::from_fn(|k| a[k] * b[k]);
-    product.into_iter().fold(T::zero(), |sum, x| sum + x)
-}
-
-/// Σ of the taps of one point that is inside: values of `C` fields by the weights of values.
-#[inline(always)]
-pub(super) fn values<A: Arithmetic, T: Real, const C: usize>(
-    weights: &Weights<T>,
-    rows: &[usize],
-    (lane, first): (usize, usize),
-    fields: &[&[T]; C],
-) -> [T; C] {
-    let mut sums = [[T::zero(); 4]; C];
-    for (row, weight) in rows.iter().zip(&weights.rows) {
+fn plus<A: Arithmetic, T: Real, const C: usize>(
+    sum: Taps<T, C>,
+    weight: T,
+    taps: &Taps<T, C>,
+) -> Taps<T, C> {
+    let mut out = sum;
+    for k in 0..4 {
         for c in 0..C {
-            let Some(taps) = taps(fields[c], first + row) else { continue };
-            sums[c] = plus::<A, T>(sums[c], weight[lane], taps);
+            out[k][c] = A::mul_add(weight, taps[k][c], sum[k][c]);
         }
     }
-    let last = weights.of_last(lane);
-    sums.map(|sum| dot(sum, last))
+    out
 }
 
-/// Derivatives of Σ_c `bars[c]` f_c at one point that is inside, by the weights of each derivative.
-#[inline(always)]
-pub(super) fn gradient<A: Arithmetic, T: Real, const C: usize, const D: usize>(
-    weights: &[Weights<T>; D],
-    rows: &[usize],
-    (lane, first): (usize, usize),
-    bars: [T; C],
-    fields: &[&[T]; C],
-) -> [T; D] {
-    let mut sums = [[T::zero(); 4]; D];
-    for (r, row) in rows.iter().enumerate().take(ROWS) {
-        let mut sum = [T::zero(); 4];
-        for c in 0..C {
-            let Some(taps) = taps(fields[c], first + row) else { continue };
-            sum = plus::<A, T>(sum, bars[c], taps);
-        }
+impl<T: Real, const D: usize> Weights<T, D> {
+    /// Values of `C` fields at a point from its sums.
+    #[inline(always)]
+    pub(super) fn value<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        sums: &Taps<T, C>,
+    ) -> [T; C] {
+        along_last::<A, T, C>(&self.last, lane, sums)
+    }
+
+    /// Derivatives with respect to the source index.
+    #[inline(always)]
+    pub(super) fn gradient<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        sums: &[Taps<T, C>; D],
+    ) -> [[T; C]; D] {
+        let mut gradient = [[T::zero(); C]; D];
         for a in 0..D {
-            sums[a] = plus::<A, T>(sums[a], weights[a].rows[r][lane], &sum);
+            let weights = if a + 1 == D { &self.last_slope } else { &self.last };
+            gradient[a] = along_last::<A, T, C>(weights, lane, &sums[a]);
         }
+        gradient
     }
-    std::array::from_fn(|a| dot(sums[a], weights[a].of_last(lane)))
 }
 
-/// Transpose of [`values`] for one field: adds `bar` at one point that is inside.
+/// Σ of four taps by weights along the last axis.
 #[inline(always)]
-pub(super) fn scatter<A: Arithmetic, T: Real>(
-    weights: &Weights<T>,
-    rows: &[usize],
-    (lane, first): (usize, usize),
-    bar: T,
-    out: &mut [T],
-) {
-    let last = weights.of_last(lane).map(|w| bar * w);
-    for (row, weight) in rows.iter().zip(&weights.rows) {
-        let taps = out.get_mut(first + row..).and_then(<[T]>::first_chunk_mut);
-        let Some(taps) = taps else { continue };
-        *taps = plus::<A, T>(*taps, weight[lane], &last);
+fn along_last<A: Arithmetic, T: Real, const C: usize>(
+    weights: &[Lane<T>; 4],
+    lane: usize,
+    taps: &Taps<T, C>,
+) -> [T; C] {
+    let mut sum = [T::zero(); C];
+    for k in 0..4 {
+        for c in 0..C {
+            sum[c] = A::mul_add(weights[k][lane], taps[k][c], sum[c]);
+        }
     }
+    sum
+}
+
+impl<T: Real, const D: usize> Weights<T, D> {
+    /// Sums of the rows of taps of one point by the row weights of the derivatives along the last `K` axes.
+    #[inline(always)]
+    pub(super) fn sums<A: Arithmetic, const C: usize, const K: usize>(
+        &self,
+        lane: usize,
+        offsets: &Offsets,
+        field: &[[T; C]],
+        out: &mut [Taps<T, C>; K],
+    ) {
+        // Few sums are several each: one waits for its own last value.
+        let chains = if K * C == 1 {
+            CHAINS
+        } else if K * C <= 4 {
+            2
+        } else {
+            1
+        };
+        let chains = chains.min(Rows::<D>::COUNT);
+        let mut sums = [[[[T::zero(); C]; 4]; CHAINS]; K];
+        for first in (0..Rows::<D>::COUNT).step_by(chains) {
+            for chain in 0..chains {
+                let row = first + chain;
+                // There are none only beyond the field, which no point reaches.
+                let Some(taps) = taps(field, offsets[row]) else { continue };
+                for k in 0..K {
+                    let weight = self.rows[D - K + k][row][lane];
+                    sums[k][chain] = plus::<A, T, C>(sums[k][chain], weight, taps);
+                }
+            }
+        }
+        for k in 0..K {
+            out[k] = sums[k][0];
+            for chain in 1..chains {
+                out[k] = plus::<A, T, C>(out[k], T::one(), &sums[k][chain]);
+            }
+        }
+    }
+
+    /// Transpose of values: adds `bar` to the taps of one point.
+    #[inline(always)]
+    pub(super) fn scatter<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        offsets: &Offsets,
+        bar: [T; C],
+        out: &mut [[T; C]],
+    ) {
+        let mut last = [[T::zero(); C]; 4];
+        for k in 0..4 {
+            for c in 0..C {
+                last[k][c] = bar[c] * self.last[k][lane];
+            }
+        }
+        for row in 0..Rows::<D>::COUNT {
+            let at = offsets[row] & PLACES;
+            let taps = out.get_mut(at..at + 4).and_then(<[_]>::first_chunk_mut);
+            let Some(taps) = taps else { continue };
+            *taps = plus::<A, T, C>(*taps, self.rows[D - 1][row][lane], &last);
+        }
+    }
+}
+
+/// Most sums that are added to in turn.
+const CHAINS: usize = 4;
+
+/// Places in a buffer: that four more do not overflow saves a comparison.
+const PLACES: usize = usize::MAX >> 1;
+
+/// Four neighbouring taps.
+#[inline(always)]
+fn taps<T, const C: usize>(field: &[[T; C]], at: usize) -> Option<&Taps<T, C>> {
+    let at = at & PLACES;
+    field.get(at..at + 4)?.first_chunk()
 }

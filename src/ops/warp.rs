@@ -1,13 +1,15 @@
 //! Interpolation at displaced points: warping of images and composition of maps.
 
+use std::ops::Range;
+
 use nalgebra::SMatrix;
 
 use super::difference::fold_index;
 use super::or_nan;
-use super::spline::{Prefilter, derivatives, weights};
-use super::taps::{self, Cells, LANES, row_offsets};
+use super::spline::{Prefilter, weights};
+use super::taps::{Cells, GATHERED, Gathered, LANES, Lane, Offsets, ROWS, Rows, Taps, Weights};
 use crate::error::Result;
-use crate::field::{Displacement, Image, axpy, copy};
+use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
@@ -25,7 +27,8 @@ struct Cell<T, const D: usize> {
 /// grid: the point of voxel x is x + u(x) in the world, u along the target's axes, or A(x + u(x)) with
 /// an affine map A in between.
 ///
-/// Fields are given by their spline coefficients ([`Prefilter`]). Beyond its outermost voxels a field
+/// Fields are given by their spline coefficients ([`Prefilter`]), those of several components interleaved
+/// ([`Prefilter::interleaved`]). Displacements, values and their cotangents are component-major. Beyond its outermost voxels a field
 /// is mirrored or repeated. The interpolant is twice continuously differentiable in the position, so
 /// gradients with respect to u are exact derivatives of the values. 4ᴰ reads a point; values and
 /// gradients in one pass; no allocation.
@@ -45,7 +48,7 @@ pub struct Warp<T, const D: usize> {
     /// Source index units of a displacement in physical units.
     scale: [[T; D]; D],
     /// Offsets of the rows of taps of a cell that lies inside.
-    rows: Vec<usize>,
+    rows: Offsets,
 }
 
 impl<T: Real, const D: usize> Warp<T, D> {
@@ -86,7 +89,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             base: rows(|a, b| snap(base[(a, b)])),
             offset: offset.map(|x| T::of(snap(x))),
             scale: rows(|a, b| turn[(a, b)] / source.spacing()[a]),
-            rows: row_offsets(&source.strides()),
+            rows: Rows::offsets(&source.strides()),
         }
     }
 
@@ -96,83 +99,135 @@ impl<T: Real, const D: usize> Warp<T, D> {
         &self.target
     }
 
-    /// The cell of a point of a block, wherever it lies.
-    fn border_cell(&self, cells: &Cells<T, D>, lane: usize) -> Cell<T, D> {
-        self.cell(cells.positions.map(|position| position[lane]))
+    /// The cell of a position in source index units.
+    fn cell(&self, position: [T; D]) -> Cell<T, D> {
+        let cells = position.map(floor);
+        let fractions = cells.map(|(_, fraction)| fraction);
+        Cell { offsets: self.offsets(cells.map(|(first, _)| first)), fractions }
     }
 
-    fn cell(&self, position: [T; D]) -> Cell<T, D> {
-        let mut cell = Cell { offsets: [[0; 4]; D], fractions: [T::zero(); D] };
+    /// Offsets into the buffer of the four taps along each axis from their first on.
+    fn offsets(&self, first: [isize; D]) -> [[usize; 4]; D] {
+        let mut offsets = [[0; 4]; D];
         for a in 0..D {
             let (n, stride) = (self.source_shape[a], self.source_strides[a]);
-            let (first, fraction) = floor(position[a]);
-            cell.fractions[a] = fraction;
-            if first >= 0 && first.cast_unsigned() + 3 < n {
-                let first = first.cast_unsigned();
-                cell.offsets[a] = std::array::from_fn(|k| (first + k) * stride);
-            } else {
-                cell.offsets[a] = std::array::from_fn(|k| {
-                    fold_index(first + k.cast_signed(), n, self.source_boundary) * stride
-                });
+            for k in 0..4_usize {
+                let at = fold_index(first[a] + k.cast_signed(), n, self.source_boundary);
+                offsets[a][k] = at * stride;
             }
         }
-        cell
+        offsets
     }
 
-    /// Walks the target voxels `lo..lo + len` in blocks and calls `f(cells, k)` for the block that starts at
-    /// voxel `lo + k`.
+    /// Walks the target voxels `lo..lo + len` in blocks that lie in a row of the last axis, and calls
+    /// `f(cells, k, count)` for the block of voxels `lo + k..lo + k + count`.
     #[inline(always)]
     fn walk(
         &self,
         u: &[&[T]; D],
         (lo, len): (usize, usize),
-        cells: &mut Cells<T, D>,
-        mut f: impl FnMut(&Cells<T, D>, usize),
+        mut f: impl FnMut(&Cells<T, D>, usize, usize),
     ) {
-        let shape = self.target.shape();
-        let mut index = self.target.unravel(lo);
-        for k in (0..len).step_by(LANES) {
-            let count = LANES.min(len - k);
-            let mut indices = [[T::zero(); LANES]; D];
-            for l in 0..count {
-                for a in 0..D {
-                    indices[a][l] = T::of(index[a] as f64);
-                }
-                for a in (0..D).rev() {
-                    index[a] += 1;
-                    if index[a] < shape[a] {
-                        break;
-                    }
-                    index[a] = 0;
-                }
-            }
+        let row = self.target.shape()[D - 1];
+        let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
+        let mut k = 0;
+        while k < len {
+            let index = self.target.unravel(lo + k);
+            let count = LANES.min(len - k).min(row - index[D - 1]);
+            let mut positions = [[T::zero(); LANES]; D];
             for a in 0..D {
-                cells.positions[a] = [self.offset[a]; LANES];
+                let mut start = self.offset[a];
                 for b in 0..D {
-                    let mut shift = [T::zero(); LANES];
-                    shift[..count].copy_from_slice(&u[b][lo + k..][..count]);
-                    let (base, scale) = (self.base[a][b], self.scale[a][b]);
+                    start += self.base[a][b] * T::of(index[b] as f64);
+                }
+                for l in 0..LANES {
+                    positions[a][l] = start + self.base[a][D - 1] * along[l];
+                }
+            }
+            for b in 0..D {
+                let shift = block(&u[b][lo + k..][..count]);
+                for a in 0..D {
                     for l in 0..LANES {
-                        cells.positions[a][l] += base * indices[b][l] + scale * shift[l];
+                        positions[a][l] += self.scale[a][b] * shift[l];
                     }
                 }
             }
-            cells.locate(&self.source_shape, &self.source_strides);
-            f(cells, k);
+            f(&Cells::new(&positions), k, count);
+            k += count;
         }
+    }
+
+    /// Place in the buffer of the first tap of a point, if all of its taps are voxels of the grid.
+    #[inline(always)]
+    fn inside(&self, cells: &Cells<T, D>, lane: usize) -> Option<usize> {
+        let mut place = 0;
+        for a in 0..D {
+            let first = usize::try_from(cells.first[a][lane]).ok()?;
+            if first + 3 >= self.source_shape[a] {
+                return None;
+            }
+            place += first * self.source_strides[a];
+        }
+        Some(place)
+    }
+
+    /// The sums of the rows of taps of the points of a block ([`Weights::sums`]).
+    #[inline(always)]
+    fn sums<A: Arithmetic, const C: usize, const K: usize>(
+        &self,
+        cells: &Cells<T, D>,
+        count: usize,
+        field: &[[T; C]],
+        block: &mut Block<T, C, K, D>,
+    ) {
+        let Block { weights, border, sums } = block;
+        for lane in 0..count.min(LANES) {
+            let (offsets, taps) = if let Some(first) = self.inside(cells, lane) {
+                (&self.rows, field.get(first..).unwrap_or_default())
+            } else if self.find(cells, lane, 0, border) {
+                (&border.rows, field)
+            } else {
+                border.gather::<D>(field);
+                (&GATHERED, border.taps.as_slice())
+            };
+            weights.sums::<A, C, K>(lane, offsets, taps, &mut sums[lane]);
+        }
+    }
+
+    /// Finds the rows of taps of a point that lies anywhere; whether the taps of a row are neighbours.
+    /// Places count from `origin`.
+    #[inline(never)]
+    fn find<const C: usize>(
+        &self,
+        cells: &Cells<T, D>,
+        lane: usize,
+        origin: usize,
+        border: &mut Border<T, C>,
+    ) -> bool {
+        let mut first = [0; D];
+        for a in 0..D {
+            first[a] = cells.first[a][lane] as isize;
+        }
+        let offsets = self.offsets(first);
+        let last = offsets[D - 1];
+        let together = last[3] == last[0] + 3;
+        border.last = last;
+        let along = if together { last[0] } else { 0 };
+        each_row(&offsets, |row, at, _| border.rows[row] = at + along - origin);
+        together
     }
 
     /// Values of `C` fields at the displaced voxels.
     ///
-    /// `coefficients` and `u` are component-major; `out` receives `C` components over the target.
+    /// `out` receives `C` components over the target.
     pub fn values<const C: usize>(&self, coefficients: &[T], u: &[T], out: &mut [T]) {
         let fits = self.fits::<C>(coefficients, u) && out.len() == C * self.target.len();
         if !or_nan(fits, out) {
             return;
         }
-        let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
+        let (u, field) = (self.split(u), coefficients.as_chunks::<C>().0);
         par::zipped(par::split::<T, C>(out, self.target.len()), |lo, mut out| {
-            simd::fused(Values { warp: self, u, fields, lo, out: &mut out });
+            simd::fused(Values { warp: self, u, field, lo, out: &mut out });
         });
     }
 
@@ -184,7 +239,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         if coefficients.len() != C * self.source_len() {
             return [T::nan(); C];
         }
-        self.cell(index.map(T::of)).values(&parts::<T, C>(coefficients))
+        self.cell(index.map(T::of)).values(coefficients.as_chunks().0)
     }
 
     /// Transpose of [`Warp::at_index`] in the coefficients: adds `bar` at the point to `C` components of
@@ -200,9 +255,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let cell = self.cell(index.map(T::of));
-        for (bar, out) in bar.into_iter().zip(coefficients_bar.chunks_mut(n)) {
-            cell.scatter(bar, out);
-        }
+        cell.scatter(bar, coefficients_bar.as_chunks_mut().0);
     }
 
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
@@ -223,24 +276,99 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let u = self.split(u);
         let out = std::iter::once(value).chain(gradient.chunks_mut(n)).collect();
         par::slices(out, |lo, out| {
-            simd::fused(ValueAndGradient { warp: self, u, field: coefficients, lo, out });
+            simd::fused(ValueAndGradient {
+                warp: self,
+                u,
+                field: coefficients.as_chunks().0,
+                lo,
+                out,
+            });
         });
     }
 
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
-    /// `coefficients_bar`, all component-major.
-    pub fn scatter(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
+    /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
+    pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
         let (source, n) = (self.source_len(), self.target.len());
-        let components = bar.len() / n;
-        let fits = bar.len() == components * n && coefficients_bar.len() == components * source;
+        let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
         if !or_nan(fits && u.len() == D * n, coefficients_bar) {
             return;
         }
-        let u = self.split(u);
-        par::chunks_of(coefficients_bar, source, |start, out| {
-            let bar = &bar[start / source * n..][..n];
-            simd::fused(Scatter { warp: self, u, bar, out });
-        });
+        let (u, bars) = (self.split(u), parts::<T, C>(bar));
+        let field = coefficients_bar.as_chunks_mut().0;
+        let mut slabs = self.slabs(&u);
+        slabs.sort_by_key(|slab| slab.planes.start);
+        while !slabs.is_empty() {
+            // Those that reach apart go together. What waits for what does not depend on the threads.
+            let (mut round, mut later) = (Vec::new(), Vec::new());
+            let (mut rest, mut end) = (&mut *field, 0);
+            for slab in slabs {
+                if slab.planes.start < end {
+                    later.push(slab);
+                    continue;
+                }
+                let stride = self.source_strides[0];
+                let (_, from_here) = rest.split_at_mut((slab.planes.start - end) * stride);
+                let (out, after) = from_here.split_at_mut(slab.planes.len() * stride);
+                (rest, end) = (after, slab.planes.end);
+                round.push((slab, out));
+            }
+            par::each(round, |(slab, out)| {
+                simd::fused(Scatter { warp: self, u, bars, slab, out });
+            });
+            slabs = later;
+        }
+    }
+
+    /// The target in slabs along its first axis, thick against the reach of splines.
+    fn slabs(&self, u: &[&[T]; D]) -> Vec<Slab> {
+        let planes = self.target.shape()[0];
+        let plane = self.target.len() / planes;
+        // One axis has no planes to write to.
+        let thick = if D == 1 {
+            planes
+        } else {
+            THICK.max(VOXELS.div_ceil(plane)).max(planes.div_ceil(SLABS))
+        };
+        let slab = |from: usize| {
+            let of_target = from..planes.min(from + thick);
+            let voxels = of_target.start * plane..of_target.end * plane;
+            Slab { planes: self.reach(u, &of_target, &voxels), voxels }
+        };
+        (0..planes).step_by(thick).map(slab).collect()
+    }
+
+    /// The planes of the source along its first axis that hold all taps of the points of a slab.
+    fn reach(&self, u: &[&[T]; D], slab: &Range<usize>, voxels: &Range<usize>) -> Range<usize> {
+        let n = self.source_shape[0];
+        let (mut lo, mut hi) = (self.offset[0].f64(), self.offset[0].f64());
+        let mut add = |factor: T, first: f64, last: f64| {
+            let (a, b) = (factor.f64() * first, factor.f64() * last);
+            lo += a.min(b);
+            hi += a.max(b);
+        };
+        for b in 0..D {
+            let indices = if b == 0 { slab.clone() } else { 0..self.target.shape()[b] };
+            add(self.base[0][b], indices.start as f64, (indices.end - 1) as f64);
+            let Some((least, largest)) = range(&u[b][voxels.clone()]) else { return 0..n };
+            add(self.scale[0][b], least.f64(), largest.f64());
+        }
+        // Positions are sums of a few products of this size.
+        let rounding = 16.0 * T::epsilon().f64() * (n as f64 + lo.abs() + hi.abs());
+        let (first, last) = ((lo - rounding).floor() - 1.0, (hi + rounding).floor() + 2.0);
+        let folds_once = first >= -(n as f64) && last < (2.0 * n as f64).min(T::LATTICE.f64());
+        if !folds_once {
+            return 0..n;
+        }
+        if first >= 0.0 && last < n as f64 {
+            return first.to_index()..last.to_index() + 1;
+        }
+        if self.source_boundary == Boundary::Periodic {
+            return 0..n;
+        }
+        // Mirrored at the first plane, at the last one, or at both.
+        let lowest = first.min(2.0 * n as f64 - 1.0 - last).to_index();
+        lowest..(last.max(-1.0 - first).to_index() + 1).min(n)
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
@@ -256,19 +384,23 @@ impl<T: Real, const D: usize> Warp<T, D> {
         if !or_nan(fits, u_bar) {
             return;
         }
-        let (u, fields) = (self.split(u), parts::<T, C>(coefficients));
+        let (u, field) = (self.split(u), coefficients.as_chunks::<C>().0);
         let bars = parts::<T, C>(bar);
         par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
-            simd::fused(PositionBar { warp: self, u, fields, bars, lo, out: &mut out });
+            simd::fused(PositionBar { warp: self, u, field, bars, lo, out: &mut out });
         });
     }
 
     /// Derivative with respect to u from the derivative with respect to the source index.
     #[inline(always)]
     fn slope(&self, by_index: [T; D]) -> [T; D] {
-        std::array::from_fn(|b| {
-            (0..D).fold(T::zero(), |sum, a| sum + self.scale[a][b] * by_index[a])
-        })
+        let mut slope = [T::zero(); D];
+        for b in 0..D {
+            for a in 0..D {
+                slope[b] += self.scale[a][b] * by_index[a];
+            }
+        }
+        slope
     }
 
     fn source_len(&self) -> usize {
@@ -316,11 +448,78 @@ fn floor<T: Real>(position: T) -> (isize, T) {
     }
 }
 
+/// The numbers of a block, and zeros where it is shorter.
+#[inline(always)]
+fn block<T: Real>(values: &[T]) -> [T; LANES] {
+    if let Some(whole) = values.first_chunk() {
+        return *whole;
+    }
+    let mut block = [T::zero(); LANES];
+    for (x, &value) in block.iter_mut().zip(values) {
+        *x = value;
+    }
+    block
+}
+
+/// The taps of a point that is not inside.
+struct Border<T, const C: usize> {
+    rows: Offsets,
+    /// Where the taps of a row are from its place, along the last axis.
+    last: [usize; 4],
+    taps: Gathered<T, C>,
+}
+
+impl<T: Real, const C: usize> Border<T, C> {
+    fn new() -> Self {
+        Self { rows: [0; ROWS], last: [0; 4], taps: [[T::zero(); C]; 4 * ROWS] }
+    }
+
+    #[inline(never)]
+    fn gather<const D: usize>(&mut self, field: &[[T; C]]) {
+        for row in 0..Rows::<D>::COUNT {
+            for k in 0..4 {
+                self.taps[4 * row + k] = field[self.rows[row] + self.last[k]];
+            }
+        }
+    }
+
+    /// Transpose of [`Border::gather`].
+    #[inline(never)]
+    fn release<const D: usize>(&mut self, field: &mut [[T; C]]) {
+        for row in 0..Rows::<D>::COUNT {
+            for k in 0..4 {
+                let from = std::mem::replace(&mut self.taps[4 * row + k], [T::zero(); C]);
+                let to = &mut field[self.rows[row] + self.last[k]];
+                for c in 0..C {
+                    to[c] += from[c];
+                }
+            }
+        }
+    }
+}
+
+/// What the points of a block need beside their cells.
+struct Block<T, const C: usize, const K: usize, const D: usize> {
+    weights: Weights<T, D>,
+    border: Border<T, C>,
+    sums: [[Taps<T, C>; K]; LANES],
+}
+
+impl<T: Real, const C: usize, const K: usize, const D: usize> Block<T, C, K, D> {
+    fn new() -> Self {
+        Self {
+            weights: Weights::new(),
+            border: Border::new(),
+            sums: [[[[T::zero(); C]; 4]; K]; LANES],
+        }
+    }
+}
+
 /// [`Warp::values`] of a chunk.
 struct Values<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
-    fields: [&'a [T]; C],
+    field: &'a [[T; C]],
     lo: usize,
     out: &'a mut [&'b mut [T]; C],
 }
@@ -328,20 +527,19 @@ struct Values<'a, 'b, T, const C: usize, const D: usize> {
 impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Self { warp, u, fields, lo, out } = self;
+        let Self { warp, u, field, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let mut weights = taps::Weights::new();
-        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
-            weights.set(cells, None);
-            for lane in 0..LANES.min(len - k) {
-                let value = if cells.inside[lane] {
-                    let place = (lane, cells.first[lane]);
-                    taps::values::<A, T, C>(&weights, &warp.rows, place, &fields)
-                } else {
-                    warp.border_cell(cells, lane).values(&fields)
-                };
-                for c in 0..C {
-                    out[c][k + lane] = value[c];
+        let mut block = Block::<T, C, 1, D>::new();
+        warp.walk(&u, (lo, len), |cells, k, count| {
+            block.weights.set_values(cells);
+            warp.sums::<A, C, 1>(cells, count, field, &mut block);
+            let mut values = [[T::zero(); C]; LANES];
+            for lane in 0..count {
+                values[lane] = block.weights.value::<A, C>(lane, &block.sums[lane][0]);
+            }
+            for c in 0..C {
+                for (out, value) in out[c][k..][..count].iter_mut().zip(&values) {
+                    *out = value[c];
                 }
             }
         });
@@ -352,7 +550,7 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
 struct ValueAndGradient<'a, 'b, T, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
-    field: &'a [T],
+    field: &'a [[T; 1]],
     lo: usize,
     out: &'a mut [&'b mut [T]],
 }
@@ -362,24 +560,19 @@ impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, field, lo, out } = self;
         let [value, gradient @ ..] = out else { return };
-        let (len, fields, one) = (value.len(), [field], [T::one()]);
-        let mut weights = taps::Weights::new();
-        let mut slopes: [_; D] = std::array::from_fn(|_| taps::Weights::new());
-        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
-            weights.set(cells, None);
-            for (axis, slopes) in slopes.iter_mut().enumerate() {
-                slopes.set(cells, Some(axis));
-            }
-            for lane in 0..LANES.min(len - k) {
-                let ([found], by_index) = if cells.inside[lane] {
-                    let place = (lane, cells.first[lane]);
-                    let value = taps::values::<A, T, 1>(&weights, &warp.rows, place, &fields);
-                    (value, taps::gradient::<A, T, 1, D>(&slopes, &warp.rows, place, one, &fields))
-                } else {
-                    let cell = warp.border_cell(cells, lane);
-                    (cell.values(&fields), cell.gradient(|at| field[at]))
-                };
-                value[k + lane] = found;
+        let mut block = Block::<T, 1, D, D>::new();
+        warp.walk(&u, (lo, value.len()), |cells, k, count| {
+            block.weights.set(cells);
+            warp.sums::<A, 1, D>(cells, count, field, &mut block);
+            for lane in 0..count {
+                let sums = &block.sums[lane];
+                [value[k + lane]] = block.weights.value::<A, 1>(lane, &sums[D - 1]);
+                let mut by_index = [T::zero(); D];
+                for (slope, [x]) in
+                    by_index.iter_mut().zip(block.weights.gradient::<A, 1>(lane, sums))
+                {
+                    *slope = x;
+                }
                 for (out, slope) in gradient.iter_mut().zip(warp.slope(by_index)) {
                     out[k + lane] = slope;
                 }
@@ -392,7 +585,7 @@ impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
 struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
     u: [&'a [T]; D],
-    fields: [&'a [T]; C],
+    field: &'a [[T; C]],
     bars: [&'a [T]; C],
     lo: usize,
     out: &'a mut [&'b mut [T]; D],
@@ -401,23 +594,20 @@ struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
 impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C, D> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Self { warp, u, fields, bars, lo, out } = self;
+        let Self { warp, u, field, bars, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let mut slopes: [_; D] = std::array::from_fn(|_| taps::Weights::new());
-        warp.walk(&u, (lo, len), &mut Cells::new(), |cells, k| {
-            for (axis, slopes) in slopes.iter_mut().enumerate() {
-                slopes.set(cells, Some(axis));
-            }
-            for lane in 0..LANES.min(len - k) {
-                let bars = bars.map(|bar| bar[lo + k + lane]);
-                let by_index = if cells.inside[lane] {
-                    let place = (lane, cells.first[lane]);
-                    taps::gradient::<A, T, C, D>(&slopes, &warp.rows, place, bars, &fields)
-                } else {
-                    warp.border_cell(cells, lane).gradient(|at| {
-                        (0..C).fold(T::zero(), |sum, c| sum + bars[c] * fields[c][at])
-                    })
-                };
+        let mut block = Block::<T, C, D, D>::new();
+        warp.walk(&u, (lo, len), |cells, k, count| {
+            block.weights.set(cells);
+            warp.sums::<A, C, D>(cells, count, field, &mut block);
+            for lane in 0..count {
+                let gradients = block.weights.gradient::<A, C>(lane, &block.sums[lane]);
+                let mut by_index = [T::zero(); D];
+                for a in 0..D {
+                    for c in 0..C {
+                        by_index[a] += bars[c][lo + k + lane] * gradients[a][c];
+                    }
+                }
                 for (out, slope) in out.iter_mut().zip(warp.slope(by_index)) {
                     out[k + lane] += slope;
                 }
@@ -426,97 +616,119 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     }
 }
 
-/// [`Warp::scatter`] of one component.
-struct Scatter<'a, T, const D: usize> {
-    warp: &'a Warp<T, D>,
-    u: [&'a [T]; D],
-    bar: &'a [T],
-    out: &'a mut [T],
+/// Voxels of the target and the planes of the source that they reach.
+struct Slab {
+    voxels: Range<usize>,
+    planes: Range<usize>,
 }
 
-impl<T: Real, const D: usize> Work for Scatter<'_, T, D> {
+/// Least planes of a slab, least voxels, and most slabs.
+const THICK: usize = 8;
+const VOXELS: usize = 4096;
+const SLABS: usize = 16;
+
+/// Least and largest of some numbers; `None` where one is not finite.
+fn range<T: Real>(values: &[T]) -> Option<(T, T)> {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let any = *values.first()?;
+    let rest: Lane<T> = std::array::from_fn(|l| rest.get(l).copied().unwrap_or(any));
+    let (mut least, mut largest, mut zeros) = (rest, rest, [T::zero(); LANES]);
+    for block in blocks.iter().chain([&rest]) {
+        for l in 0..LANES {
+            least[l] = if block[l] < least[l] { block[l] } else { least[l] };
+            largest[l] = if block[l] > largest[l] { block[l] } else { largest[l] };
+            zeros[l] += T::zero() * block[l];
+        }
+    }
+    let finite = zeros.iter().all(|&zero| zero == T::zero());
+    let (least, largest) = (least.into_iter(), largest.into_iter());
+    finite.then(|| (least.fold(any, T::min), largest.fold(any, T::max)))
+}
+
+/// [`Warp::scatter`] of a slab.
+struct Scatter<'a, T, const C: usize, const D: usize> {
+    warp: &'a Warp<T, D>,
+    u: [&'a [T]; D],
+    bars: [&'a [T]; C],
+    slab: Slab,
+    /// The planes that the slab reaches.
+    out: &'a mut [[T; C]],
+}
+
+impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Self { warp, u, bar, out } = self;
-        let mut weights = taps::Weights::new();
-        warp.walk(&u, (0, bar.len()), &mut Cells::new(), |cells, k| {
-            weights.set(cells, None);
-            for (lane, &bar) in bar[k..].iter().take(LANES).enumerate() {
-                if cells.inside[lane] {
-                    let place = (lane, cells.first[lane]);
-                    taps::scatter::<A, T>(&weights, &warp.rows, place, bar, out);
+        let Self { warp, u, bars, slab, out } = self;
+        let Slab { voxels, planes } = slab;
+        let origin = planes.start * warp.source_strides[0];
+        let (mut weights, mut border) = (Weights::new(), Border::new());
+        warp.walk(&u, (voxels.start, voxels.len()), |cells, k, count| {
+            weights.set_values(cells);
+            // Neighbours share taps: the sum of one is not ready when the next comes.
+            for lane in APART.into_iter().filter(|&lane| lane < count) {
+                let mut bar = [T::zero(); C];
+                for c in 0..C {
+                    bar[c] = bars[c][voxels.start + k + lane];
+                }
+                if let Some(first) = warp.inside(cells, lane) {
+                    let taps = out.get_mut(first - origin..).unwrap_or_default();
+                    weights.scatter::<A, C>(lane, &warp.rows, bar, taps);
+                } else if warp.find(cells, lane, origin, &mut border) {
+                    weights.scatter::<A, C>(lane, &border.rows, bar, out);
                 } else {
-                    warp.border_cell(cells, lane).scatter(bar, out);
+                    weights.scatter::<A, C>(lane, &GATHERED, bar, &mut border.taps);
+                    border.release::<D>(out);
                 }
             }
         });
     }
 }
 
-impl<T: Real, const D: usize> Cell<T, D> {
-    /// Calls `f(flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
-    #[inline]
-    fn rows(&self, mut f: impl FnMut(usize, [usize; D])) {
-        for row in 0..(0..D - 1).fold(1, |rows, _| 4 * rows) {
-            let mut digits = [0; D];
-            let (mut rest, mut at) = (row, 0);
-            for a in (0..D - 1).rev() {
-                digits[a] = rest % 4;
-                rest /= 4;
-                at += self.offsets[a][digits[a]];
-            }
-            f(at, digits);
-        }
-    }
+/// The points of a block, each four away from the last.
+const APART: [usize; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
 
-    #[inline]
-    fn values<const C: usize>(&self, fields: &[&[T]; C]) -> [T; C] {
+/// Calls `f(row, flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
+#[inline(always)]
+fn each_row<const D: usize>(
+    offsets: &[[usize; 4]; D],
+    mut f: impl FnMut(usize, usize, [usize; D]),
+) {
+    for row in 0..Rows::<D>::COUNT {
+        let mut digits = [0; D];
+        let (mut rest, mut at) = (row, 0);
+        for a in (0..D - 1).rev() {
+            digits[a] = rest % 4;
+            rest /= 4;
+            at += offsets[a][digits[a]];
+        }
+        f(row, at, digits);
+    }
+}
+
+impl<T: Real, const D: usize> Cell<T, D> {
+    fn values<const C: usize>(&self, field: &[[T; C]]) -> [T; C] {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
         let mut value = [T::zero(); C];
-        self.rows(|at, digits| {
+        each_row(&self.offsets, |_, at, digits| {
             let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
             for c in 0..C {
-                let row = (0..4).fold(T::zero(), |s, k| s + w[D - 1][k] * fields[c][at + last[k]]);
+                let row = (0..4).fold(T::zero(), |s, k| s + w[D - 1][k] * field[at + last[k]][c]);
                 value[c] += weight * row;
             }
         });
         value
     }
 
-    /// Derivatives with respect to the source index of the field that `tap` reads.
-    #[inline]
-    fn gradient(&self, tap: impl Fn(usize) -> T) -> [T; D] {
-        let (w, d) = (self.fractions.map(weights), self.fractions.map(derivatives));
-        let last = &self.offsets[D - 1];
-        let mut gradient = [T::zero(); D];
-        self.rows(|at, digits| {
-            let (mut value, mut slope) = (T::zero(), T::zero());
-            for k in 0..4 {
-                let x = tap(at + last[k]);
-                value += w[D - 1][k] * x;
-                slope += d[D - 1][k] * x;
-            }
-            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
-            gradient[D - 1] += weight * slope;
-            for a in 0..D - 1 {
-                let weight = (0..D - 1).fold(T::one(), |p, b| {
-                    p * if a == b { d[b][digits[b]] } else { w[b][digits[b]] }
-                });
-                gradient[a] += weight * value;
-            }
-        });
-        gradient
-    }
-
-    #[inline]
-    fn scatter(&self, bar: T, out: &mut [T]) {
+    fn scatter<const C: usize>(&self, bar: [T; C], out: &mut [[T; C]]) {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
-        self.rows(|at, digits| {
-            let weight = (0..D - 1).fold(bar, |p, a| p * w[a][digits[a]]);
+        each_row(&self.offsets, |_, at, digits| {
+            let weight = (0..D - 1).fold(T::one(), |p, a| p * w[a][digits[a]]);
             for k in 0..4 {
-                out[at + last[k]] += weight * w[D - 1][k];
+                for c in 0..C {
+                    out[at + last[k]][c] += bar[c] * (weight * w[D - 1][k]);
+                }
             }
         });
     }
@@ -565,12 +777,9 @@ impl<T: Real, const D: usize> Composition<T, D> {
         Self { prefilter: Prefilter::new(grid), warp: Warp::new(grid, grid) }
     }
 
-    /// Spline coefficients of `u`, into `coefficients`.
+    /// Spline coefficients of `u`, into `coefficients`: interleaved, for the other operations only.
     pub fn coefficients(&self, u: &[T], coefficients: &mut [T]) {
-        if or_nan(coefficients.len() == u.len(), coefficients) {
-            copy(u, coefficients);
-            self.prefilter.apply(coefficients);
-        }
+        self.prefilter.interleaved::<D>(u, coefficients);
     }
 
     /// `out ← d + u∘(id + d)` from the coefficients of u.
@@ -602,9 +811,8 @@ impl<T: Real, const D: usize> Composition<T, D> {
     ) {
         self.add_position_bar(coefficients, d, bar, d_bar);
         scratch.fill(T::zero());
-        self.warp.scatter(d, bar, scratch);
-        self.prefilter.apply(scratch);
-        axpy(v_bar, T::one(), scratch);
+        self.warp.scatter::<D>(d, bar, scratch);
+        self.prefilter.add_transposed::<D>(scratch, v_bar);
     }
 }
 
@@ -655,11 +863,11 @@ mod tests {
         // No multiple of a block, points inside, near a face and beyond one.
         let grid = Grid::new([14, 12, 13], [0.5, 1.0, 2.0]).unwrap();
         let (n, warp) = (grid.len(), Warp::<f64, 3>::new(&grid, &grid));
-        let (c, u, bar) = (random::<f64>(2 * n, 1), random::<f64>(3 * n, 2), random(n, 3));
-        let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; n]);
+        let (c, u, bar) = (random::<f64>(2 * n, 1), random::<f64>(3 * n, 2), random(2 * n, 3));
+        let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; 2 * n]);
         warp.values::<2>(&c, &u, &mut blocks);
-        warp.scatter(&u, &bar, &mut scattered);
-        let mut one_by_one = vec![0.0; n];
+        warp.scatter::<2>(&u, &bar, &mut scattered);
+        let mut one_by_one = vec![0.0; 2 * n];
         for i in 0..n {
             let voxel = grid.unravel(i);
             let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / grid.spacing()[a]);
@@ -667,7 +875,7 @@ mod tests {
                 // Sums of 64 products of numbers below one, in another order.
                 assert!((blocks[k * n + i] - value).abs() < 1e-14, "{i}");
             }
-            warp.scatter_at_index(index, [bar[i]], &mut one_by_one);
+            warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
         }
         for (a, b) in scattered.iter().zip(&one_by_one) {
             // Some hundred of such products meet at a voxel.
@@ -678,6 +886,62 @@ mod tests {
             (0..3).all(|a| index[a] > 2 && index[a] + 4 < grid.shape()[a])
         };
         assert!((0..n).filter(inside).count() > 16, "whole blocks lie inside");
+    }
+
+    #[test]
+    fn slabs_scatter_as_points_one_by_one_on_any_number_of_threads() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([70, 20, 18], [0.5; 3]).unwrap().with_boundary(boundary);
+            let (n, warp) = (grid.len(), Warp::<f64, 3>::new(&grid, &grid));
+            // Slabs that reach apart and into each other, over both ends, and once over the whole grid.
+            let mut u = random::<f64>(3 * n, 1);
+            (0..n).for_each(|i| u[i] += 4.0 * (i as f64 / 2000.0).sin());
+            u[5 * 360 + 7] = 90.0;
+            let bar = random::<f64>(2 * n, 2);
+            let scattered = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut out = vec![0.0; 2 * n];
+                pool.install(|| warp.scatter::<2>(&u, &bar, &mut out));
+                out
+            };
+            let (found, mut one_by_one) = (scattered(1), vec![0.0; 2 * n]);
+            assert!(found.iter().zip(&scattered(3)).all(|(a, b)| a.to_bits() == b.to_bits()));
+            for i in 0..n {
+                let voxel = grid.unravel(i);
+                let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / 0.5);
+                warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+            }
+            for (a, b) in found.iter().zip(&one_by_one) {
+                // Some hundred products of numbers below one meet at a voxel.
+                assert!((a - b).abs() < 1e-12, "{boundary:?}");
+            }
+            let rounds = warp.slabs(&warp.split(&u));
+            assert!(rounds.len() > 4 && rounds.iter().any(|slab| slab.planes == (0..70)));
+            assert!(rounds.iter().any(|slab| slab.planes.len() < 35), "some go together");
+        }
+    }
+
+    #[test]
+    fn interleaved_coefficients_are_those_of_the_components() {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([6, 13, 7], [1.0; 3]).unwrap().with_boundary(boundary);
+            let (n, prefilter) = (grid.len(), Prefilter::new(&grid));
+            let (samples, bar) = (random::<f64>(3 * n, 1), random::<f64>(3 * n, 2));
+            let (mut apart, mut interleaved) = (samples.clone(), vec![f64::NAN; 3 * n]);
+            prefilter.apply(&mut apart);
+            prefilter.interleaved::<3>(&samples, &mut interleaved);
+            for (i, voxel) in interleaved.chunks(3).enumerate() {
+                for (c, x) in voxel.iter().enumerate() {
+                    // The axes in another order.
+                    assert!((x - apart[c * n + i]).abs() < 1e-13, "{boundary:?}");
+                }
+            }
+            let (mut scratch, mut samples_bar) = (bar.clone(), vec![1.0; 3 * n]);
+            prefilter.add_transposed::<3>(&mut scratch, &mut samples_bar);
+            let right = pair(&samples_bar, &samples) - samples.iter().sum::<f64>();
+            let left = pair(&interleaved, &bar);
+            assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{boundary:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, positive};
 use crate::evaluate::is_inside;
-use crate::field::{Displacement, axpy};
+use crate::field::Displacement;
 use crate::grid::Grid;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -148,8 +148,7 @@ impl<T: Real, const D: usize> LandmarkTerm<T, D> {
 
     /// λ times the mean squared error over L² of the map u; adds its gradient to `u_bar`.
     pub(super) fn add(&mut self, u: &[T], u_bar: &mut [T]) -> f64 {
-        self.coefficients.copy_from_slice(u);
-        self.prefilter.apply(&mut self.coefficients);
+        self.prefilter.interleaved::<D>(u, &mut self.coefficients);
         self.coefficients_bar.fill(T::zero());
         let mut sum = 0.0;
         for (index, wanted) in &self.points {
@@ -159,9 +158,7 @@ impl<T: Real, const D: usize> LandmarkTerm<T, D> {
             let bar = off.map(|x| T::of(2.0 * self.scale * x));
             self.warp.scatter_at_index(*index, bar, &mut self.coefficients_bar);
         }
-        // The prefilter is symmetric.
-        self.prefilter.apply(&mut self.coefficients_bar);
-        axpy(u_bar, T::one(), &self.coefficients_bar);
+        self.prefilter.add_transposed::<D>(&mut self.coefficients_bar, u_bar);
         self.scale * sum
     }
 }

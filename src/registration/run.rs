@@ -874,8 +874,8 @@ fn after_affine<T: Real, const D: usize>(
     grid: &Grid<D>,
     first: &Affine<D>,
 ) -> Result<Displacement<T, D>> {
-    let mut coefficients = forward.data().to_vec();
-    Prefilter::new(forward.grid()).apply(&mut coefficients);
+    let mut coefficients = vec![T::zero(); forward.data().len()];
+    Prefilter::new(forward.grid()).interleaved::<D>(forward.data(), &mut coefficients);
     let (rest, mut out) = (Displacement::zeros(grid)?, Displacement::zeros(grid)?);
     let warp = Warp::through(forward.grid(), grid, first);
     warp.values::<D>(&coefficients, rest.data(), out.data_mut());

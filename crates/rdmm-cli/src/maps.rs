@@ -21,8 +21,8 @@ impl<const D: usize> Sampler<D> {
     /// The map of `displacement`.
     pub(crate) fn new(displacement: &Displacement<f32, D>) -> Self {
         let grid = displacement.grid().clone();
-        let mut coefficients = displacement.data().to_vec();
-        Prefilter::new(&grid).apply(&mut coefficients);
+        let mut coefficients = vec![0.0; displacement.data().len()];
+        Prefilter::new(&grid).interleaved::<D>(displacement.data(), &mut coefficients);
         Self { warp: Warp::new(&grid, &grid), grid, coefficients }
     }
 
