@@ -5,6 +5,7 @@
 mod common;
 
 use common::Randomise;
+use peak_alloc::PeakAlloc;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::field::Weights;
@@ -12,7 +13,6 @@ use rdmm_core::grid::Grid;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, Shooting, Vsvf};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
-use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
