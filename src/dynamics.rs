@@ -58,7 +58,7 @@ impl<T: Real, const D: usize, B: StateSpace<T>> MapState<T, D> for Flow<T, D, B>
 pub trait Evolution<T: Real, const D: usize>: Send + Sync {
     /// The state y.
     type State: MapState<T, D>;
-    /// Buffers, owned by the caller. Results do not depend on what they held before.
+    /// Buffers, owned by the caller. A rate does not depend on what they held before.
     type Workspace: Send;
 
     /// Buffers for this evolution.
