@@ -34,7 +34,21 @@ pub trait Kernel<T: Real>: Send + Sync {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>);
 
     /// `out ← K Σ_t weightₜ ⊙ inputₜ`: each weight is one field, each input has as many components as `out`.
-    /// Lengths that do not fit make `out` NaN.
+    /// Lengths that do not fit make `out` NaN. The default forms the sum first, in a buffer as large as `out`; a
+    /// [`Gaussian`] by products of matrices forms it as it reads.
+    ///
+    /// ```
+    /// use rdmm_core::{grid::Grid, kernel::{Gaussian, Kernel, Workspace}, testing::random};
+    /// let grid = Grid::new([12, 10], [1.0, 1.0])?;
+    /// let (w, m) = (random::<f64>(120, 1), random::<f64>(240, 2)); // a weight, a vector field
+    /// let (kernel, mut ws) = (Gaussian::new(&grid, 2.0)?, Workspace::new());
+    /// let (mut found, mut expected) = (vec![0.0; 240], vec![0.0; 240]);
+    /// kernel.apply_products(&[(&w, &m)], &mut found, &mut ws);
+    /// let product: Vec<f64> = m.iter().zip(w.iter().cycle()).map(|(m, w)| w * m).collect();
+    /// kernel.apply(&product, &mut expected, &mut ws);
+    /// assert_eq!(found, expected);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
     fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
         sum_and_apply(self, terms, out, ws);
     }

@@ -135,17 +135,23 @@ impl<T: Real> Axis<T> {
         if inner > 1 {
             return blocks.chunks_mut(block).for_each(|block| self.solve(inner * C, block));
         }
-        let together = if C == 1 { TOGETHER } else { 2 };
-        let mut together_chunks = blocks.chunks_exact_mut(together * block);
-        for lanes in &mut together_chunks {
-            let lanes = lanes.as_chunks_mut::<C>().0;
-            if C == 1 {
-                self.solve_lanes::<C, TOGETHER>(lanes);
-            } else {
-                self.solve_lanes::<C, 2>(lanes);
-            }
+        // Vectors bring independent recurrences of their own.
+        if C == 1 {
+            self.solve_groups::<C, TOGETHER>(blocks);
+        } else {
+            self.solve_groups::<C, 2>(blocks);
         }
-        together_chunks.into_remainder().chunks_mut(block).for_each(|lane| self.solve(C, lane));
+    }
+
+    /// Solves in place for lanes of `C` numbers a point, `L` of them at once.
+    #[inline(always)]
+    fn solve_groups<const C: usize, const L: usize>(&self, lanes: &mut [T]) {
+        let lane = self.factor.len() * C;
+        let mut groups = lanes.chunks_exact_mut(L * lane);
+        for group in &mut groups {
+            self.solve_lanes::<C, L>(group.as_chunks_mut().0);
+        }
+        groups.into_remainder().chunks_mut(lane).for_each(|lane| self.solve(C, lane));
     }
 }
 
@@ -190,7 +196,20 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
         }
     }
 
-    /// Interleaved coefficients of the `C` components of `samples`.
+    /// Interleaved coefficients of the `C` components of `samples`, C numbers a voxel. Both hold `C` values a voxel;
+    /// other lengths make the coefficients NaN.
+    ///
+    /// ```
+    /// use rdmm_core::{grid::Grid, ops::spline::Prefilter, ops::warp::Warp};
+    /// let grid = Grid::new([6, 7], [1.0, 1.0])?;
+    /// let samples: Vec<f64> = (0..84).map(|i| f64::from(i % 5)).collect();
+    /// let mut coefficients = vec![0.0; 84];
+    /// Prefilter::new(&grid).interleaved::<2>(&samples, &mut coefficients);
+    /// let [a, b] = Warp::new(&grid, &grid).at_index::<2>(&coefficients, [3.0, 2.0]);
+    /// let at = 3 * 7 + 2;
+    /// assert!((a - samples[at]).abs() < 1e-12 && (b - samples[42 + at]).abs() < 1e-12);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
     pub fn interleaved<const C: usize>(&self, samples: &[T], coefficients: &mut [T]) {
         let n = self.len();
         let fits = samples.len() == C * n && coefficients.len() == C * n;

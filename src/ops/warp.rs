@@ -183,7 +183,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let Block { weights, border, sums } = block;
         for lane in 0..count.min(LANES) {
             let (offsets, taps) = if let Some(first) = self.inside(cells, lane) {
-                (&self.rows, field.get(first..).unwrap_or_default())
+                (&self.rows, &field[first..])
             } else if self.find(cells, lane, 0, border) {
                 (&border.rows, field)
             } else {
@@ -671,7 +671,7 @@ impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
                     bar[c] = bars[c][voxels.start + k + lane];
                 }
                 if let Some(first) = warp.inside(cells, lane) {
-                    let taps = out.get_mut(first - origin..).unwrap_or_default();
+                    let taps = &mut out[first - origin..];
                     weights.scatter::<A, C>(lane, &warp.rows, bar, taps);
                 } else if warp.find(cells, lane, origin, &mut border) {
                     weights.scatter::<A, C>(lane, &border.rows, bar, out);
