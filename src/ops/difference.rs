@@ -160,8 +160,23 @@ impl<T: Real> Axis<T> {
         for (i, row) in self.ends().into_iter().zip(&self.rows) {
             out[i] += s * a[i] * row.dot(|j| f[j]);
         }
-        let i = add_scaled_blocks::<T, SPAN, BLOCK>(BORDER, [c1, c2], a, f, out);
-        let i = add_scaled_blocks::<T, HALF_SPAN, HALF>(i, [c1, c2], a, f, out);
+        let mut i = BORDER;
+        while let Some((f, a, out)) = block::<T, SPAN, BLOCK>(i, f, a, out) {
+            let mut sum = *out;
+            for k in 0..BLOCK {
+                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
+            }
+            *out = sum;
+            i += BLOCK;
+        }
+        if let Some((f, a, out)) = block::<T, HALF_SPAN, HALF>(i, f, a, out) {
+            let mut sum = *out;
+            for k in 0..HALF {
+                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
+            }
+            *out = sum;
+            i += HALF;
+        }
         for i in i..n - BORDER {
             out[i] += a[i] * (c1 * (f[i + 1] - f[i - 1]) + c2 * (f[i + 2] - f[i - 2]));
         }
@@ -214,8 +229,25 @@ impl<T: Real> Axis<T> {
         for (i, row) in self.ends().into_iter().zip(&self.transposed_rows) {
             out[i] += s * row.dot(|j| a[j] * b[j]);
         }
-        let i = add_transposed_blocks::<T, SPAN, BLOCK>(BORDER, [c1, c2], a, b, out);
-        let i = add_transposed_blocks::<T, HALF_SPAN, HALF>(i, [c1, c2], a, b, out);
+        let mut i = BORDER;
+        while let Some((a, b, out)) = block::<T, SPAN, BLOCK>(i, a, b, out) {
+            let mut sum = *out;
+            for k in 0..BLOCK {
+                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
+                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
+            }
+            *out = sum;
+            i += BLOCK;
+        }
+        if let Some((a, b, out)) = block::<T, HALF_SPAN, HALF>(i, a, b, out) {
+            let mut sum = *out;
+            for k in 0..HALF {
+                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
+                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
+            }
+            *out = sum;
+            i += HALF;
+        }
         for i in i..n - BORDER {
             out[i] += c1 * (a[i - 1] * b[i - 1] - a[i + 1] * b[i + 1])
                 + c2 * (a[i - 2] * b[i - 2] - a[i + 2] * b[i + 2]);
@@ -285,47 +317,6 @@ fn block<'a, T, const S: usize, const B: usize>(
     let from = i - BORDER;
     let operands = (a.get(from..)?.first_chunk()?, b.get(from..)?.first_chunk()?);
     Some((operands.0, operands.1, out.get_mut(i..)?.first_chunk_mut()?))
-}
-
-/// Adds a ⊙ ∂f to the blocks of a lane from `i` on, away from its ends, and says where they end.
-#[inline(always)]
-fn add_scaled_blocks<T: Real, const S: usize, const B: usize>(
-    mut i: usize,
-    [c1, c2]: [T; 2],
-    a: &[T],
-    f: &[T],
-    out: &mut [T],
-) -> usize {
-    while let Some((f, a, out)) = block::<T, S, B>(i, f, a, out) {
-        let mut sum = *out;
-        for k in 0..B {
-            sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
-        }
-        *out = sum;
-        i += B;
-    }
-    i
-}
-
-/// The same for ∂ᵀ(a ⊙ b).
-#[inline(always)]
-fn add_transposed_blocks<T: Real, const S: usize, const B: usize>(
-    mut i: usize,
-    [c1, c2]: [T; 2],
-    a: &[T],
-    b: &[T],
-    out: &mut [T],
-) -> usize {
-    while let Some((a, b, out)) = block::<T, S, B>(i, a, b, out) {
-        let mut sum = *out;
-        for k in 0..B {
-            sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
-                + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
-        }
-        *out = sum;
-        i += B;
-    }
-    i
 }
 
 /// A run `from..to` of a buffer: within one row if `end` names a special row, else over rows away
