@@ -83,6 +83,9 @@ pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
     /// A blank tape.
     fn tape(&self) -> Self::Tape;
 
+    /// How many numbers are on a tape.
+    fn tape_len(&self) -> usize;
+
     /// Exchanges what the last rate left in `ws` for what is on `tape`.
     fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape);
 
@@ -135,6 +138,10 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Arc<
 
     fn tape(&self) -> Self::Tape {
         (**self).tape()
+    }
+
+    fn tape_len(&self) -> usize {
+        (**self).tape_len()
     }
 
     fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {

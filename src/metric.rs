@@ -34,6 +34,9 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
     /// A blank tape.
     fn tape(&self) -> Self::Tape;
 
+    /// How many numbers are on a tape.
+    fn tape_len(&self) -> usize;
+
     /// Exchanges what the last velocity left in `ws` for what is on `tape`.
     fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape);
 

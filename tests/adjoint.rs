@@ -222,6 +222,10 @@ fn checkpoint_policies_give_the_same_bits() {
             Checkpoints::Binomial(3),
             Checkpoints::Binomial(50),
             Checkpoints::Bytes(5 * bytes),
+            // Stages of no step, of some of the last ones, and of all.
+            Checkpoints::Stages(0),
+            Checkpoints::Stages(100 * bytes),
+            Checkpoints::Stages(usize::MAX),
         ] {
             let how = Integration { tableau, steps, checkpoints, ..Integration::default() };
             let mut problem = Problem::new(&grid, &model, how);
@@ -237,6 +241,13 @@ fn checkpoint_policies_give_the_same_bits() {
                 problem.value(&controls);
                 assert!((2..=5).contains(&problem.sweep.states_held()));
                 assert_eq!(problem.sweep.bytes_held() % bytes, 0);
+            }
+            if let Checkpoints::Stages(budget @ 1..1_000_000) = checkpoints {
+                problem.value(&controls);
+                // First, stage, cotangent, and the two of the step in hand.
+                let states = problem.sweep.states_held() + 5;
+                let traces = problem.sweep.bytes_held() - states * bytes;
+                assert!((budget / 2..=budget).contains(&traces), "{traces} of {budget}");
             }
         }
         for other in &gradients[1..] {

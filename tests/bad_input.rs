@@ -479,7 +479,9 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
             let (mut forward, mut back) = (next.clone(), next.clone());
             let mut ws = stepper.workspace(like);
             stepper.step(y, 0.5, &mut forward, &mut ws);
-            stepper.step_vjp(y, 0.5, &mut back, &mut [], &mut ws);
+            let mut trace = stepper.trace(like, 0);
+            stepper.retrace(y, 0.5, &mut trace, &mut ws);
+            stepper.step_vjp(y, 0.5, &mut back, &mut trace, &mut ws);
             assert!(!forward.is_finite() && !back.is_finite());
             let mut ws = euler.workspace(like);
             let mut forward = small.clone();
@@ -773,6 +775,8 @@ fn integration() {
         Checkpoints::Binomial(usize::MAX),
         Checkpoints::Every(usize::MAX),
         Checkpoints::Bytes(usize::MAX),
+        Checkpoints::Stages(usize::MAX),
+        Checkpoints::Stages(0),
     ] {
         for gradient in [GradientKind::Discrete, GradientKind::Continuous] {
             let how = Integration { checkpoints, gradient, ..common::fixed_steps(7) };

@@ -41,6 +41,10 @@ impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
         self.metric.tape()
     }
 
+    fn tape_len(&self) -> usize {
+        self.metric.tape_len()
+    }
+
     fn exchange(&self, ws: &mut M::Workspace, tape: &mut M::Tape) {
         self.metric.exchange(ws, tape);
     }

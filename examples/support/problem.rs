@@ -4,8 +4,8 @@ use std::error::Error;
 use std::hint::black_box;
 
 use rdmm_core::Real;
-use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::{Checkpoints, Sweep};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
@@ -116,7 +116,12 @@ fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     let mut start = shooting.blank_state();
     shooting.start(&controls, &mut start);
 
-    let how = Integration { steps: Steps::Fixed(flow.steps), ..Integration::default() };
+    let checkpoints = match operation {
+        Operation::Gradient(_) => Checkpoints::default(),
+        _ => Checkpoints::Binomial(1),
+    };
+    let steps = Steps::Fixed(flow.steps);
+    let how = Integration { steps, checkpoints, ..Integration::default() };
     let mut sweep = Sweep::new(grid, shooting.evolution(), &start, how)?;
     match operation {
         Operation::Gradient(_) => {

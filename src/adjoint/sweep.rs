@@ -8,7 +8,7 @@ use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 use crate::step::control::MAX_STEPS;
-use crate::step::runge_kutta::{MapTransport, Stepper, Workspace};
+use crate::step::runge_kutta::{MapTransport, Stepper, Trace, Workspace};
 use crate::step::{RK4, Steps, Tableau};
 
 /// Which gradient a sweep computes.
@@ -74,19 +74,19 @@ impl Integration {
 ///
 #[doc = include_str!("../../docs/math/transpose.html")]
 ///
-/// Memory: the stored states, and nine more with RK4; where all are stored, also what the rates of a step leave for
-/// their transposes. Time: a backward sweep repeats each step but the last once and transposes it, some three
-/// forward sweeps.
+/// Memory: what [`Checkpoints`] keep, and nine states more with RK4. Time: a backward sweep transposes each step, some two
+/// forward sweeps, and before that repeats the stages that were not kept, up to one more.
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     stepper: Stepper<E, T, D>,
     settings: Integration,
     schedule: Schedule,
     spacing: [f64; D],
     ws: Workspace<T, D, E>,
-    /// What the stages of a step leave for their transposes, where memory need not be saved.
-    tapes: Vec<E::Tape>,
-    /// Whether the buffers hold the stages of the last step.
-    at_end: bool,
+    /// The stages of the last steps, those of step i at i modulo `most_traces`.
+    traces: Vec<Traced<E::State, E::Tape>>,
+    most_traces: usize,
+    /// On how many stages of a trace there is a tape.
+    taped: usize,
     /// Step sizes of the last forward sweep.
     taus: Vec<f64>,
     stored: Vec<(usize, E::State)>,
@@ -95,6 +95,13 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     next: E::State,
     /// Fewest steps, raised by [`Sweep::keep_steps`].
     fewest: usize,
+}
+
+/// The stages of a step.
+struct Traced<S, P> {
+    /// Which step; none once its transpose has used them up.
+    of: Option<usize>,
+    trace: Trace<S, P>,
 }
 
 impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
@@ -116,19 +123,28 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         let transport = settings.transport.clone();
         let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
         let ws = stepper.workspace(state);
-        let kept = match settings.checkpoints {
-            Checkpoints::All => stepper.tableau().stages() - 1,
+        let most_traces = match (settings.checkpoints, settings.gradient) {
+            (Checkpoints::Stages(bytes), GradientKind::Discrete) => {
+                (bytes / (stepper.trace_len(state) * size_of::<T>()).max(1)).max(1)
+            }
+            _ => 1,
+        };
+        let stages = stepper.tableau().stages();
+        let taped = match settings.checkpoints {
+            // A transpose of the step whose stages are the only ones follows at once.
+            Checkpoints::All | Checkpoints::Stages(_) if most_traces == 1 => stages - 1,
+            Checkpoints::Stages(_) => stages,
             _ => 0,
         };
-        let tapes = (0..kept).map(|_| stepper.evolution().tape()).collect();
         Ok(Self {
             stepper,
             settings,
             schedule,
             spacing: grid.spacing(),
             ws,
-            tapes,
-            at_end: false,
+            traces: Vec::new(),
+            most_traces,
+            taped,
             taus: Vec::new(),
             stored: Vec::new(),
             pool: Vec::new(),
@@ -168,15 +184,21 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         self.stored.len()
     }
 
-    /// Bytes of all states that the sweep holds at present: those stored, those of the stages of a step, and the
-    /// two of the step in hand. The evolution's own buffers, a few fields, do not count.
+    /// Bytes of all states that the sweep holds at present: those stored, those of the stages of steps with what these
+    /// leave for their transposes, and the two of the step in hand. The evolution's own buffers, a few fields, do not count.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
+        let sum = |of: fn(&Trace<E::State, E::Tape>) -> usize| {
+            self.traces.iter().map(|traced| of(&traced.trace)).sum::<usize>()
+        };
         let states = self.stored.len() + self.pool.len() + self.ws.states() + 2;
-        states * self.current.dimension() * size_of::<T>()
+        let states = (states + sum(Trace::states)) * self.current.dimension();
+        let tapes = sum(Trace::tapes) * self.stepper.evolution().tape_len();
+        (states + tapes) * size_of::<T>()
     }
 
-    /// Integrates from `start` to t = 1 and gives the end.
+    /// Integrates from `start` to t = 1 and gives the end. Where no gradient follows, [`Checkpoints::Binomial`] of one
+    /// state spares memory and time.
     ///
     /// # Errors
     /// [`Error::Diverged`] where the state leaves the finite numbers, [`Error::StepLimit`] where adaptive
@@ -206,7 +228,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
         self.next.expect_like(start)?;
-        self.at_end = false;
+        self.traces.iter_mut().for_each(|traced| traced.of = None);
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.taus.clear();
         self.current.copy_from(start);
@@ -244,12 +266,23 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         Ok(())
     }
 
+    /// `next` ← the state after step `i` from `current`. Gives the place of its trace.
+    fn take_step(&mut self, i: usize, tau: f64) -> usize {
+        let at = i % self.most_traces;
+        if at >= self.traces.len() {
+            let trace = self.stepper.trace(&self.current, self.taped);
+            self.traces.push(Traced { of: None, trace });
+        }
+        let Traced { of, trace } = &mut self.traces[at];
+        *of = Some(i);
+        self.stepper.step_traced(&self.current, tau, &mut self.next, trace, &mut self.ws);
+        at
+    }
+
     /// One step of the forward sweep.
     fn advance(&mut self, i: usize) -> Result<()> {
-        let (state, tapes) = (&self.current, &mut self.tapes);
-        self.stepper.step_taped(state, self.taus[i], &mut self.next, tapes, &mut self.ws);
+        self.take_step(i, self.taus[i]);
         std::mem::swap(&mut self.current, &mut self.next);
-        self.at_end = i + 1 == self.taus.len();
         if self.current.is_finite() {
             Ok(())
         } else {
@@ -273,9 +306,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 return Err(Error::StepLimit { tolerance: relative, steps: tried, time });
             }
             tried += 1;
-            let (state, tapes) = (&self.current, &mut self.tapes);
-            self.stepper.step_taped(state, tau, &mut self.next, tapes, &mut self.ws);
-            let error = self.stepper.error(tau, &mut self.ws).unwrap_or(0.0) / relative;
+            let at = self.take_step(self.taus.len(), tau);
+            let trace = &self.traces[at].trace;
+            let error = self.stepper.error_traced(tau, trace, &mut self.ws);
+            let error = error.unwrap_or(0.0) / relative;
             let finite = error.is_finite() && self.next.is_finite();
             // Hairer, Nørsett, Wanner, II.4: safety factor and bounds of a change.
             let factor =
@@ -289,7 +323,6 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             }
             tau *= factor;
         }
-        self.at_end = true;
         self.thin();
         Ok(())
     }
@@ -338,8 +371,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         while at < i {
             let target = self.checkpoint_after(at, i + 1);
             for k in at..target.unwrap_or(i) {
-                self.at_end = false;
-                self.stepper.step(&self.current, self.taus[k], &mut self.next, &mut self.ws);
+                self.take_step(k, self.taus[k]);
                 std::mem::swap(&mut self.current, &mut self.next);
             }
             at = target.unwrap_or(i);
@@ -372,12 +404,12 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             let tau = self.taus[i];
             match &mut later {
                 None => {
-                    let (state, tapes, ws) = (&self.current, &mut self.tapes, &mut self.ws);
-                    if std::mem::take(&mut self.at_end) {
-                        self.stepper.last_step_vjp(state, tau, bar, tapes, ws);
-                    } else {
-                        self.stepper.step_vjp(state, tau, bar, tapes, ws);
+                    let (state, ws) = (&self.current, &mut self.ws);
+                    let Traced { of, trace } = &mut self.traces[i % self.most_traces];
+                    if of.take() != Some(i) {
+                        self.stepper.retrace(state, tau, trace, ws);
                     }
+                    self.stepper.step_vjp(state, tau, bar, trace, ws);
                 }
                 Some(later) => {
                     let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());

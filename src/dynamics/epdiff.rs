@@ -162,6 +162,10 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         Tape { velocity: Velocity::blank(&self.grid), metric: self.metric.tape() }
     }
 
+    fn tape_len(&self) -> usize {
+        D * self.grid.len() + self.metric.tape_len()
+    }
+
     fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
         std::mem::swap(&mut ws.velocity, &mut tape.velocity);
         self.metric.exchange(&mut ws.metric, &mut tape.metric);

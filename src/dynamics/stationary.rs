@@ -57,6 +57,10 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
 
     fn tape(&self) {}
 
+    fn tape_len(&self) -> usize {
+        0
+    }
+
     fn exchange(&self, _ws: &mut (), _tape: &mut ()) {}
 
     fn record(&self, _state: &Self::State, _ws: &mut ()) {}

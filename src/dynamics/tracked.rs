@@ -104,6 +104,10 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Trac
         self.evolution.tape()
     }
 
+    fn tape_len(&self) -> usize {
+        self.evolution.tape_len()
+    }
+
     fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
         self.evolution.exchange(&mut ws.evolution, tape);
     }

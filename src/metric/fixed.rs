@@ -38,6 +38,10 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
 
     fn tape(&self) {}
 
+    fn tape_len(&self) -> usize {
+        0
+    }
+
     fn exchange(&self, _ws: &mut Workspace<T>, _tape: &mut ()) {}
 
     fn velocity(

@@ -195,6 +195,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) }
     }
 
+    fn tape_len(&self) -> usize {
+        let scales = self.kernels.len();
+        (scales + scales * D + scales) * self.n
+    }
+
     fn exchange(&self, ws: &mut Workspace<T>, tape: &mut Tape<T>) {
         std::mem::swap(&mut ws.tape, tape);
     }

@@ -9,7 +9,7 @@ use super::landmarks::Landmarks;
 use super::objective::{Diagnostics, PairObjective};
 use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
 use super::{Intensities, InverseMetric, WeightsOf};
-use crate::adjoint::Sweep;
+use crate::adjoint::{Checkpoints, Sweep};
 use crate::dynamics::{MapState, Tracked};
 use crate::error::Result;
 use crate::evaluate::{Consistency, Folds, inverse_consistency};
@@ -750,6 +750,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         if let crate::step::Steps::Courant { .. } = integration.steps {
             integration.steps = crate::step::Steps::Fixed(report.last.steps.max(1));
         }
+        // No gradient follows.
+        integration.checkpoints = Checkpoints::Binomial(1);
         let (mut drift, mut failure) = (0.0_f64, None);
         let mut sweep = Sweep::new(&map_grid, shooting.evolution(), &start, integration.clone())?;
         let end = sweep

@@ -48,8 +48,9 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     /// The first stage, and the one in hand: the others follow from the first and the rates.
     first: E::State,
     stage: E::State,
-    /// k_i or the cotangents Ȳ_i.
+    /// Rates of [`Stepper::step`]; none before the first. Other steps leave theirs on a [`Trace`].
     rates: Vec<E::State>,
+    stages: usize,
     bar: E::State,
     coefficients: Vec<T>,
     scratch: Vec<T>,
@@ -64,9 +65,35 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
         self.rates.len() + 3
     }
 
+    /// The rates, as many as there are stages.
+    fn take_rates(&mut self) -> Vec<E::State> {
+        let mut rates = std::mem::take(&mut self.rates);
+        rates.resize_with(self.stages, || self.bar.zeros_like());
+        rates
+    }
+
     /// The evolution's buffers.
     pub(crate) fn evolution(&mut self) -> &mut E::Workspace {
         &mut self.evolution
+    }
+}
+
+/// What the stages of a step leave for its transpose: their rates k_i, and on tapes what these leave behind. On the
+/// way back, the cotangents Ȳ_i take the places of the rates.
+pub struct Trace<S, P> {
+    rates: Vec<S>,
+    tapes: Vec<P>,
+}
+
+impl<S, P> Trace<S, P> {
+    /// How many states are on it.
+    pub(crate) fn states(&self) -> usize {
+        self.rates.len()
+    }
+
+    /// How many tapes are on it.
+    pub(crate) fn tapes(&self) -> usize {
+        self.tapes.len()
     }
 }
 
@@ -97,7 +124,8 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             evolution: self.evolution.workspace(),
             first: state.zeros_like(),
             stage: state.zeros_like(),
-            rates: vec![state.zeros_like(); self.tableau.stages()],
+            rates: Vec::new(),
+            stages: self.tableau.stages(),
             bar: state.zeros_like(),
             coefficients: zeros(),
             scratch: zeros(),
@@ -108,28 +136,34 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
 
     /// Whether the buffers are of this tableau and of states like `state`.
     fn fits(&self, state: &E::State, other: &E::State, ws: &Workspace<T, D, E>) -> bool {
-        ws.rates.len() == self.tableau.stages()
+        ws.stages == self.tableau.stages()
             && ws.bar.expect_like(state).is_ok()
             && ws.bar.expect_like(other).is_ok()
     }
 
-    /// Fills the first stage and the rates of all from the start of a step, and calls `after(i, buffers)` after
-    /// the rate of stage i. The last stage is left in hand.
+    /// The first stage of a step.
+    fn set_first(&self, state: &E::State, first: &mut E::State) {
+        first.copy_from(state);
+        if self.transport == MapTransport::SemiLagrangian {
+            // The map of this step alone, from the identity.
+            first.map_mut().set_zero();
+        }
+    }
+
+    /// The rates of all stages, from the start of a step; calls `after(i, buffers)` after that of stage i. The last
+    /// stage is left in hand.
     fn run_stages(
         &self,
         state: &E::State,
         tau: f64,
+        rates: &mut [E::State],
         ws: &mut Workspace<T, D, E>,
         mut after: impl FnMut(usize, &mut E::Workspace),
     ) {
-        ws.first.copy_from(state);
-        if self.transport == MapTransport::SemiLagrangian {
-            // The map of this step alone, from the identity.
-            ws.first.map_mut().set_zero();
-        }
-        for i in 0..self.tableau.stages() {
-            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, &ws.rates);
-            self.evolution.rate(stage, &mut ws.rates[i], &mut ws.evolution);
+        self.set_first(state, &mut ws.first);
+        for i in 0..rates.len() {
+            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, rates);
+            self.evolution.rate(stage, &mut rates[i], &mut ws.evolution);
             after(i, &mut ws.evolution);
         }
     }
@@ -161,20 +195,25 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if !self.fits(state, next, ws) {
             return next.scale(T::nan());
         }
-        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws, |_, _| ()));
+        let mut rates = ws.take_rates();
+        par::inside(state.map().data().len(), || {
+            self.run_stages(state, tau, &mut rates, ws, |_, _| ());
+            self.finish(state, tau, &rates, next, ws);
+        });
+        ws.rates = rates;
     }
 
-    fn step_inside(
+    /// `next` ← the state after a step from `state` whose stages have these rates.
+    fn finish(
         &self,
         state: &E::State,
         tau: f64,
+        rates: &[E::State],
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
-        after: impl FnMut(usize, &mut E::Workspace),
     ) {
-        self.run_stages(state, tau, ws, after);
         // The first stage is the start itself, with the map that this step begins from.
-        set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), &ws.rates));
+        set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), rates));
         if self.transport == MapTransport::SemiLagrangian {
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             std::mem::swap(next.map_mut(), &mut ws.local);
@@ -185,13 +224,17 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Embedded error estimate of the last [`Stepper::step`], relative to the states; `None` without an
     /// embedded method. It covers the displacement of the step, not the map it is composed with.
     pub fn error(&self, tau: f64, ws: &mut Workspace<T, D, E>) -> Option<f64> {
+        let rates = std::mem::take(&mut ws.rates);
+        let error = self.error_of(tau, &rates, ws);
+        ws.rates = rates;
+        error
+    }
+
+    /// [`Stepper::error`] of the last step, whose stages have these rates.
+    fn error_of(&self, tau: f64, rates: &[E::State], ws: &mut Workspace<T, D, E>) -> Option<f64> {
         let weights = self.tableau.error()?;
-        ws.bar.set_zero();
-        for (&e, rate) in weights.iter().zip(&ws.rates) {
-            if e != 0.0 {
-                ws.bar.axpy(T::of(tau * e), rate);
-            }
-        }
+        let terms = weights.iter().zip(rates).map(|(&e, rate)| (T::of(tau * e), rate));
+        set_sum_of(&mut ws.bar, terms.filter(|(e, _)| !e.is_zero()));
         // The last stage stands for the state after the step: it is one, for a method whose last row is
         // b, and near it else.
         Some(ws.bar.relative_error(&ws.first, &ws.stage))
@@ -210,38 +253,88 @@ fn moved<'a, T: Real, S>(
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
-    /// [`Stepper::step`] that keeps what its rates leave for their transposes: on `tapes`, those of the first
-    /// stages, as many as there are. The last stage needs none.
-    pub fn step_taped(
+    /// A trace for states like `state`, with tapes for the first so many stages. The last stage needs none for a
+    /// transpose that follows at once; a stage without a tape is smoothed again.
+    #[must_use]
+    pub fn trace(&self, state: &E::State, tapes: usize) -> Trace<E::State, E::Tape> {
+        let stages = self.tableau.stages();
+        let tapes = (0..tapes.min(stages)).map(|_| self.evolution.tape()).collect();
+        Trace { rates: vec![state.zeros_like(); stages], tapes }
+    }
+
+    /// Numbers on a trace of states like `state` with a tape for each stage.
+    pub(crate) fn trace_len(&self, state: &E::State) -> usize {
+        self.tableau.stages() * (state.dimension() + self.evolution.tape_len())
+    }
+
+    /// Whether the trace is of this tableau and of states like `state`.
+    fn traces(&self, state: &E::State, trace: &Trace<E::State, E::Tape>) -> bool {
+        trace.rates.len() == self.tableau.stages()
+            && trace.rates.iter().all(|rate| rate.expect_like(state).is_ok())
+    }
+
+    /// [`Stepper::step`] that leaves its stages on `trace`.
+    pub fn step_traced(
         &self,
         state: &E::State,
         tau: f64,
         next: &mut E::State,
-        tapes: &mut [E::Tape],
+        trace: &mut Trace<E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
-        if !self.fits(state, next, ws) {
+        if !self.fits(state, next, ws) || !self.traces(state, trace) {
             return next.scale(T::nan());
         }
-        let keep = self.onto(tapes);
-        par::inside(state.map().data().len(), || self.step_inside(state, tau, next, ws, keep));
+        par::inside(state.map().data().len(), || {
+            self.trace_inside(state, tau, trace, ws);
+            self.finish(state, tau, &trace.rates, next, ws);
+        });
     }
 
-    /// Brings what the rate of a stage left onto its tape, if it has one.
-    fn onto<'a>(
-        &'a self,
-        tapes: &'a mut [E::Tape],
-    ) -> impl FnMut(usize, &mut E::Workspace) + Send + 'a {
-        let last = self.tableau.stages() - 1;
-        move |i, buffers| match tapes.get_mut(i) {
-            Some(tape) if i < last => self.evolution.exchange(buffers, tape),
-            _ => (),
+    /// Leaves the stages of a step from `state` on `trace`, without the step. The cost is nearly that of the step.
+    pub fn retrace(
+        &self,
+        state: &E::State,
+        tau: f64,
+        trace: &mut Trace<E::State, E::Tape>,
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        if self.fits(state, state, ws) && self.traces(state, trace) {
+            let len = state.map().data().len();
+            par::inside(len, || self.trace_inside(state, tau, trace, ws));
+        } else {
+            trace.rates.iter_mut().for_each(|rate| rate.scale(T::nan()));
         }
+    }
+
+    fn trace_inside(
+        &self,
+        state: &E::State,
+        tau: f64,
+        Trace { rates, tapes }: &mut Trace<E::State, E::Tape>,
+        ws: &mut Workspace<T, D, E>,
+    ) {
+        self.run_stages(state, tau, rates, ws, |i, buffers| {
+            if let Some(tape) = tapes.get_mut(i) {
+                self.evolution.exchange(buffers, tape);
+            }
+        });
+    }
+
+    /// [`Stepper::error`] of the last step, whose stages are on `trace`.
+    pub fn error_traced(
+        &self,
+        tau: f64,
+        trace: &Trace<E::State, E::Tape>,
+        ws: &mut Workspace<T, D, E>,
+    ) -> Option<f64> {
+        self.error_of(tau, &trace.rates, ws)
     }
 
     /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
-    /// state, becomes that of `state`. The stages are computed again, once for all if there are tapes for them
-    /// (see [`Stepper::step_taped`]).
+    /// state, becomes that of `state`. The stages are those that [`Stepper::step_traced`] or [`Stepper::retrace`] of
+    /// `state` left on `trace`, which this uses up; with fewer tapes than stages, that was the last call with
+    /// these buffers.
     ///
     #[doc = include_str!("../../docs/math/stagesvjp.html")]
     ///
@@ -253,33 +346,15 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
-        tapes: &mut [E::Tape],
+        trace: &mut Trace<E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
-        if !self.fits(state, bar, ws) {
+        if !self.fits(state, bar, ws) || !self.traces(state, trace) {
             return bar.scale(T::nan());
         }
         par::inside(state.map().data().len(), || {
-            self.run_stages(state, tau, ws, self.onto(tapes));
-            self.step_vjp_inside(state, tau, bar, tapes, ws);
+            self.step_vjp_inside(state, tau, bar, trace, ws);
         });
-    }
-
-    /// [`Stepper::step_vjp`] after [`Stepper::step_taped`] of `state` with the same tapes and buffers, whose stages
-    /// it takes.
-    pub fn last_step_vjp(
-        &self,
-        state: &E::State,
-        tau: f64,
-        bar: &mut E::State,
-        tapes: &mut [E::Tape],
-        ws: &mut Workspace<T, D, E>,
-    ) {
-        if !self.fits(state, bar, ws) {
-            return bar.scale(T::nan());
-        }
-        let len = state.map().data().len();
-        par::inside(len, || self.step_vjp_inside(state, tau, bar, tapes, ws));
     }
 
     fn step_vjp_inside(
@@ -287,15 +362,16 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
-        tapes: &mut [E::Tape],
+        Trace { rates, tapes }: &mut Trace<E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
         let last = self.tableau.stages() - 1;
         let composed = self.transport == MapTransport::SemiLagrangian;
+        self.set_first(state, &mut ws.first);
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
             self.composition.coefficients(state.map().data(), &mut ws.coefficients);
-            let weights = self.tableau.b().iter().zip(&ws.rates);
+            let weights = self.tableau.b().iter().zip(&*rates);
             let terms = weights.map(|(&b, rate)| (T::of(tau * b), rate.map()));
             set_sum_of(&mut ws.local, terms.filter(|(b, _)| !b.is_zero()));
             ws.local_bar.copy_from(bar.map());
@@ -314,7 +390,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         // Ȳ_i takes the place of k_i: earlier stages need earlier rates only.
         for i in (0..self.tableau.stages()).rev() {
             let rate_bar = &mut ws.bar;
-            let (rest, after) = ws.rates.split_at_mut(i + 1);
+            let (rest, after) = rates.split_at_mut(i + 1);
             let column = self.tableau.a()[i + 1..].iter().map(|row| row[i]).zip(after.iter());
             let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
             let mut terms = terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (T::of(tau * c), x));
@@ -326,13 +402,14 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             set_sum_of(rate_bar, std::iter::once(first).chain(terms));
             let stage = self.stage(i, tau, &ws.first, &mut ws.stage, before);
             match tapes.get_mut(i) {
-                _ if i == last => (),
                 Some(tape) => self.evolution.exchange(&mut ws.evolution, tape),
+                // Still in the buffers.
+                None if i == last => (),
                 None => self.evolution.record(stage, &mut ws.evolution),
             }
             self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
         }
-        let stage_bars = ws.rates.iter().map(|stage_bar| (T::one(), stage_bar));
+        let stage_bars = rates.iter().map(|stage_bar| (T::one(), stage_bar));
         set_sum_of(&mut ws.bar, std::iter::once((T::one(), &*bar)).chain(stage_bars));
         std::mem::swap(bar, &mut ws.bar);
         if composed {
