@@ -169,6 +169,15 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64>;
 
+    /// The Hamiltonian of the start of controls whose energy, of [`Shooting::add_energy`] with scale one, is
+    /// `energy`: for a geodesic it is that.
+    ///
+    /// # Errors
+    /// Those of [`Shooting::hamiltonian`].
+    fn initial_hamiltonian(&mut self, energy: f64, _start: &State<T, D, Self>) -> Result<f64> {
+        Ok(energy)
+    }
+
     /// Controls of a coarser or finer grid over the same box, carried to this one.
     ///
     /// # Errors

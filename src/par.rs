@@ -210,6 +210,15 @@ fn tree<A: Send>(
     join(a, tree(right, leaf, join))
 }
 
+/// What `join` makes of what `leaf` gives for the ranges of `0..len`, in their order.
+pub(crate) fn reduce<A: Send>(
+    len: usize,
+    leaf: impl Fn(Range<usize>) -> A + Sync,
+    join: impl Fn(A, A) -> A + Sync,
+) -> A {
+    tree(0..len, &leaf, &join)
+}
+
 /// Sum over `0..len` of what `leaf` gives for its ranges.
 pub(crate) fn sum(len: usize, leaf: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
     tree(0..len, &leaf, &|a, b| a + b)

@@ -168,32 +168,27 @@ fn expect_finite(what: &'static str, values: &[f64]) -> Result<()> {
     }
 }
 
-/// Determinant of a small matrix, by elimination with partial pivoting.
-pub(crate) fn determinant<const D: usize>(mut m: SMatrix<f64, D, D>) -> f64 {
-    let mut det = 1.0;
-    for k in 0..D {
-        let mut pivot = k;
-        for i in k + 1..D {
-            if m[(i, k)].abs() > m[(pivot, k)].abs() {
-                pivot = i;
+/// Determinant of a small matrix, without a division or a branch on its values: loops over many matrices become
+/// vector instructions.
+///
+/// # References
+/// Bird, *A simple division-free algorithm for computing determinants*, Information Processing Letters 111 (2011),
+/// doi:10.1016/j.ipl.2011.08.006.
+pub(crate) fn determinant<const D: usize>(m: SMatrix<f64, D, D>) -> f64 {
+    // F ← μ(F)·M, D − 1 times from F = M, with μ(F) the part of F above the diagonal and −Σ_{j>i} F_jj on it.
+    let mut f = m;
+    for _ in 1..D {
+        let mut product = SMatrix::zeros();
+        for i in 0..D {
+            let behind: f64 = (i + 1..D).map(|j| f[(j, j)]).sum();
+            for c in 0..D {
+                let above: f64 = (i + 1..D).map(|j| f[(i, j)] * m[(j, c)]).sum();
+                product[(i, c)] = above - behind * m[(i, c)];
             }
         }
-        if pivot != k {
-            m.swap_rows(pivot, k);
-            det = -det;
-        }
-        det *= m[(k, k)];
-        if m[(k, k)] == 0.0 {
-            return 0.0;
-        }
-        for i in k + 1..D {
-            let factor = m[(i, k)] / m[(k, k)];
-            for j in k..D {
-                m[(i, j)] -= factor * m[(k, j)];
-            }
-        }
+        f = product;
     }
-    det
+    if D % 2 == 1 { f[(0, 0)] } else { -f[(0, 0)] }
 }
 
 /// What is stored of an affine map: checked when it is read.

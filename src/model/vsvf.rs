@@ -120,6 +120,10 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
         Ok(0.5 * state.body.integral_with(&state.body)?)
     }
 
+    fn initial_hamiltonian(&mut self, _energy: f64, start: &State<T, D, Self>) -> Result<f64> {
+        self.hamiltonian(start)
+    }
+
     fn prolong(&self, controls: &Controls<T, D, ()>) -> Result<Controls<T, D, ()>> {
         Ok(Controls { momentum: resampled(&controls.momentum, &self.grid)?, weights: () })
     }

@@ -8,6 +8,7 @@ use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
 use crate::optim::{Euclidean, InitialInverseHessian};
+use crate::par;
 use crate::regularize::{On, Penalty, Regularizer};
 use crate::scalar::Real;
 use crate::space::StateSpace;
@@ -93,7 +94,8 @@ pub struct Softmax<T, const D: usize> {
     smoothing: BoxedKernel<T>,
     penalties: Option<Penalties<T>>,
     ws: Workspace<T>,
-    buffer: Vec<T>,
+    /// h and h̄.
+    buffers: [Vec<T>; 2],
 }
 
 /// The share below which a Gaussian is not started: its logit would have no gradient.
@@ -105,8 +107,8 @@ impl<T: Real, const D: usize> Softmax<T, D> {
     pub fn new(grid: &Grid<D>, shares: &[f64], smoothing: BoxedKernel<T>) -> Self {
         // h_i ∝ p_i, so p_i ∝ √share.
         let neutral = shares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
-        let (ws, buffer) = (Workspace::new(), Vec::new());
-        Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffer }
+        let (ws, buffers) = (Workspace::new(), [Vec::new(), Vec::new()]);
+        Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffers }
     }
 
     /// The same with penalties of h and of w = G ⋆ h, each with its λ, for Gaussians with these σ and
@@ -182,52 +184,54 @@ impl<T: Real> Penalties<T> {
         let value = sum(of_pre_weights, h, h_bar) + sum(of_weights, w, w_bar);
         gaussian.apply(w_bar, w, ws);
         axpy(h_bar, T::one(), w);
-        pre_weights_vjp(n, logits, h_bar);
+        pre_weights_vjp(n, h, h_bar);
         axpy(bar, T::one(), h_bar);
         value
     }
 }
 
-/// `h` ← the pre-weights of the logits, `n` voxels of each Gaussian.
+/// `h` ← the pre-weights of the logits, `n` voxels of each Gaussian: h = e/‖e‖ with e = exp θ.
 fn pre_weights<T: Real>(n: usize, logits: &[T], h: &mut [T]) {
-    let scales = logits.len() / n;
-    let mut here = vec![T::zero(); scales];
-    for at in 0..n {
-        normalised((0..scales).map(|i| logits[i * n + at]), &mut here);
-        for i in 0..scales {
-            h[i * n + at] = here[i];
+    par::slices(h.chunks_mut(n).collect(), |lo, h| {
+        let len = h.first().map_or(0, |h| h.len());
+        // exp(θ − max θ), so that none overflows.
+        let (mut largest, mut squares) = (vec![T::neg_infinity(); len], vec![T::zero(); len]);
+        for logits in logits.chunks(n) {
+            for (m, &x) in largest.iter_mut().zip(&logits[lo..]) {
+                *m = m.max(x);
+            }
         }
-    }
+        for (h, logits) in h.iter_mut().zip(logits.chunks(n)) {
+            for (k, h) in h.iter_mut().enumerate() {
+                *h = (logits[lo + k] - largest[k]).exp();
+                squares[k] += *h * *h;
+            }
+        }
+        // p = e/Σe, ‖p‖ = √Σe²/Σe, h = p/‖p‖ = e/√Σe².
+        for h in h {
+            for (h, &squares) in h.iter_mut().zip(&squares) {
+                *h *= T::one() / squares.sqrt();
+            }
+        }
+    });
 }
 
-/// `bar` ← the transpose of the derivative of [`pre_weights`], applied to it.
-fn pre_weights_vjp<T: Real>(n: usize, logits: &[T], bar: &mut [T]) {
-    let scales = logits.len() / n;
-    let mut h = vec![T::zero(); scales];
-    for at in 0..n {
-        normalised((0..scales).map(|i| logits[i * n + at]), &mut h);
-        // h = e/‖e‖ with e = exp θ: θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
-        let along = (0..scales).fold(T::zero(), |s, j| s + h[j] * bar[j * n + at]);
-        for i in 0..scales {
-            let h_bar = bar[i * n + at];
-            bar[i * n + at] = h[i] * (h_bar - h[i] * along);
+/// `bar` ← the transpose of the derivative of [`pre_weights`], where it gave `h`, applied to it.
+fn pre_weights_vjp<T: Real>(n: usize, h: &[T], bar: &mut [T]) {
+    par::slices(bar.chunks_mut(n).collect(), |lo, bar| {
+        // θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
+        let mut along = vec![T::zero(); bar.first().map_or(0, |bar| bar.len())];
+        for (h, bar) in h.chunks(n).zip(&*bar) {
+            for ((sum, &h), &bar) in along.iter_mut().zip(&h[lo..]).zip(&**bar) {
+                *sum += h * bar;
+            }
         }
-    }
-}
-
-/// h of one voxel, into `h`.
-fn normalised<T: Real>(logits: impl Iterator<Item = T> + Clone, h: &mut [T]) {
-    let largest = logits.clone().fold(T::neg_infinity(), T::max);
-    let mut squares = T::zero();
-    for (h, x) in h.iter_mut().zip(logits) {
-        *h = (x - largest).exp();
-        squares += *h * *h;
-    }
-    // p = e/Σe, ‖p‖ = √Σe²/Σe, h = p/‖p‖ = e/√Σe².
-    let scale = T::one() / squares.sqrt();
-    for h in h.iter_mut() {
-        *h *= scale;
-    }
+        for (h, bar) in h.chunks(n).zip(bar) {
+            for ((bar, &h), &along) in bar.iter_mut().zip(&h[lo..]).zip(&along) {
+                *bar = h * (*bar - h * along);
+            }
+        }
+    });
 }
 
 impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> {
@@ -250,9 +254,10 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         if logits.len() != n * self.scales() {
             return weights.scale(T::nan());
         }
-        self.buffer.resize(logits.len(), T::zero());
-        pre_weights(n, logits, &mut self.buffer);
-        self.smoothing.apply(&self.buffer, weights.data_mut(), &mut self.ws);
+        let [h, _] = &mut self.buffers;
+        h.resize(logits.len(), T::zero());
+        pre_weights(n, logits, h);
+        self.smoothing.apply(h, weights.data_mut(), &mut self.ws);
     }
 
     fn weights_vjp(
@@ -265,10 +270,13 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         if logits.len() != n * self.scales() {
             return control_bar.scale(T::nan());
         }
-        self.buffer.resize(logits.len(), T::zero());
-        self.smoothing.apply(bar.data(), &mut self.buffer, &mut self.ws);
-        pre_weights_vjp(n, logits, &mut self.buffer);
-        axpy(control_bar.data_mut(), T::one(), &self.buffer);
+        let [h, h_bar] = &mut self.buffers;
+        h.resize(logits.len(), T::zero());
+        h_bar.resize(logits.len(), T::zero());
+        pre_weights(n, logits, h);
+        self.smoothing.apply(bar.data(), h_bar, &mut self.ws);
+        pre_weights_vjp(n, h, h_bar);
+        axpy(control_bar.data_mut(), T::one(), h_bar);
     }
 
     fn add_penalty(&mut self, control: &Weights<T, D>, control_bar: &mut Weights<T, D>) -> f64 {

@@ -50,12 +50,14 @@ impl<const D: usize> Forward<D> {
             return;
         }
         let ((rows, inner), scale) = (self.lanes[axis], T::of(self.inverse_spacing[axis]));
-        let wrap = self.wrap[axis];
-        for (at, out) in (lo..).zip(out) {
-            let row = (at / inner) % rows;
-            let next = if row + 1 < rows { at + inner } else { at - row * inner + wrap * inner };
-            *out += scale * (f[next] - f[at]);
-        }
+        self.runs(axis, lo, out, |row, at, out| {
+            let last = row + 1 == rows;
+            let next = if last { at - row * inner + self.wrap[axis] * inner } else { at + inner };
+            let (here, next) = (&f[at..][..out.len()], &f[next..][..out.len()]);
+            for ((out, &here), &next) in out.iter_mut().zip(here).zip(next) {
+                *out += scale * (next - here);
+            }
+        });
     }
 
     /// `out += ∂⁺ᵀ p` along `axis` for the chunk of `out` that starts at flat index `lo`; `p` is a whole
@@ -66,17 +68,41 @@ impl<const D: usize> Forward<D> {
         }
         let ((rows, inner), scale) = (self.lanes[axis], T::of(self.inverse_spacing[axis]));
         let (last, wrap) = (rows - 1, self.wrap[axis]);
-        for (at, out) in (lo..).zip(out) {
-            let row = (at / inner) % rows;
+        self.runs(axis, lo, out, |row, at, out| {
             // The rows whose neighbour this is, less the row itself.
-            let mut sum = -p[at];
+            let mut add = |scale: T, from: usize| {
+                for (out, &p) in out.iter_mut().zip(&p[from..]) {
+                    *out += scale * p;
+                }
+            };
+            add(-scale, at);
             if row > 0 {
-                sum += p[at - inner];
+                add(scale, at - inner);
             }
             if row == wrap {
-                sum += p[at - row * inner + last * inner];
+                add(scale, at - row * inner + last * inner);
             }
-            *out += scale * sum;
+        });
+    }
+
+    /// Calls `f(row, at, run)` for the runs of a chunk, which starts at flat index `lo`, in the first row, in the last,
+    /// and in those between: `row` is that of the first element of a run, `at` its flat index.
+    fn runs<T>(
+        &self,
+        axis: usize,
+        lo: usize,
+        mut out: &mut [T],
+        mut f: impl FnMut(usize, usize, &mut [T]),
+    ) {
+        let (rows, inner) = self.lanes[axis];
+        let (block, mut at) = (rows * inner, lo);
+        while !out.is_empty() {
+            let place = at % block;
+            let ends = [inner, block - inner, block].into_iter().filter(|end| *end > place);
+            let len = ends.fold(block, usize::min) - place;
+            let (run, rest) = out.split_at_mut(len.min(out.len()));
+            f(place / inner, at, run);
+            (at, out) = (at + len, rest);
         }
     }
 }

@@ -1,11 +1,15 @@
 //! The Jacobian determinant of a map.
 
+use std::array::from_fn;
+use std::ops::Range;
+
 use nalgebra::SMatrix;
 
 use super::difference::{Difference, Order, fold_index};
 use crate::error::Result;
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
+use crate::par;
 use crate::scalar::Real;
 use crate::world::determinant;
 
@@ -15,12 +19,6 @@ fn cofactor<const D: usize>(mut m: SMatrix<f64, D, D>, a: usize, b: usize) -> f6
         m[(a, k)] = if k == b { 1.0 } else { 0.0 };
     }
     determinant(m)
-}
-
-/// The smallest value of an image; NaN where it has one.
-pub(crate) fn smallest<T: Real, const D: usize>(image: &Image<T, D>) -> f64 {
-    let least = |m: f64, x: &T| if x.f64() < m || x.is_nan() { x.f64() } else { m };
-    image.data().iter().fold(f64::INFINITY, least)
 }
 
 /// The full determinant of D(id + u), by second-order central differences: what other tools report.
@@ -37,34 +35,68 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
     let grid = map.grid();
     let difference = Difference::new(grid, Order::Second);
     let mut out = Image::zeros(grid)?;
-    crate::par::chunks_of(out.data_mut(), CHUNK, |lo, chunk| {
-        let matrices = matrices(&difference, map, lo, chunk.len());
-        for (k, out) in chunk.iter_mut().enumerate() {
-            *out = T::of(determinant(matrices(k)));
+    par::chunks_of(out.data_mut(), BLOCK, |lo, chunk| {
+        let found = determinants(&difference, map, lo, chunk.len());
+        for (out, det) in chunk.iter_mut().zip(found) {
+            *out = T::of(det);
         }
     });
     Ok(out)
 }
 
-/// Voxels that are worked on together.
-const CHUNK: usize = 1024;
+/// The smallest of the [`jacobian_determinant`]s of a map, without the image of them; NaN where there is one.
+///
+/// ```
+/// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::smallest_determinant};
+/// let grid = Grid::new([8, 8], [1.0, 1.0])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// assert!((smallest_determinant(&squeezed) - 0.3).abs() < 1e-12);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
+#[must_use]
+pub fn smallest_determinant<T: Real, const D: usize>(map: &Displacement<T, D>) -> f64 {
+    let difference = Difference::new(map.grid(), Order::Second);
+    let leaf = |range: Range<usize>| {
+        let found = blocks(range).flat_map(|(lo, len)| determinants(&difference, map, lo, len));
+        found.fold(f64::INFINITY, nan_min)
+    };
+    par::reduce(map.grid().len(), leaf, nan_min)
+}
 
-/// D(id + u) at the voxels `lo..lo + len`.
-fn matrices<T: Real, const D: usize>(
+/// Minimum that keeps NaN.
+fn nan_min(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+}
+
+/// Voxels that are worked on together: their differences stay in the second cache.
+const BLOCK: usize = 1024;
+
+/// The blocks of a range, each by its first voxel and its length.
+fn blocks(range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let end = range.end;
+    range.step_by(BLOCK).map(move |lo| (lo, BLOCK.min(end - lo)))
+}
+
+/// det D(id + u) at the voxels `lo..lo + len`.
+fn determinants<T: Real, const D: usize>(
     difference: &Difference<T, D>,
     map: &Displacement<T, D>,
     lo: usize,
     len: usize,
-) -> impl Fn(usize) -> SMatrix<f64, D, D> + use<T, D> {
-    let slopes: [[Vec<T>; D]; D] = std::array::from_fn(|a| {
-        std::array::from_fn(|b| {
-            let mut slope = vec![T::zero(); len];
-            difference.add(b, map.component(a), lo, &mut slope);
-            slope
-        })
-    });
-    let identity = |a: usize, b: usize| if a == b { 1.0 } else { 0.0 };
-    move |k| SMatrix::from_fn(|a, b| identity(a, b) + slopes[a][b][k].f64())
+) -> Vec<f64> {
+    let mut slopes = vec![T::zero(); D * D * len];
+    for (ab, slope) in slopes.chunks_mut(len).enumerate() {
+        difference.add(ab % D, map.component(ab / D), lo, slope);
+    }
+    let of = |a: usize, b: usize| &slopes[(a * D + b) * len..][..len];
+    let slopes: [[&[T]; D]; D] = from_fn(|a| from_fn(|b| of(a, b)));
+    let mut out = vec![0.0; len];
+    for (k, out) in out.iter_mut().enumerate() {
+        *out = determinant(SMatrix::<f64, D, D>::from_fn(|a, b| {
+            f64::from(u8::from(a == b)) + slopes[a][b][k].f64()
+        }));
+    }
+    out
 }
 
 /// A barrier that keeps a map from folding: the mean over the voxels of φ(det D(id + u)),
@@ -97,17 +129,14 @@ pub fn fold_barrier<T: Real, const D: usize>(
     let grid = map.grid();
     grid.expect_same(bar.grid(), "gradient of the barrier")?;
     let n = grid.len();
-    let determinant = jacobian_determinant(map)?;
-    let smallest = smallest(&determinant);
-    let mean = crate::par::sum(n, |range| {
-        determinant.data()[range].iter().map(|d| barrier.value(d.f64())).sum()
-    }) / n as f64;
-    if !mean.is_finite() || smallest >= barrier.reach {
+    let Met { sum, smallest, voxels } = barrier.meet(map);
+    let mean = sum / n as f64;
+    if !mean.is_finite() {
         return Ok((mean, smallest));
     }
     // φ′ ∂det/∂(Du)_ab, and back through the differences, at the few voxels where the barrier acts.
-    let factor = |k: usize| scale / n as f64 * barrier.slope(determinant.data()[k].f64());
-    for k in (0..n).filter(|&k| factor(k) != 0.0) {
+    for (k, det) in voxels {
+        let factor = scale / n as f64 * barrier.slope(det);
         let beside = neighbours(grid, k);
         let matrix = SMatrix::<f64, D, D>::from_fn(|a, b| {
             let [before, after] = beside[b].map(|at| map.component(a)[at].f64());
@@ -116,7 +145,7 @@ pub fn fold_barrier<T: Real, const D: usize>(
         for a in 0..D {
             let bar = bar.component_mut(a);
             for b in 0..D {
-                let slope = factor(k) * cofactor(matrix, a, b) / (2.0 * grid.spacing()[b]);
+                let slope = factor * cofactor(matrix, a, b) / (2.0 * grid.spacing()[b]);
                 let [before, after] = beside[b];
                 bar[after] += T::of(slope);
                 bar[before] -= T::of(slope);
@@ -146,7 +175,39 @@ pub struct FoldBarrier {
     pub reach: f64,
 }
 
+/// What a barrier meets in a part of a map.
+struct Met {
+    /// Σ φ.
+    sum: f64,
+    /// Smallest determinant, NaN where there is one.
+    smallest: f64,
+    /// Where φ is not zero, and the determinants there.
+    voxels: Vec<(usize, f64)>,
+}
+
 impl FoldBarrier {
+    fn meet<T: Real, const D: usize>(self, map: &Displacement<T, D>) -> Met {
+        let difference = Difference::new(map.grid(), Order::Second);
+        let leaf = |range: Range<usize>| {
+            let mut met = Met { sum: 0.0, smallest: f64::INFINITY, voxels: Vec::new() };
+            for (lo, len) in blocks(range) {
+                for (k, det) in (lo..).zip(determinants(&difference, map, lo, len)) {
+                    met.smallest = nan_min(met.smallest, det);
+                    if det.is_nan() || det < self.reach {
+                        met.sum += self.value(det);
+                        met.voxels.push((k, det));
+                    }
+                }
+            }
+            met
+        };
+        let join = |mut a: Met, b: Met| {
+            a.voxels.extend(b.voxels);
+            Met { sum: a.sum + b.sum, smallest: nan_min(a.smallest, b.smallest), voxels: a.voxels }
+        };
+        par::reduce(map.grid().len(), leaf, join)
+    }
+
     fn value(self, det: f64) -> f64 {
         if det <= self.bound || det.is_nan() {
             f64::INFINITY

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State, resampled};
-use crate::ops::jacobian::{FoldBarrier, fold_barrier, jacobian_determinant, smallest};
+use crate::ops::jacobian::{FoldBarrier, fold_barrier, smallest_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::{Composition, Warp};
@@ -415,10 +415,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let penalty = self.shooting.add_penalty(controls, gradient);
 
         self.shooting.start(controls, &mut self.start);
-        let before = self.shooting.hamiltonian(&self.start)?;
+        let energy = regularisation / self.energy_scale;
+        let before = self.shooting.initial_hamiltonian(energy, &self.start)?;
         let end = self.sweep.forward(&self.start)?;
         let after = self.shooting.hamiltonian(end)?;
-        let det = jacobian_determinant(end.map())?;
+        let min_det = smallest_determinant(end.map());
         let (map, u) = (end.map().data(), self.displacement.data_mut());
         self.upsample.apply(map, u, &mut self.resample);
         let u = self.displacement.data();
@@ -485,7 +486,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
             terms,
             steps: self.sweep.step_sizes().len(),
             energy_drift: if before > 0.0 { after / before - 1.0 } else { 0.0 },
-            min_det: smallest(&det),
+            min_det,
         });
         Ok(total)
     }

@@ -153,7 +153,7 @@ struct Prepared<T, const D: usize> {
     scale: f64,
     /// ∂_a h_i, then ∂/∂ of it: N·D fields.
     slopes: Vec<T>,
-    /// Σ_i |∇h_i|².
+    /// q = Σ_i |∇h_i|², then the factors of the slopes.
     squares: Vec<T>,
 }
 
@@ -172,18 +172,25 @@ impl<T: Real, const D: usize> Penalty<T> for Prepared<T, D> {
             forward.add(c % D, &weights[c / D * n..][..n], lo, chunk);
         });
         par::chunks(squares, |lo, chunk| {
-            for (at, square) in (lo..).zip(chunk) {
-                *square =
-                    slopes.chunks(n).fold(T::zero(), |sum, slope| sum + slope[at] * slope[at]);
+            chunk.fill(T::zero());
+            for slope in slopes.chunks(n) {
+                for (square, &slope) in chunk.iter_mut().zip(&slope[lo..]) {
+                    *square += slope * slope;
+                }
             }
         });
         // √(q + ε²) − ε = q / (√(q + ε²) + ε), without the difference.
         let term = |at: usize| edge(at) * squares[at].f64() / (root(squares[at]) + epsilon);
         let value = scale * par::sum(n, |range| range.map(term).sum());
         // ∂/∂(∂_a h_i) = g ∂_a h_i / √(q + ε²), then the transpose of the differences.
+        par::chunks(squares, |lo, chunk| {
+            for (at, square) in (lo..).zip(chunk) {
+                *square = T::of(scale * edge(at) / root(*square));
+            }
+        });
         par::components(slopes, n, |_, lo, chunk| {
-            for (at, slope) in (lo..).zip(chunk) {
-                *slope *= T::of(scale * edge(at) / root(squares[at]));
+            for (slope, &factor) in chunk.iter_mut().zip(&squares[lo..]) {
+                *slope *= factor;
             }
         });
         par::components(gradient, n, |i, lo, chunk| {
