@@ -382,6 +382,8 @@ fn metrics_and_models() {
     each_model!(changed(&|m| m.sigmas[0] = 3.0), Error::SigmaOrder { .. }, "2", "3");
     each_model!(changed(&|m| m.border = Some(NAN)), Error::Setting { .. }, "border", "NaN");
     each_model!(changed(&|m| m.border = Some(-2.0)), Error::Setting { .. }, "border", "-2");
+    each_model!(changed(&|m| m.tolerance = Some(NAN)), Error::Setting { .. }, "tolerance", "NaN");
+    each_model!(changed(&|m| m.tolerance = Some(0.1)), Error::Setting { .. }, "tolerance", "0.01");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
         let model = optimised(good.clone(), smoothing, Carried::PreWeights);
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
@@ -406,6 +408,7 @@ fn metrics_and_models() {
     refused!(changed(&|m| m.shares.data_mut().fill(0.0)), Error::Shares { .. }, "found 0");
     refused!(changed(&|m| m.smoothing = -1.0), Error::Sigma { .. }, "-1");
     refused!(changed(&|m| m.border = Some(0.0)), Error::Setting { .. }, "border", "found 0");
+    refused!(changed(&|m| m.tolerance = Some(-1.0)), Error::Setting { .. }, "tolerance", "-1");
     let elsewhere = Grid::new([16, 16], [4.0; 2]).unwrap();
     let model = rdmm(&[1.0, 2.0], half()).unwrap();
     refused!(model.on(&elsewhere), Error::Sigma { .. }, "= 1 ", "2", "64");

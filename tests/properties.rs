@@ -107,6 +107,46 @@ fn constant_weights<T: Real, const D: usize>(
     ]
 }
 
+/// The velocity of LDDMM and of RDMM with constant weights, with Gaussians of this accuracy.
+fn velocities(tolerance: Option<f64>) -> [Vec<f32>; 2] {
+    let grid = common::grid([31, 26], Boundary::Reflecting);
+    let metric = MultiGaussian { tolerance, ..common::metric() };
+    let shares = Weights::from_fn(&grid, metric.shares.len(), |_, i| metric.shares[i]).unwrap();
+    let region = Rdmm { tolerance, ..Rdmm::new(&metric.sigmas, shares, 0.1).unwrap() };
+    [velocity(&grid, &Lddmm { metric }), velocity(&grid, &region)]
+}
+
+fn velocity<M: Model<f32, 2>>(grid: &Grid<2>, model: &M) -> Vec<f32> {
+    let mut shooting = model.on(grid).unwrap();
+    let mut controls = shooting.rest();
+    controls.momentum.randomise(5);
+    let mut state = shooting.blank_state();
+    shooting.start(&controls, &mut state);
+    let evolution = shooting.evolution();
+    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
+    evolution.rate(&state, &mut rate, &mut ws);
+    evolution.velocity(&state, &ws).data().to_vec()
+}
+
+#[test]
+fn a_metric_is_as_accurate_as_its_model_says() {
+    let exact = velocities(Some(0.0));
+    let error = |tolerance| {
+        let found = velocities(tolerance);
+        [0, 1].map(|k| deviation(&found[k], &exact[k]))
+    };
+    // Relative to the largest velocity, of noise: what the smallest multipliers leave is some times smaller
+    // than the noise itself. Two axes, and the rounding of f32.
+    for tolerance in [1e-2, 1e-3, 1e-4] {
+        for error in error(Some(tolerance)) {
+            assert!((1e-2 * tolerance..20.0 * tolerance).contains(&error), "{tolerance}: {error}");
+        }
+    }
+    // A thousand units of rounding.
+    assert_eq!(error(None), error(Some(1000.0 * f64::from(f32::EPSILON))));
+    assert!(error(Some(1e-6)).iter().all(|&error| error < 1e-5));
+}
+
 proptest! {
     #![proptest_config(cases(24))]
 

@@ -6,7 +6,8 @@ use super::regions::{Carried, pre_weights, shares_carried};
 use super::scale::{Scale, smallest, uniform_weights};
 use super::weights::{Given, Softmax, Uniform, WeightControl};
 use super::{
-    BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed,
+    BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, accuracy,
+    resampled, windowed,
 };
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
@@ -239,6 +240,8 @@ pub struct Rdmm<T, const D: usize, S = f64> {
     pub order: crate::ops::difference::Order,
     /// Width of a border window, as in [`MultiGaussian::border`].
     pub border: Option<f64>,
+    /// Accuracy of the Gaussians, as in [`MultiGaussian::tolerance`].
+    pub tolerance: Option<f64>,
 }
 
 impl<T: Real, const D: usize> Rdmm<T, D> {
@@ -299,6 +302,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
             carried: Carried::default(),
             order: crate::ops::difference::Order::default(),
             border: None,
+            tolerance: None,
         };
         model.validate()?;
         Ok(model)
@@ -334,10 +338,12 @@ fn smoothings<T: Real, const D: usize>(
     grid: &Grid<D>,
     sigma: f64,
     carried: Carried,
+    tolerance: f64,
 ) -> Result<(BoxedKernel<T>, BoxedKernel<T>)> {
     // Weights do not vanish outside the grid, so a free grid mirrors them.
     let grid = grid.clone().with_boundary(grid.boundary().of_weights());
-    let gaussian: BoxedKernel<T> = Box::new(Gaussian::new(&grid, sigma)?);
+    let gaussian: BoxedKernel<T> =
+        Box::new(Gaussian::new(&grid, sigma)?.with_tolerance(tolerance)?);
     Ok(match carried {
         Carried::PreWeights => (gaussian, Box::new(Identity)),
         Carried::Weights => (Box::new(Identity), gaussian),
@@ -380,16 +386,17 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
 
     fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
         self.validate()?;
-        let bank = S::bank(grid, &self.sigmas)?;
+        let tolerance = accuracy::<T>(self.tolerance);
+        let bank = S::bank(grid, &self.sigmas)?.with_tolerance(tolerance)?;
         let h = pre_weights(&self.shares, grid, initial)?;
         let means = (0..h.components()).map(|i| {
             h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / grid.len() as f64
         });
         let mean_shares = means.collect();
-        let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
+        let (always, once) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let mut start = h.clone();
         once.apply(h.data(), start.data_mut(), &mut crate::kernel::Workspace::new());
-        let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
+        let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, self.order, self.border)?;
         let spread = Spread { bank, mean_shares, smoothing: shown };
         Ok(GeodesicShooting::new(evolution, Given(start), spread))
@@ -483,13 +490,14 @@ impl<T: Real, const D: usize, S: Scale<D>> RdmmOptimised<T, D, S> {
         grid: &Grid<D>,
         weight: impl Fn(&dyn Regularizer<T, D>) -> f64,
     ) -> Result<<Self as Model<T, D>>::Shooting> {
-        let MultiGaussian { sigmas, shares, order, border } = &self.metric;
+        let MultiGaussian { sigmas, shares, order, border, tolerance } = &self.metric;
+        let tolerance = accuracy::<T>(*tolerance);
         let bank = self.metric.bank(grid)?;
-        let (always, once) = smoothings(grid, self.smoothing, self.carried)?;
-        let (shown, _) = smoothings(grid, self.smoothing, self.carried)?;
+        let (always, once) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
+        let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
         let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
-        let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights)?;
+        let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights, tolerance)?;
         let sigmas: Vec<f64> = sigmas.iter().map(Scale::sigma).collect();
         let control = Softmax::new(grid, shares, once);
         let penalties: Vec<_> = self.penalties.iter().map(|p| (weight(&**p), &**p)).collect();
