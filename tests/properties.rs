@@ -143,7 +143,7 @@ fn a_metric_is_as_accurate_as_its_model_says() {
         }
     }
     // A thousand units of rounding.
-    assert_eq!(error(None), error(Some(1000.0 * f64::from(f32::EPSILON))));
+    assert_eq!(velocities(None), velocities(Some(1000.0 * f64::from(f32::EPSILON))));
     assert!(error(Some(1e-6)).iter().all(|&error| error < 1e-5));
 }
 
