@@ -35,9 +35,9 @@ impl Default for Checkpoints {
 }
 
 impl Checkpoints {
-    /// [`Checkpoints::Stages`] within 1 GiB: five steps of RK4 for LDDMM on 128·128·80 voxels in `f32`, for RDMM
+    /// [`Checkpoints::Stages`] within 2 GiB: ten steps of RK4 for LDDMM on 128·128·80 voxels in `f32`, for RDMM
     /// with four Gaussians on 96·96·40.
-    pub const STAGES: Self = Self::Stages(1 << 30);
+    pub const STAGES: Self = Self::Stages(2 << 30);
 
     /// `Ok` if the policy stores something.
     ///
