@@ -23,7 +23,7 @@ use crate::dynamics::EvolutionVjp;
 use crate::error::Result;
 use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::grid::Grid;
-use crate::kernel::gaussian::expect_shares;
+use crate::kernel::gaussian::{expect_shares, thousand_units};
 use crate::kernel::window::border_window;
 use crate::kernel::{Covariance, GaussianBank, Kernel, Spectral, Windowed};
 use crate::ops::difference::Order;
@@ -250,13 +250,10 @@ pub struct MultiGaussian<S = f64> {
     pub tolerance: Option<f64>,
 }
 
-/// Units of rounding that the Gaussians of a model are accurate to unless it says otherwise. A registration does not
-/// see errors of 1e-4 in its metric, and in `f32` they save up to a tenth of its time.
-const UNITS: f64 = 1000.0;
-
-/// The accuracy of a model's Gaussians.
+/// The accuracy of a model's Gaussians. A registration does not see errors of 1e-4 in its metric, and in `f32` they
+/// save up to a tenth of its time.
 fn accuracy<T: Real>(asked: Option<f64>) -> f64 {
-    asked.unwrap_or(UNITS * T::epsilon().f64())
+    asked.unwrap_or_else(thousand_units::<T>)
 }
 
 impl MultiGaussian {

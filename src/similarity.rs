@@ -116,9 +116,9 @@ impl<T: Real> Shares<T> {
     /// Means of `K` quantities of the voxels.
     pub(crate) fn means<const K: usize>(&self, f: impl Fn(usize) -> [f64; K] + Sync) -> [f64; K] {
         par::sums(self.len, |range| {
-            range.fold([0.0; K], |sum, i| {
-                let (share, x) = (self.at(i), f(i));
-                std::array::from_fn(|k| sum[k] + share * x[k])
+            par::lanes(range, |i| {
+                let share = self.at(i);
+                f(i).map(|x| share * x)
             })
         })
     }

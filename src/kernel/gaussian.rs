@@ -247,6 +247,11 @@ pub(super) fn rounding<T: Real>() -> f64 {
     8.0 * T::epsilon().f64()
 }
 
+/// A tolerance for Gaussians whose exact shape nobody asks for: a thousand units in the last place of one.
+pub(crate) fn thousand_units<T: Real>() -> f64 {
+    1000.0 * T::epsilon().f64()
+}
+
 /// `Ok` for a tolerance that still leaves a Gaussian.
 fn expect_tolerance(tolerance: f64) -> Result<()> {
     if (0.0..=LARGEST_TOLERANCE).contains(&tolerance) {

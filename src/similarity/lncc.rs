@@ -26,7 +26,8 @@ const TEXTURE: f64 = 2.5e-3;
 /// have loss zero with a zero gradient. The loss does not change under linear changes of intensity with a
 /// positive slope; a negative slope costs only where windows are nearly flat.
 ///
-/// The gradient is exact: through the windows, which are symmetric, the local means and ε_J. Three
+/// The gradient is exact: through the windows, which are symmetric and accurate to a thousand units of rounding
+/// (1.2e-4 in `f32`), the local means and ε_J. Three
 /// Gaussians for a value, six with a gradient; nine values a voxel are kept, and the Gaussian's own
 /// workspace.
 ///
@@ -82,9 +83,14 @@ struct Local {
 }
 
 impl Local {
+    /// cov / (var I · var J).
+    fn ratio(&self) -> f64 {
+        self.covariance / (self.fixed * self.warped)
+    }
+
     /// The squared correlation.
     fn correlation(&self) -> f64 {
-        self.covariance.powi(2) / (self.fixed * self.warped)
+        self.ratio() * self.covariance
     }
 }
 
@@ -197,26 +203,24 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
         }
         let (mean, texture) = self.prepare(warped);
         let n = self.fixed.len();
-        // The squared correlation and −∂/∂ε_J of it.
         let slope = (texture.fixed / texture.warped).sqrt();
-        let [lncc, by_texture] = self.shares.means(|i| {
-            let at = self.local(i, texture);
-            let lncc = at.correlation();
-            [lncc, (lncc - slope * at.covariance / at.fixed) / at.warped]
-        });
-        // A = ∂loss/∂cov, B = ∂loss/∂(var J) and A G⋆I + 2 B G⋆J, window by window.
         let mut products = std::mem::take(&mut self.products);
-        par::zipped(par::split::<T, 3>(&mut products, n), |lo, [a, b, means]| {
-            for k in 0..a.len() {
+        let parts = par::split::<T, 3>(&mut products, n);
+        let [lncc, by_texture] = par::zipped_sums(parts, |lo, [a, b, means]| {
+            par::lanes(0..a.len(), |k| {
                 let (i, at) = (lo + k, self.local(lo + k, texture));
-                let by_covariance =
-                    -2.0 * self.shares.at(i) * at.covariance / (at.fixed * at.warped);
-                let by_variance = self.shares.at(i) * at.correlation() / at.warped;
+                let share = self.shares.at(i);
+                let ratio = at.ratio();
+                // A = ∂loss/∂cov, B = ∂loss/∂(var J) and A G⋆I + 2 B G⋆J, window by window.
+                let by_covariance = -2.0 * share * ratio;
+                let by_variance = share * ratio * ratio * at.fixed;
                 let (fixed_mean, mean) = (self.fixed_mean[i].f64(), self.windowed[i].f64());
                 a[k] = T::of(by_covariance);
                 b[k] = T::of(by_variance);
                 means[k] = T::of(by_covariance * fixed_mean + 2.0 * by_variance * mean);
-            }
+                // The squared correlation and −∂/∂ε_J of it.
+                [share * at.correlation(), by_variance - slope * share * ratio]
+            })
         });
         self.products = products;
         self.window.apply(&self.products, &mut self.windowed);

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::field::Weights;
 use crate::grid::{Boundary, Grid};
+use crate::kernel::gaussian::thousand_units;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::ops::difference::fold_index;
 use crate::par;
@@ -61,7 +62,8 @@ impl<T: Real, const D: usize> Average<T, D> {
         Ok(match window {
             Window::Gaussian { sigma } => {
                 let grid = grid.clone().with_boundary(boundary);
-                Self::Gaussian(Gaussian::new(&grid, sigma)?, Box::default())
+                let gaussian = Gaussian::new(&grid, sigma)?;
+                Self::Gaussian(gaussian.with_tolerance(thousand_units::<T>())?, Box::default())
             }
             Window::Box { width } => {
                 let (sigma, h) = (window.sigma(), grid.coarsest_spacing());
