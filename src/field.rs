@@ -449,12 +449,29 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn max_abs(&self) -> f64 {
-        // `fold` with a comparison that keeps NaN: a diverged state must not look finite.
-        par::max(self.data.len(), |range| {
-            let m = self.data[range].iter().fold(0.0, |m, x| nan_max(m, x.f64().abs()));
-            if m.is_nan() { f64::INFINITY } else { m }
-        })
+        // A diverged state must not look finite: NaN stays.
+        par::reduce(self.data.len(), |range| largest(&self.data[range]), nan_max)
     }
+}
+
+/// The largest absolute value; NaN if there is one.
+#[inline(always)]
+fn largest<T: Real>(values: &[T]) -> f64 {
+    const LANES: usize = 16;
+    let (mut most, mut odd) = ([T::zero(); LANES], [T::zero(); LANES]);
+    let blocks = values.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for (lane, x) in block.iter().enumerate() {
+            let x = x.abs();
+            most[lane] = if x > most[lane] { x } else { most[lane] };
+            // 0 for a finite number, else NaN.
+            odd[lane] += T::zero() * x;
+        }
+    }
+    let max = |m: f64, x: &T| nan_max(m, x.f64().abs());
+    let values = if odd.iter().all(T::is_zero) { rest } else { values };
+    most.iter().chain(values).fold(0.0, max)
 }
 
 #[cfg(feature = "serde")]

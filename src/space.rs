@@ -296,4 +296,20 @@ mod tests {
         sum.set_sum([(1.0, &other)]);
         assert!(sum.rest.iter().all(|x| x.is_nan()), "a vector of another length");
     }
+
+    #[test]
+    fn the_largest_coordinate_is_found_wherever_it_is() {
+        for shape in [[5, 5], [4, 8], [150, 131]] {
+            let grid = Grid::new(shape, [1.0, 1.0]).unwrap();
+            let n = grid.len();
+            for at in [0, 1, n / 2, n - 2, n - 1] {
+                for value in [-3.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+                    let mut image = Image::<f64, 2>::from_vec(&grid, random(n, 3)).unwrap();
+                    image.data_mut()[at] = value;
+                    let found = image.max_abs();
+                    assert_eq!(found.to_bits(), value.abs().to_bits(), "{shape:?}, {at}: {value}");
+                }
+            }
+        }
+    }
 }
