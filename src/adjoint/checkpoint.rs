@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 pub enum Checkpoints {
     /// Every state, and of the last steps also what their stages leave for their transposes, as many steps as fit into
     /// this many bytes: no stage of theirs is computed twice, which saves a quarter of a gradient and more. The
-    /// others are as with [`Checkpoints::All`]. The default is [`Checkpoints::STAGES`].
+    /// others are as with [`Checkpoints::All`]. Where the system refuses memory, there are as many as it gave. The
+    /// default is [`Checkpoints::STAGES`].
     Stages(usize),
     /// Every state: n states for n steps. The stages of each step but the last are computed twice.
     All,

@@ -4,6 +4,7 @@ use super::checkpoint::{Checkpoints, Schedule};
 use super::continuous;
 use crate::dynamics::{EvolutionVjp, MapState};
 use crate::error::{Error, Result};
+use crate::field::reserved;
 use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::space::StateSpace;
@@ -268,6 +269,13 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// `next` ← the state after step `i` from `current`. Gives the place of its trace.
     fn take_step(&mut self, i: usize, tau: f64) -> usize {
+        // Where memory for one more trace is refused, those that there are do.
+        if i == self.traces.len() && i > 0 && i < self.most_traces {
+            let numbers = self.stepper.trace_len(&self.current);
+            if std::hint::black_box(reserved::<T>(numbers)).is_err() {
+                self.most_traces = i;
+            }
+        }
         let at = i % self.most_traces;
         if at >= self.traces.len() {
             let trace = self.stepper.trace(&self.current, self.taped);
