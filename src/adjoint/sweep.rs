@@ -84,7 +84,7 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     spacing: [f64; D],
     ws: Workspace<T, D, E>,
     /// The stages of the last steps, those of step i at i modulo `most_traces`.
-    traces: Vec<Traced<E::State, E::Tape>>,
+    traces: Vec<Traced<T, E::State, E::Tape>>,
     most_traces: usize,
     /// On how many stages of a trace there is a tape.
     taped: usize,
@@ -99,10 +99,10 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
 }
 
 /// The stages of a step.
-struct Traced<S, P> {
+struct Traced<T, S, P> {
     /// Which step; none once its transpose has used them up.
     of: Option<usize>,
-    trace: Trace<S, P>,
+    trace: Trace<T, S, P>,
 }
 
 impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
@@ -189,13 +189,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// leave for their transposes, and the two of the step in hand. The evolution's own buffers, a few fields, do not count.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        let sum = |of: fn(&Trace<E::State, E::Tape>) -> usize| {
-            self.traces.iter().map(|traced| of(&traced.trace)).sum::<usize>()
-        };
+        let (state, tape) = (self.current.dimension(), self.stepper.evolution().tape_len());
         let states = self.stored.len() + self.pool.len() + self.ws.states() + 2;
-        let states = (states + sum(Trace::states)) * self.current.dimension();
-        let tapes = sum(Trace::tapes) * self.stepper.evolution().tape_len();
-        (states + tapes) * size_of::<T>()
+        let traces = self.traces.iter().map(|traced| traced.trace.numbers(state, tape));
+        (states * state + traces.sum::<usize>()) * size_of::<T>()
     }
 
     /// Integrates from `start` to t = 1 and gives the end. Where no gradient follows, [`Checkpoints::Binomial`] of one

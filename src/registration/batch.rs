@@ -19,9 +19,10 @@ where
     /// not stop the others.
     ///
     /// The pairs share the threads: one pair a thread wastes less than all threads on one pair after the other.
-    /// Memory is that of `jobs` registrations at once, each
-    /// with the bytes of [`Checkpoints`](crate::adjoint::Checkpoints). Plans (operators of the Gaussians, Fourier transforms) are made
-    /// a level and pair, in a thousandth of the time of one evaluation: there is nothing to gain by sharing them.
+    /// Memory is that of `jobs` registrations at once, each with the bytes of
+    /// [`Checkpoints`](crate::adjoint::Checkpoints): 2 GiB by default, where a flow is that large. Plans (operators of
+    /// the Gaussians, Fourier transforms) are made a level and pair, in a thousandth of the time of one evaluation:
+    /// there is nothing to gain by sharing them.
     ///
     /// `observer(pair, progress)` is called from several threads; it stops the registration of that pair.
     ///

@@ -52,6 +52,7 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     rates: Vec<E::State>,
     stages: usize,
     bar: E::State,
+    /// Spline coefficients of the map, likewise.
     coefficients: Vec<T>,
     scratch: Vec<T>,
     /// The displacement of one step, and its cotangent.
@@ -78,22 +79,19 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
     }
 }
 
-/// What the stages of a step leave for its transpose: their rates k_i, and on tapes what these leave behind. On the
-/// way back, the cotangents Ȳ_i take the places of the rates.
-pub struct Trace<S, P> {
+/// What a step leaves for its transpose: the rates k_i of its stages, on tapes what these leave behind, and the spline
+/// coefficients of the map that it begins from. On the way back, the cotangents Ȳ_i take the places of the rates.
+pub struct Trace<T, S, P> {
     rates: Vec<S>,
     tapes: Vec<P>,
+    /// None where the map is transported with the other fields.
+    coefficients: Vec<T>,
 }
 
-impl<S, P> Trace<S, P> {
-    /// How many states are on it.
-    pub(crate) fn states(&self) -> usize {
-        self.rates.len()
-    }
-
-    /// How many tapes are on it.
-    pub(crate) fn tapes(&self) -> usize {
-        self.tapes.len()
+impl<T, S, P> Trace<T, S, P> {
+    /// How many numbers are on it, with so many in a state and on a tape.
+    pub(crate) fn numbers(&self, state: usize, tape: usize) -> usize {
+        self.rates.len() * state + self.tapes.len() * tape + self.coefficients.len()
     }
 }
 
@@ -127,7 +125,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             rates: Vec::new(),
             stages: self.tableau.stages(),
             bar: state.zeros_like(),
-            coefficients: zeros(),
+            coefficients: Vec::new(),
             scratch: zeros(),
             local: map.zeros_like(),
             local_bar: map.zeros_like(),
@@ -195,29 +193,44 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if !self.fits(state, next, ws) {
             return next.scale(T::nan());
         }
-        let mut rates = ws.take_rates();
+        let (mut rates, mut coefficients) = (ws.take_rates(), std::mem::take(&mut ws.coefficients));
+        coefficients.resize(self.coefficients_len(state), T::zero());
         par::inside(state.map().data().len(), || {
             self.run_stages(state, tau, &mut rates, ws, |_, _| ());
-            self.finish(state, tau, &rates, next, ws);
+            self.set_coefficients(state, &mut coefficients);
+            self.finish(tau, &rates, &coefficients, next, ws);
         });
-        ws.rates = rates;
+        (ws.rates, ws.coefficients) = (rates, coefficients);
     }
 
-    /// `next` ← the state after a step from `state` whose stages have these rates.
+    /// How many spline coefficients a step needs of the map that it begins from.
+    fn coefficients_len(&self, state: &E::State) -> usize {
+        match self.transport {
+            MapTransport::SemiLagrangian => state.map().data().len(),
+            MapTransport::Eulerian => 0,
+        }
+    }
+
+    fn set_coefficients(&self, state: &E::State, coefficients: &mut [T]) {
+        if self.transport == MapTransport::SemiLagrangian {
+            self.composition.coefficients(state.map().data(), coefficients);
+        }
+    }
+
+    /// `next` ← the state after a step with these rates of the stages, from a map with these spline coefficients.
     fn finish(
         &self,
-        state: &E::State,
         tau: f64,
         rates: &[E::State],
+        coefficients: &[T],
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
         // The first stage is the start itself, with the map that this step begins from.
         set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), rates));
         if self.transport == MapTransport::SemiLagrangian {
-            self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             std::mem::swap(next.map_mut(), &mut ws.local);
-            self.composition.compose(&ws.coefficients, ws.local.data(), next.map_mut().data_mut());
+            self.composition.compose(coefficients, ws.local.data(), next.map_mut().data_mut());
         }
     }
 
@@ -256,20 +269,23 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     /// A trace for states like `state`, with tapes for the first so many stages. The last stage needs none for a
     /// transpose that follows at once; a stage without a tape is smoothed again.
     #[must_use]
-    pub fn trace(&self, state: &E::State, tapes: usize) -> Trace<E::State, E::Tape> {
+    pub fn trace(&self, state: &E::State, tapes: usize) -> Trace<T, E::State, E::Tape> {
         let stages = self.tableau.stages();
         let tapes = (0..tapes.min(stages)).map(|_| self.evolution.tape()).collect();
-        Trace { rates: vec![state.zeros_like(); stages], tapes }
+        let coefficients = vec![T::zero(); self.coefficients_len(state)];
+        Trace { rates: vec![state.zeros_like(); stages], tapes, coefficients }
     }
 
     /// Numbers on a trace of states like `state` with a tape for each stage.
     pub(crate) fn trace_len(&self, state: &E::State) -> usize {
         self.tableau.stages() * (state.dimension() + self.evolution.tape_len())
+            + self.coefficients_len(state)
     }
 
     /// Whether the trace is of this tableau and of states like `state`.
-    fn traces(&self, state: &E::State, trace: &Trace<E::State, E::Tape>) -> bool {
+    fn traces(&self, state: &E::State, trace: &Trace<T, E::State, E::Tape>) -> bool {
         trace.rates.len() == self.tableau.stages()
+            && trace.coefficients.len() == self.coefficients_len(state)
             && trace.rates.iter().all(|rate| rate.expect_like(state).is_ok())
     }
 
@@ -279,7 +295,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         next: &mut E::State,
-        trace: &mut Trace<E::State, E::Tape>,
+        trace: &mut Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
         if !self.fits(state, next, ws) || !self.traces(state, trace) {
@@ -287,7 +303,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         }
         par::inside(state.map().data().len(), || {
             self.trace_inside(state, tau, trace, ws);
-            self.finish(state, tau, &trace.rates, next, ws);
+            self.finish(tau, &trace.rates, &trace.coefficients, next, ws);
         });
     }
 
@@ -296,7 +312,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         &self,
         state: &E::State,
         tau: f64,
-        trace: &mut Trace<E::State, E::Tape>,
+        trace: &mut Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
         if self.fits(state, state, ws) && self.traces(state, trace) {
@@ -311,9 +327,10 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         &self,
         state: &E::State,
         tau: f64,
-        Trace { rates, tapes }: &mut Trace<E::State, E::Tape>,
+        Trace { rates, tapes, coefficients }: &mut Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
+        self.set_coefficients(state, coefficients);
         self.run_stages(state, tau, rates, ws, |i, buffers| {
             if let Some(tape) = tapes.get_mut(i) {
                 self.evolution.exchange(buffers, tape);
@@ -325,7 +342,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     pub fn error_traced(
         &self,
         tau: f64,
-        trace: &Trace<E::State, E::Tape>,
+        trace: &Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) -> Option<f64> {
         self.error_of(tau, &trace.rates, ws)
@@ -346,7 +363,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
-        trace: &mut Trace<E::State, E::Tape>,
+        trace: &mut Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
         if !self.fits(state, bar, ws) || !self.traces(state, trace) {
@@ -362,7 +379,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         bar: &mut E::State,
-        Trace { rates, tapes }: &mut Trace<E::State, E::Tape>,
+        Trace { rates, tapes, coefficients }: &mut Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) {
         let last = self.tableau.stages() - 1;
@@ -370,14 +387,13 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         self.set_first(state, &mut ws.first);
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
-            self.composition.coefficients(state.map().data(), &mut ws.coefficients);
             let weights = self.tableau.b().iter().zip(&*rates);
             let terms = weights.map(|(&b, rate)| (T::of(tau * b), rate.map()));
             set_sum_of(&mut ws.local, terms.filter(|(b, _)| !b.is_zero()));
             ws.local_bar.copy_from(bar.map());
             ws.bar.map_mut().set_zero();
             self.composition.sample_vjp(
-                &ws.coefficients,
+                coefficients,
                 ws.local.data(),
                 ws.local_bar.data(),
                 bar.map_mut().data_mut(),

@@ -213,7 +213,8 @@ pub(crate) struct FlowConfig {
     pub(crate) min_jacobian: f64,
     /// Maps have this many times fewer voxels an axis than the images, as far as σ allows.
     pub(crate) map_factor: f64,
-    /// MiB for states that the gradient needs; more time steps than fit are computed again.
+    /// MiB for states that the gradient needs; more time steps than fit are computed again. By default all states are
+    /// kept, and stages within 2 GiB.
     pub(crate) checkpoint_mib: Auto<usize>,
 }
 
