@@ -573,6 +573,36 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
 }
 
 #[test]
+fn an_optimiser_keeps_its_steps_until_they_are_half_as_long_again() {
+    let grid = lattice([24, 20]);
+    let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
+    let mut start = start_geodesic(&grid, 1.0, ());
+    let steps = Steps::Courant { number: 2.0, at_least: 3, at_most: 12 };
+    let how = Integration { steps, ..Integration::default() };
+    let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+    // Of these voxels along the first axis.
+    let mut taken = |sweep: &mut Sweep<_, _, 2>, voxels: f64| {
+        for (c, speed) in [voxels / 24.0, 0.0].into_iter().enumerate() {
+            start.body.momentum.component_mut(c).fill(speed);
+        }
+        sweep.forward(&start)?;
+        Ok::<_, Error>(sweep.step_sizes().len())
+    };
+    assert_eq!(taken(&mut sweep, 8.5).unwrap(), 5);
+    sweep.keep_steps(4);
+    // 4 steps of 3 voxels are the longest; after them the rule holds again.
+    for (voxels, expected) in [(2.0, 4), (8.5, 4), (11.9, 4), (12.1, 7), (8.5, 4)] {
+        assert_eq!(taken(&mut sweep, voxels).unwrap(), expected, "{voxels}");
+    }
+    sweep.keep_steps(3);
+    assert_eq!(taken(&mut sweep, 2.0).unwrap(), 4, "fewer change nothing");
+    // More than the most steps are refused, however long they could be.
+    sweep.keep_steps(12);
+    assert_eq!(taken(&mut sweep, 23.9).unwrap(), 12);
+    assert!(taken(&mut sweep, 24.1).unwrap_err().is_recoverable());
+}
+
+#[test]
 fn absurd_momenta_diverge_and_say_so() {
     let grid = lattice([24, 20]);
     for carried in FORMS {

@@ -12,6 +12,10 @@ use crate::step::control::MAX_STEPS;
 use crate::step::runge_kutta::{MapTransport, Stepper, Trace, Workspace};
 use crate::step::{RK4, Steps, Tableau};
 
+/// How much longer than the rule's the steps of [`Sweep::keep_steps`] may get. With the default Courant number that is
+/// 2.25 voxels a step, below the 3.5 at which RK4 becomes unstable.
+const STRETCH: f64 = 1.5;
+
 /// Which gradient a sweep computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -94,8 +98,8 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     pool: Vec<E::State>,
     current: E::State,
     next: E::State,
-    /// Fewest steps, raised by [`Sweep::keep_steps`].
-    fewest: usize,
+    /// Steps to keep to, raised by [`Sweep::keep_steps`].
+    kept: usize,
 }
 
 /// The stages of a step.
@@ -151,7 +155,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             pool: Vec::new(),
             current: state.zeros_like(),
             next: state.zeros_like(),
-            fewest: 0,
+            kept: 0,
         })
     }
 
@@ -167,16 +171,17 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         &self.taus
     }
 
-    /// From now on at least as many equal steps as this. An optimiser calls it with the steps of each
-    /// point that it accepts, so that later points are compared like with like; trial points do not count.
-    /// More than 10 000 count as 10 000.
+    /// From now on this many equal steps, unless they would be half as long again as [`Steps::Courant`] asks for:
+    /// then as many as it does. An optimiser calls it with the steps of each point that it accepts, so that later
+    /// points are compared like with like; trial points do not count. Fewer than before change nothing, and more than
+    /// 10 000 count as 10 000.
     pub fn keep_steps(&mut self, steps: usize) {
-        self.fewest = self.fewest.max(steps.min(MAX_STEPS));
+        self.kept = self.kept.max(steps.min(MAX_STEPS));
     }
 
     /// What [`Sweep::keep_steps`] was told, 0 before.
     pub(crate) fn kept_steps(&self) -> usize {
-        self.fewest
+        self.kept
     }
 
     /// States held for the backward sweep at present.
@@ -257,8 +262,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         if matches!(self.settings.steps, Steps::Courant { .. }) {
             speed = self.stepper.speed(start, self.spacing, &mut self.ws);
         }
-        if let Some(count) = self.settings.steps.count(speed)? {
-            let count = count.max(self.fewest);
+        if let Some(needed) = self.settings.steps.count(speed)? {
+            let stretched = self.settings.steps.count(speed / STRETCH)?;
+            let keep = stretched.is_some_and(|fewest| fewest <= self.kept);
+            let count = if keep { self.kept } else { needed };
             self.taus.resize(count, 1.0 / count as f64);
         }
         Ok(())

@@ -14,7 +14,9 @@ pub enum Steps {
     /// refused as [`Error::Diverged`]: a line search then takes a shorter step.
     ///
     /// RK4 with central differences is unstable above about 3.5 voxels a step, and below it the error
-    /// in time is under the error in space.
+    /// in time is under the error in space. In an optimisation steps may become up to 1.5 times as long before
+    /// there are more of them, so that values can be compared
+    /// ([`Sweep::keep_steps`](crate::adjoint::Sweep::keep_steps)).
     Courant {
         /// Largest displacement of a step, in voxels.
         number: f64,
