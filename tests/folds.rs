@@ -57,9 +57,8 @@ fn disc_and_ring() -> [Image<f32, 2>; 2] {
     let grid = Grid::<2>::unit([64, 64]).unwrap();
     let soft = |d: f64| 0.5 * (1.0 + (d / 0.02).tanh());
     let disc = |x: f64, y: f64| 0.2 - x.hypot(y);
-    let ring = |x: f64, y: f64| {
-        (0.08 - (x.hypot(y) - 0.24).abs()).min((y.abs() - x) * 0.5_f64.sqrt())
-    };
+    let ring =
+        |x: f64, y: f64| (0.08 - (x.hypot(y) - 0.24).abs()).min((y.abs() - x) * 0.5_f64.sqrt());
     let image = |shape: &dyn Fn(f64, f64) -> f64| {
         Image::from_fn(&grid, 1, |x, _| soft(shape(x[0] - 0.5, x[1] - 0.5))).unwrap()
     };
