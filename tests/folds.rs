@@ -73,12 +73,14 @@ fn the_barrier_is_felt_before_the_bound() {
     let model = Lddmm { metric: MultiGaussian::for_grid(fixed.grid()) };
     let found = Registration::new(model, Ssd).run(&fixed, &moving).unwrap();
     let (least, report) = (found.report.folds.total().min, &found.report);
-    let reached = evaluate::ncc(&found.warped, &fixed, None).unwrap();
-    println!("{least:.3}, {} of {} refused, NCC {reached:.4}", report.refused, report.evaluations);
-    // Three times the bound of 0.05; a tenth of the trials.
+    let [before, after] =
+        [&moving, &found.warped].map(|image| evaluate::ncc(image, &fixed, None).unwrap());
+    println!("{least:.3}, {} of {} refused", report.refused, report.evaluations);
+    println!("NCC {before:.4} to {after:.4}");
+    // Three times the bound of 0.05; a tenth of the trials; and all but a hundredth of the mismatch is gone.
     assert!(least > 0.15, "{least}");
     assert!(10 * report.refused < report.evaluations);
-    assert!(reached > 0.99, "{reached}");
+    assert!(1.0 - after < 0.01 * (1.0 - before), "{before} {after}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub enum Steps {
     /// RK4 with central differences is unstable above about 3.5 voxels a step, and below it the error
     /// in time is under the error in space. In an optimisation steps may become up to 1.5 times as long before
     /// there are more of them, so that values can be compared
-    /// ([`Sweep::keep_steps`](crate::adjoint::Sweep::keep_steps)).
+    /// ([`Sweep::keep_steps`](crate::adjoint::Sweep::keep_steps)): a `number` of 2.3 or less stays stable there.
     Courant {
         /// Largest displacement of a step, in voxels.
         number: f64,
