@@ -3,6 +3,7 @@
 pub mod anisotropic;
 mod axis;
 mod engine;
+mod form;
 pub mod gaussian;
 mod product;
 pub mod spectral;

@@ -1,8 +1,9 @@
 //! The matrix of a Gaussian along one axis, and the cheapest way to apply it.
 
 use super::engine::PASS;
+use super::form::{Form, Pairs, Turns};
 use super::gaussian::multiplier;
-use super::product::{FOLDING, Form, Product, ROWS, width};
+use super::product::{Product, ROWS, width};
 use super::transform::Lattice;
 use crate::grid::Boundary;
 use crate::scalar::Real;
@@ -20,69 +21,157 @@ struct Mode {
 ///
 /// They are the eigenvectors of the discrete Gaussians that [`Transform`](super::transform::Transform)
 /// realises: on a periodic or padded axis B diag(g) Bᵀ is (1/N) Σ_k g_k cos(2πk(i − j)/N), on a reflecting one
-/// the cosine basis is even or odd by itself. The even modes come first.
+/// the cosine basis is even or odd by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Modes {
     lattice: Lattice,
-    modes: Vec<Mode>,
+    waves: Vec<Mode>,
+    blocks: Blocks,
 }
 
+/// Modes that meet the same part of a lane: their order, and how many there are of each kind.
+#[derive(Clone, Copy, Debug)]
+enum Blocks {
+    /// Even ones, then odd ones.
+    Halves { even: usize },
+    /// k = 0, 4, …; k = 2, 6, …; k = 1, 3, 7, …; k = 5, 9, …, as many as there are in the third but one.
+    Quarters { ends: [usize; 4] },
+}
+
+/// Modes from which on four blocks take less time than two. Measured.
+const QUARTERS: usize = 12;
+
+/// Modes of a lane of the contiguous axis up to which its parts save nothing: they fit into one panel.
+const FEW: usize = 16;
+
 impl Modes {
-    /// The modes of the frequencies for which `keep(ω)`.
+    /// The modes of the frequencies for which `keep(ω)`, perhaps with one more.
     pub(super) fn new(lattice: Lattice, keep: impl Fn(f64) -> bool) -> Self {
-        let mode = |odd: bool| {
-            (0..lattice.frequencies())
-                .filter(|&k| keep(lattice.omega(k)))
-                .map(move |k| Mode { k, odd })
-        };
-        let modes: Vec<Mode> = if lattice.mirrored() {
+        let kept = |k: &usize| keep(lattice.omega(*k));
+        let indices: Vec<usize> = (0..lattice.frequencies()).filter(kept).collect();
+        let lowest = indices.iter().enumerate().all(|(i, &k)| i == k);
+        if lattice.mirrored() && lowest && indices.len() >= QUARTERS {
+            let quarters = Self::quarters(lattice, indices.len());
+            // One mode more must not take one panel more.
+            let fits = |modes: &Self| indices.len() > FEW || modes.len() <= FEW;
+            if let Some(quarters) = quarters.filter(fits) {
+                return quarters;
+            }
+        }
+        let mode = |odd: bool| indices.iter().map(move |&k| Mode { k, odd });
+        let (even, odd): (Vec<Mode>, Vec<Mode>) = if lattice.mirrored() {
             let parity = |odd: bool| mode(odd).filter(move |m| (m.k % 2 == 1) == odd);
-            parity(false).chain(parity(true)).collect()
+            (parity(false).collect(), parity(true).collect())
         } else {
-            mode(false).chain(mode(true).filter(|m| m.k > 0)).collect()
+            (mode(false).collect(), mode(true).filter(|m| m.k > 0).collect())
         };
-        Self { lattice, modes }
+        let blocks = Blocks::Halves { even: even.len() };
+        Self { lattice, waves: [even, odd].concat(), blocks }
+    }
+
+    /// The lowest `count` modes of a reflecting axis in four blocks, with one more where an odd mode would have no
+    /// partner. None where the length is no multiple of four, or the partner is the last mode, which has none.
+    fn quarters(lattice: Lattice, count: usize) -> Option<Self> {
+        let pairs = count / 4;
+        if !lattice.n.is_multiple_of(4) || 4 * pairs + 2 > lattice.n {
+            return None;
+        }
+        let sums = (0..count).step_by(4);
+        let differences = (2..count).step_by(4);
+        let first = std::iter::once(1).chain((1..=pairs).map(|p| 4 * p - 1));
+        let second = (1..=pairs).map(|p| 4 * p + 1);
+        let mut ends = [sums.len(), differences.len(), pairs + 1, pairs];
+        for i in 1..4 {
+            ends[i] += ends[i - 1];
+        }
+        let modes = sums.chain(differences).chain(first).chain(second);
+        let waves = modes.map(|k| Mode { k, odd: k % 2 == 1 }).collect();
+        Some(Self { lattice, waves, blocks: Blocks::Quarters { ends } })
     }
 
     /// Number of modes.
     pub(super) fn len(&self) -> usize {
-        self.modes.len()
+        self.waves.len()
     }
 
     /// Angular frequency of every mode, radians a voxel.
     pub(super) fn frequencies(&self) -> Vec<f64> {
-        self.modes.iter().map(|mode| self.lattice.omega(mode.k)).collect()
+        self.waves.iter().map(|mode| self.lattice.omega(mode.k)).collect()
     }
 
     /// Value of a mode at voxel j.
     fn at(&self, mode: Mode, j: usize) -> f64 {
         let (Lattice { n, period, .. }, mirrored) = (self.lattice, self.lattice.mirrored());
-        let alone = mode.k == 0 || 2 * mode.k == period;
-        let (size, angle) = if mirrored {
-            (n, std::f64::consts::PI * ((2 * j + 1) * mode.k) as f64 / (2 * n) as f64)
+        let angle = if mirrored {
+            std::f64::consts::PI * ((2 * j + 1) * mode.k) as f64 / (2 * n) as f64
         } else {
             let from_middle = (2 * j) as f64 - (n - 1) as f64;
-            (period, std::f64::consts::PI * from_middle * mode.k as f64 / period as f64)
+            std::f64::consts::PI * from_middle * mode.k as f64 / period as f64
         };
-        let norm = (if alone { 1.0 } else { 2.0 } / size as f64).sqrt();
-        norm * if mode.odd && !mirrored { angle.sin() } else { angle.cos() }
+        self.norm(mode) * if mode.odd && !mirrored { angle.sin() } else { angle.cos() }
     }
 
-    /// Form of the values of a lane, and the rows of a panel.
-    fn form<T>(&self, contiguous: bool) -> (Form, usize) {
-        match contiguous {
-            true if self.len() <= PLAIN => (Form::Plain, width::<T>()),
-            true => (Form::Folded, width::<T>()),
-            false => (Form::Folded, ROWS),
+    /// What makes a cosine or sine one of unit norm.
+    fn norm(&self, mode: Mode) -> f64 {
+        let Lattice { n, period, .. } = self.lattice;
+        let alone = mode.k == 0 || 2 * mode.k == period;
+        let size = if self.lattice.mirrored() { n } else { period };
+        (if alone { 1.0 } else { 2.0 } / size as f64).sqrt()
+    }
+
+    /// The forms of values and coefficients, with ends of the blocks of both and the rows of a panel; `gain` is what
+    /// a coefficient is multiplied by.
+    fn layout<T: Real>(&self, gain: &impl Fn(usize) -> f64, contiguous: bool) -> Layout<T> {
+        let (n, len) = (self.lattice.n, self.len());
+        let block = if contiguous { width::<T>() } else { ROWS };
+        let plain = |values, coefficients| Layout {
+            forms: [Form::Plain, values],
+            ends: [coefficients, vec![n]],
+            block,
+        };
+        match self.blocks {
+            Blocks::Quarters { .. } if contiguous && len <= FEW => plain(Form::Plain, vec![len]),
+            Blocks::Halves { .. } if contiguous && len <= PLAIN => plain(Form::Plain, vec![len]),
+            Blocks::Halves { even } => Layout {
+                ends: [vec![even, len], vec![n.div_ceil(2), n]],
+                ..plain(Form::Folded, Vec::new())
+            },
+            Blocks::Quarters { ends } => {
+                let (at, pairs) = (ends[1] + 1, ends[3] - ends[2]);
+                let ratio = |p: usize| T::of(gain(at + pairs + p) / gain(at + p));
+                let pairs = Pairs { at, ratios: (0..pairs).map(ratio).collect() };
+                Layout {
+                    forms: [Form::Paired(pairs), Form::Quartered(Turns::new(n))],
+                    ends: [ends.to_vec(), [1, 2, 3, 4].map(|i| i * n / 4).to_vec()],
+                    block,
+                }
+            }
         }
     }
 
-    /// Value of mode k for the j-th value of a lane in this form: even modes meet even parts, odd ones odd parts.
-    fn formed(&self, form: Form, k: usize, j: usize) -> f64 {
-        let (mode, middle) = (self.modes[k], self.lattice.n.div_ceil(2));
-        match (form, mode.odd, j < middle) {
-            (Form::Folded, false, false) | (Form::Folded, true, true) => 0.0,
-            (Form::Folded, true, false) => self.at(mode, j - middle),
+    /// What the matrix has for coefficient i and the j-th value of a lane in its form, without the gain.
+    fn entry<T>(&self, form: &Form<T>, i: usize, j: usize) -> f64 {
+        let (mode, n) = (self.waves[i], self.lattice.n);
+        match (form, self.blocks) {
+            (Form::Folded, _) => match (mode.odd, j < n.div_ceil(2)) {
+                (false, true) => self.at(mode, j),
+                (true, false) => self.at(mode, j - n.div_ceil(2)),
+                _ => 0.0,
+            },
+            (Form::Quartered(_), Blocks::Quarters { ends }) => {
+                let (block, j) = (j / (n / 4), j % (n / 4));
+                if ends.iter().filter(|&&end| end <= i).count() != block {
+                    return 0.0;
+                }
+                // 4pα_j of a pair.
+                let angle =
+                    |p: usize| std::f64::consts::PI * ((2 * j + 1) * 2 * p) as f64 / n as f64;
+                match block {
+                    0 | 1 => self.at(mode, j),
+                    2 => self.norm(mode) * angle(i - ends[1]).cos(),
+                    _ => self.norm(mode) * angle(i - ends[2] + 1).sin(),
+                }
+            }
             _ => self.at(mode, j),
         }
     }
@@ -90,14 +179,18 @@ impl Modes {
     /// Time of products with the modes of all axes, there and back, in multiplications a value.
     pub(super) fn cost(axes: &[Self]) -> f64 {
         let share = |m: &Self| m.len() as f64 / m.lattice.n as f64;
+        let there_and_back = |m: &Self| match m.blocks {
+            Blocks::Halves { .. } => m.len() as f64,
+            Blocks::Quarters { .. } => 0.5 * m.len() as f64 + TURNING,
+        };
         let mut rest = 1.0;
         let later = axes.iter().skip(1).map(|modes| {
-            let cost = rest * (modes.len() as f64 + PASS * (1.0 + share(modes)));
+            let cost = rest * (there_and_back(modes) + PASS * (1.0 + share(modes)));
             rest *= share(modes);
             cost
         });
         let later = later.sum::<f64>();
-        later + axes.first().map_or(0.0, |modes| rest * (modes.len() as f64 + 2.0 * PASS))
+        later + axes.first().map_or(0.0, |modes| rest * (there_and_back(modes) + 2.0 * PASS))
     }
 
     /// diag(gain) B: from values to coefficients.
@@ -106,11 +199,10 @@ impl Modes {
         gain: impl Fn(usize) -> f64,
         contiguous: bool,
     ) -> Product<T> {
-        let (input, block) = self.form::<T>(contiguous);
-        let even = self.modes.iter().filter(|mode| !mode.odd).count();
-        Product::new([self.len(), self.lattice.n], [Form::Plain, input], block, even, |k, j| {
-            gain(k) * self.formed(input, k, j)
-        })
+        let layout = self.layout::<T>(&gain, contiguous);
+        let entry = |i: usize, j: usize| layout.gain(&gain, i) * self.entry(&layout.forms[1], i, j);
+        let size = [self.len(), self.lattice.n];
+        Product::new(size, layout.forms.clone(), layout.block, &layout.ends[0], entry)
     }
 
     /// Bᵀ diag(gain): from coefficients to values.
@@ -119,11 +211,34 @@ impl Modes {
         gain: impl Fn(usize) -> f64,
         contiguous: bool,
     ) -> Product<T> {
-        let (output, block) = self.form::<T>(contiguous);
-        let n = self.lattice.n;
-        Product::new([n, self.len()], [output, Form::Plain], block, n.div_ceil(2), |i, k| {
-            gain(k) * self.formed(output, k, i)
-        })
+        let layout = self.layout::<T>(&gain, contiguous);
+        let entry = |j: usize, i: usize| layout.gain(&gain, i) * self.entry(&layout.forms[1], i, j);
+        let [coefficients, values] = layout.forms.clone();
+        let size = [self.lattice.n, self.len()];
+        Product::new(size, [values, coefficients], layout.block, &layout.ends[1], entry)
+    }
+}
+
+/// How modes are applied along an axis.
+#[derive(Clone, Debug)]
+struct Layout<T> {
+    /// Of coefficients, of values.
+    forms: [Form<T>; 2],
+    /// Ends of the blocks of both.
+    ends: [Vec<usize>; 2],
+    /// Rows of a panel.
+    block: usize,
+}
+
+impl<T> Layout<T> {
+    /// The gain that the matrix has for coefficient i: its own, in pairs that of the first.
+    fn gain(&self, gain: &impl Fn(usize) -> f64, i: usize) -> f64 {
+        match &self.forms[0] {
+            Form::Paired(pairs) if i >= pairs.at + pairs.ratios.len() => {
+                gain(i - pairs.ratios.len())
+            }
+            _ => gain(i),
+        }
     }
 }
 
@@ -211,11 +326,17 @@ fn square<T: Real>(taps: &Taps, tolerance: f64, contiguous: bool) -> Product<T> 
     if banded < whole {
         banded_product(taps, reach, block)
     } else if plain {
-        Product::new([n, n], [Form::Plain; 2], block, n, |i, j| taps.entry(i, j))
+        Product::new([n, n], [Form::Plain, Form::Plain], block, &[n], |i, j| taps.entry(i, j))
     } else {
         folded_product(taps, block)
     }
 }
+
+/// Multiplications a value that take as long as to form even and odd parts of contiguous values and to undo it.
+const FOLDING: usize = 8;
+
+/// Multiplications that take as long as to fold and turn a value and to undo it.
+const TURNING: f64 = 4.0;
 
 /// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
 /// as long as the multiplications that they save.
@@ -236,7 +357,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
     };
     let diagonal: Vec<f64> = (0..n).map(|i| taps.entry(i, i) + lost(i)).collect();
     let input = if periodic { Form::Repeated(reach) } else { Form::Plain };
-    Product::new([n, n], [Form::Plain, input], block, n, |i, column| {
+    Product::new([n, n], [Form::Plain, input], block, &[n], |i, column| {
         let d = if periodic { column.abs_diff(i + reach) } else { column.abs_diff(i) };
         match d {
             0 => diagonal[i],
@@ -251,7 +372,7 @@ fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T
 fn folded_product<T: Real>(taps: &Taps, block: usize) -> Product<T> {
     let n = taps.lattice.n;
     let middle = n.div_ceil(2);
-    Product::new([n, n], [Form::Folded, Form::Folded], block, middle, |i, j| {
+    Product::new([n, n], [Form::Folded, Form::Folded], block, &[middle, n], |i, j| {
         match (i < middle, j < middle) {
             (true, true) => 0.5 * (taps.entry(i, j) + taps.entry(i, n - 1 - j)),
             (false, false) => {

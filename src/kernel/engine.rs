@@ -167,6 +167,16 @@ impl<T: Real> Engine<T> {
 
     fn apply_to<'a>(
         &self,
+        input: impl Fn(usize) -> Input<'a, T> + Send,
+        out: &mut [T],
+        fields: &mut [Vec<T>; 2],
+        slots: &mut Vec<Slot<T>>,
+    ) {
+        par::inside(out.len(), || self.apply_inside(input, out, fields, slots));
+    }
+
+    fn apply_inside<'a>(
+        &self,
         input: impl Fn(usize) -> Input<'a, T>,
         out: &mut [T],
         fields: &mut [Vec<T>; 2],
@@ -413,11 +423,15 @@ mod tests {
                 check::<f64, 2>([MIN_VOXELS, 31], sigma, tolerance);
                 check::<f64, 2>([20, 6], sigma, tolerance);
                 check::<f64, 3>([4, 5, 9], sigma, tolerance);
+                // Lengths that fall into quarters.
+                check::<f64, 2>([MIN_VOXELS, 40], sigma, tolerance);
+                check::<f64, 2>([28, MIN_VOXELS], sigma, tolerance);
             }
         }
         for sigma in [0.5, 1.0, 3.0] {
             check::<f32, 2>([9, 30], sigma, rounding::<f32>());
             check::<f32, 2>([25, 8], sigma, rounding::<f32>());
+            check::<f32, 2>([5, 36], sigma, rounding::<f32>());
             check::<f32, 3>([6, 5, 4], sigma, 1e-3);
         }
     }

@@ -55,7 +55,8 @@ pub(crate) fn padding(sigma_in_voxels: f64) -> usize {
 /// | with correlated axes | periodic, free | 2 D Fourier transforms |
 ///
 /// Along an axis of n voxels a value takes about min(10 σ, n / 2, 2 n / σ) multiplications in `f32`, σ in
-/// voxels; to make the matrices takes O(n²) once. See [`Gaussian::with_tolerance`].
+/// voxels, and half of the last on a reflecting axis whose n is a multiple of four; to make the matrices takes
+/// O(n²) once. See [`Gaussian::with_tolerance`].
 #[derive(Clone, Debug)]
 pub struct Gaussian<T, const D: usize> {
     covariance: Covariance<D>,

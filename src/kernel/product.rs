@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::form::Form;
 use crate::scalar::Real;
 use crate::simd::Arithmetic;
 
@@ -19,31 +20,6 @@ pub(super) const fn width<T>() -> usize {
 
 /// Bytes of the lanes along a strided axis that are worked on together: half of the first-level cache.
 const LANES: usize = 16 << 10;
-
-/// Multiplications that take as long as to form the even and odd part of a value and to undo it.
-pub(super) const FOLDING: usize = 8;
-
-/// What a product makes of the values of a lane before it, or after it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Form {
-    /// The values themselves.
-    Plain,
-    /// The values, with so many repeated periodically at either end.
-    Repeated(usize),
-    /// Even and odd part: sums x_j + x_{n−1−j}, the middle value of an odd n, differences x_j − x_{n−1−j}. A
-    /// matrix that commutes with the reversal of the lane has two blocks of half the size in it.
-    Folded,
-}
-
-impl Form {
-    /// Number of values that `n` become.
-    fn len(self, n: usize) -> usize {
-        match self {
-            Self::Plain | Self::Folded => n,
-            Self::Repeated(r) => n + 2 * r,
-        }
-    }
-}
 
 /// A block of rows of a matrix, from row `at` on, between its first and its last column that is not zero.
 #[derive(Clone, Debug)]
@@ -59,10 +35,12 @@ struct Panel<T> {
 pub(super) struct Product<T> {
     n: usize,
     m: usize,
-    input: Form,
-    output: Form,
+    input: Form<T>,
+    output: Form<T>,
     /// Rows of a panel.
     block: usize,
+    /// Number of blocks of rows that meet different columns.
+    blocks: usize,
     panels: Vec<Panel<T>>,
 }
 
@@ -101,13 +79,13 @@ impl<T> RowsMut<T> for [&mut [T]] {
 
 impl<T: Real> Product<T> {
     /// The matrix with these entries between the two forms of a lane, in panels of `block` rows: [`ROWS`]
-    /// for a strided axis, [`width`] for the contiguous one. Along a strided axis no panel has rows before and
-    /// after `middle`, so that it meets one half of what is folded.
+    /// for a strided axis, [`width`] for the contiguous one. `ends` are those of the blocks of rows that
+    /// meet different columns: no panel has rows of two.
     pub(super) fn new(
         [m, n]: [usize; 2],
-        [output, input]: [Form; 2],
+        [output, input]: [Form<T>; 2],
         block: usize,
-        middle: usize,
+        ends: &[usize],
         entry: impl Fn(usize, usize) -> f64,
     ) -> Self {
         let columns = input.len(n);
@@ -123,22 +101,17 @@ impl<T: Real> Product<T> {
             }
             Panel { at: rows.start, from, entries }
         };
-        let panels = if block == ROWS {
-            let half = |rows: Range<usize>| {
-                let end = rows.end;
-                rows.step_by(block).map(move |first| first..end.min(first + block))
-            };
-            half(0..middle).chain(half(middle..m)).map(panel).collect()
-        } else {
-            // The last panel begins earlier, so that it is whole.
-            let begin = |first: usize| first.min(m.max(block) - block);
-            (0..m)
-                .step_by(block)
-                .map(begin)
-                .map(|first| panel(first..m.min(first + block)))
-                .collect()
-        };
-        Self { n, m, input, output, block, panels }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let panels = starts.zip(ends).flat_map(|(start, &end)| {
+            (start..end).step_by(block).map(move |first| {
+                // The last panel of the contiguous axis begins earlier where it can, so that it is whole.
+                let whole = end.max(start + block) - block;
+                let first = if block == ROWS { first } else { first.min(whole) };
+                first..end.min(first + block)
+            })
+        });
+        let panels = panels.map(panel).collect();
+        Self { n, m, input, output, block, blocks: ends.len(), panels }
     }
 
     /// Values a lane that come in.
@@ -156,14 +129,15 @@ impl<T: Real> Product<T> {
         self.block != ROWS
     }
 
-    /// Multiplications a lane, with what forming even and odd parts of contiguous values costs.
+    /// Multiplications a lane, with what the forms of contiguous values cost.
     pub(super) fn cost(&self) -> usize {
         let multiplications: usize = self.panels.iter().map(|panel| panel.entries.len()).sum();
-        let folded = |form: Form, len: usize| match form {
-            Form::Folded if self.is_contiguous() => len * FOLDING / 2,
-            _ => 0,
+        let forms = if self.is_contiguous() {
+            self.input.cost(self.n) + self.output.cost(self.m)
+        } else {
+            0
         };
-        multiplications + folded(self.input, self.n) + folded(self.output, self.m)
+        multiplications + forms
     }
 
     /// Applies the matrix to `lanes` side by side, `W` lanes a value. The last panel writes up to [`ROWS`] − 1
@@ -228,42 +202,34 @@ pub(super) fn along_strided<T: Real, A: Arithmetic, const W: usize>(
         let starts = (0..lanes).step_by(W).map(|at| (lane + at).min(count.max(W) - W));
         let valid = W.min(count);
         if valid == W {
-            load(
-                first,
-                starts.clone(),
-                len,
-                |i, lane| whole(&input[i * inner + first_lane + lane..]),
-                a,
-            );
+            let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
+            first.input.load(first.n, starts.clone(), len, row, a);
         } else {
-            load(
-                first,
-                starts.clone(),
-                len,
-                |i, lane| part(&input[i * inner + first_lane + lane..][..valid]),
-                a,
-            );
+            let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
+            first.input.load(first.n, starts.clone(), len, row, a);
         }
         for ((a, b), lane) in
             a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
         {
             first.multiply::<A, W>(a, b);
             if let [_, second] = products {
+                first.output.pair(b);
                 for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
                     for (x, &gain) in row.iter_mut().zip(&table[first_lane + lane..]) {
                         *x *= gain;
                     }
                 }
+                second.input.unpair(b);
                 second.multiply::<A, W>(b, a);
             }
         }
         let values = if products.len() == 1 { &*b } else { &*a };
         if valid == W {
-            store(last, starts, len, values, |i, lane, x| out.row(i, lane, W).copy_from_slice(x));
+            let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
+            last.output.store(last.m, starts, len, values, row);
         } else {
-            store(last, starts, len, values, |i, lane, x| {
-                out.row(i, lane, valid).copy_from_slice(&x[..valid]);
-            });
+            let row = |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
+            last.output.store(last.m, starts, len, values, row);
         }
     }
 }
@@ -280,80 +246,6 @@ fn part<T: Real, const W: usize>(row: &[T]) -> [T; W] {
     lanes
 }
 
-/// Brings the rows of blocks of lanes, each from one of `starts` on, into the form that a product reads: row by
-/// row, so that memory is read in its order. A block takes `len` rows of `lanes`.
-#[inline(always)]
-fn load<T: Real, const W: usize>(
-    product: &Product<T>,
-    starts: impl Iterator<Item = usize> + Clone,
-    len: usize,
-    row: impl Fn(usize, usize) -> [T; W],
-    lanes: &mut [[T; W]],
-) {
-    let n = product.n;
-    let (rows, before) = match product.input {
-        Form::Folded => (n / 2, n.div_ceil(2)),
-        Form::Plain => (n, 0),
-        Form::Repeated(r) => (n + 2 * r, n - r),
-    };
-    for i in 0..rows {
-        for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-            if product.input == Form::Folded {
-                let (x, y) = (row(i, lane), row(n - 1 - i, lane));
-                for w in 0..W {
-                    lanes[i][w] = x[w] + y[w];
-                    lanes[before + i][w] = x[w] - y[w];
-                }
-            } else {
-                lanes[i] = row((before + i) % n, lane);
-            }
-        }
-    }
-    if product.input == Form::Folded && n % 2 == 1 {
-        for (lane, lanes) in starts.zip(lanes.chunks_exact_mut(len)) {
-            lanes[n / 2] = row(n / 2, lane);
-        }
-    }
-}
-
-/// Writes the rows of blocks of lanes from the form that a product gives, row by row.
-#[inline(always)]
-fn store<T: Real, const W: usize>(
-    product: &Product<T>,
-    starts: impl Iterator<Item = usize> + Clone,
-    len: usize,
-    lanes: &[[T; W]],
-    mut row: impl FnMut(usize, usize, &[T; W]),
-) {
-    let m = product.m;
-    if product.output == Form::Folded {
-        let middle = m.div_ceil(2);
-        for i in 0..m / 2 {
-            for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                let (even, odd) = (&lanes[i], &lanes[middle + i]);
-                let (mut x, mut y) = ([T::zero(); W], [T::zero(); W]);
-                for w in 0..W {
-                    x[w] = even[w] + odd[w];
-                    y[w] = even[w] - odd[w];
-                }
-                row(i, lane, &x);
-                row(m - 1 - i, lane, &y);
-            }
-        }
-        if m % 2 == 1 {
-            for (lane, lanes) in starts.zip(lanes.chunks_exact(len)) {
-                row(m / 2, lane, &lanes[m / 2]);
-            }
-        }
-    } else {
-        for i in 0..m {
-            for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                row(i, lane, &lanes[i]);
-            }
-        }
-    }
-}
-
 /// Applies one product along the contiguous axis of `input`.
 #[inline(always)]
 pub(super) fn along_contiguous<T: Real, A: Arithmetic, const W: usize>(
@@ -364,36 +256,38 @@ pub(super) fn along_contiguous<T: Real, A: Arithmetic, const W: usize>(
 ) {
     let (n, m, len) = (product.n, product.m, product.input.len(product.n));
     let rows = input.len() / n;
-    let input = if product.input == Form::Plain {
+    let input = if matches!(product.input, Form::Plain) {
         input
     } else {
         let lanes = grown(&mut buffers.input, rows * len);
         for (row, lane) in input.chunks_exact(n).zip(lanes.chunks_exact_mut(len)) {
-            enter(product.input, row, lane);
+            product.input.enter(row, lane);
         }
         &*lanes
     };
-    if product.output == Form::Folded {
-        let halves = grown(&mut buffers.output, rows * m);
-        multiply_rows::<T, A, W>(product, input, len, halves);
-        for (halves, row) in halves.chunks_exact(m).zip(out.chunks_exact_mut(m)) {
-            leave(halves, row);
-        }
+    if matches!(product.output, Form::Plain) && product.blocks == 1 {
+        multiply_rows::<T, A, W>(product, input, len, (out, m));
     } else {
-        multiply_rows::<T, A, W>(product, input, len, out);
+        // The last panel of a block writes behind it.
+        let padded = m + W;
+        let lanes = grown(&mut buffers.output, rows * padded);
+        multiply_rows::<T, A, W>(product, input, len, (lanes, padded));
+        for (lane, row) in lanes.chunks_exact(padded).zip(out.chunks_exact_mut(m)) {
+            product.output.leave(&lane[..m], row);
+        }
     }
 }
 
-/// Applies the matrix to rows of `len` values, [`ROWS`] at a time.
+/// Applies the matrix to rows of `len` values, [`ROWS`] at a time, into rows at a distance of `out_len`.
 #[inline(always)]
 fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
     product: &Product<T>,
     input: &[T],
     len: usize,
-    out: &mut [T],
+    (out, out_len): (&mut [T], usize),
 ) {
-    let (m, rows) = (product.m, input.len() / len);
-    let count = W.min(m);
+    let rows = input.len() / len;
+    let count = W.min(out_len);
     for Panel { at, from, entries } in &product.panels {
         let entries = entries.as_chunks::<W>().0;
         for first in (0..rows).step_by(ROWS) {
@@ -404,55 +298,12 @@ fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
             let values = a.iter().zip(b).zip(c).zip(d).map(|(((&a, &b), &c), &d)| [a, b, c, d]);
             let sum = block::<T, A, ROWS, W>(values, entries);
             for (r, sum) in sum.iter().enumerate().take(rows - first) {
-                let out = &mut out[(first + r) * m + at..];
+                let out = &mut out[(first + r) * out_len + at..];
                 match out.first_chunk_mut() {
                     Some(out) if count == W => *out = *sum,
                     _ => out[..count].copy_from_slice(&sum[..count]),
                 }
             }
         }
-    }
-}
-
-/// Brings one row into the form that a product reads.
-#[inline(always)]
-fn enter<T: Real>(form: Form, row: &[T], lane: &mut [T]) {
-    let n = row.len();
-    match form {
-        Form::Plain => lane.copy_from_slice(row),
-        Form::Repeated(r) => {
-            lane[..r].copy_from_slice(&row[n - r..]);
-            lane[r..n + r].copy_from_slice(row);
-            lane[n + r..].copy_from_slice(&row[..r]);
-        }
-        Form::Folded => {
-            let (even, odd) = lane.split_at_mut(n.div_ceil(2));
-            let (front, back) = (&row[..n / 2], &row[n.div_ceil(2)..]);
-            let pairs = front.iter().zip(back.iter().rev());
-            for ((even, odd), (&x, &y)) in even.iter_mut().zip(odd).zip(pairs) {
-                *even = x + y;
-                *odd = x - y;
-            }
-            if n % 2 == 1 {
-                even[n / 2] = row[n / 2];
-            }
-        }
-    }
-}
-
-/// One row from its even and odd part.
-#[inline(always)]
-fn leave<T: Real>(halves: &[T], row: &mut [T]) {
-    let m = row.len();
-    let (even, odd) = halves.split_at(m.div_ceil(2));
-    let (front, back) = row.split_at_mut(m.div_ceil(2));
-    for ((x, y), (&even, &odd)) in
-        front.iter_mut().zip(back.iter_mut().rev()).zip(even.iter().zip(odd))
-    {
-        *x = even + odd;
-        *y = even - odd;
-    }
-    if m % 2 == 1 {
-        front[m / 2] = even[m / 2];
     }
 }
