@@ -39,8 +39,8 @@ pub(super) struct Product<T> {
     output: Form<T>,
     /// Rows of a panel.
     block: usize,
-    /// Number of blocks of rows that meet different columns.
-    blocks: usize,
+    /// Whether a panel of the contiguous axis writes behind its block.
+    spills: bool,
     panels: Vec<Panel<T>>,
 }
 
@@ -111,7 +111,11 @@ impl<T: Real> Product<T> {
             })
         });
         let panels = panels.map(panel).collect();
-        Self { n, m, input, output, block, blocks: ends.len(), panels }
+        let short = |start: usize, end: usize| end - start < block && start < end;
+        let mut starts = std::iter::once(0).chain(ends.iter().copied());
+        let spills =
+            ends.len() > 1 && ends.iter().any(|&end| starts.next().is_some_and(|s| short(s, end)));
+        Self { n, m, input, output, block, spills, panels }
     }
 
     /// Values a lane that come in.
@@ -265,7 +269,7 @@ pub(super) fn along_contiguous<T: Real, A: Arithmetic, const W: usize>(
         }
         &*lanes
     };
-    if matches!(product.output, Form::Plain) && product.blocks == 1 {
+    if matches!(product.output, Form::Plain) && !product.spills {
         multiply_rows::<T, A, W>(product, input, len, (out, m));
     } else {
         // The last panel of a block writes behind it.
