@@ -66,16 +66,12 @@ impl<T: Real> Turns<T> {
 /// Values of a contiguous lane that are worked on together.
 const BLOCK: usize = 8;
 
-/// Where whole blocks of a range begin.
-fn blocks<const B: usize>(range: std::ops::Range<usize>) -> impl Iterator<Item = usize> {
-    let whole = range.len() - range.len() % B;
-    (range.start..range.start + whole).step_by(B)
-}
-
 /// `B` values from `at` on.
 #[inline(always)]
 fn get<T: Real, const B: usize>(values: &[T], at: usize) -> [T; B] {
-    values[at..].first_chunk().copied().unwrap_or([T::zero(); B])
+    let mut block = [T::zero(); B];
+    block.copy_from_slice(&values[at..][..B]);
+    block
 }
 
 #[inline(always)]
@@ -368,7 +364,7 @@ impl<T: Real> Form<T> {
             }
             Self::Quartered(turns) => {
                 let q = n / 4;
-                for i in blocks::<BLOCK>(0..q) {
+                for i in (0..q - q % BLOCK).step_by(BLOCK) {
                     turns.enter_block::<BLOCK>(i, row, lane);
                 }
                 for i in q - q % BLOCK..q {
@@ -408,7 +404,7 @@ impl<T: Real> Form<T> {
             }
             Self::Quartered(turns) => {
                 let q = m / 4;
-                for i in blocks::<BLOCK>(0..q) {
+                for i in (0..q - q % BLOCK).step_by(BLOCK) {
                     turns.leave_block::<BLOCK>(i, lane, row);
                 }
                 for i in q - q % BLOCK..q {
