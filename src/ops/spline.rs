@@ -1,11 +1,10 @@
 //! Cubic B-spline coefficients: the symmetric prefilter along every axis.
 
-use std::ops::Range;
-
 use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
+use crate::simd::vectorised;
 
 /// The Cholesky-like factors of the tridiagonal matrix ⅙(1, 4, 1) along one axis.
 #[derive(Clone, Debug)]
@@ -48,40 +47,31 @@ impl<T: Real> Axis<T> {
         Self { factor, cyclic }
     }
 
-    /// Solves in place for `inner` interleaved lanes of one block of `n · inner` values: some columns there and
-    /// back while they are in cache.
+    /// Solves in place across rows, one for each point of the axis.
     #[inline(always)]
-    fn solve(&self, inner: usize, block: &mut [T]) {
-        for from in (0..inner).step_by(COLUMNS) {
-            self.solve_columns(inner, from..inner.min(from + COLUMNS), block);
-        }
-    }
-
-    #[inline(always)]
-    fn solve_columns(&self, inner: usize, columns: Range<usize>, block: &mut [T]) {
+    fn solve_across(&self, rows: &mut [&mut [T]]) {
         let n = self.factor.len();
-        let row = |i: usize| i * inner + columns.start..i * inner + columns.end;
         for i in 1..n {
-            let (before, from_here) = block.split_at_mut(i * inner);
-            let (l, previous) = (self.factor[i].0, &before[row(i - 1)]);
-            for (x, &p) in from_here[columns.clone()].iter_mut().zip(previous) {
+            let (before, from_here) = rows.split_at_mut(i);
+            let l = self.factor[i].0;
+            for (x, &p) in from_here[0].iter_mut().zip(&*before[i - 1]) {
                 *x -= l * p;
             }
         }
         let last = self.factor[n - 1].1;
-        block[row(n - 1)].iter_mut().for_each(|x| *x *= last);
+        rows[n - 1].iter_mut().for_each(|x| *x *= last);
         for i in (0..n - 1).rev() {
-            let (before, after) = block.split_at_mut((i + 1) * inner);
+            let (before, after) = rows.split_at_mut(i + 1);
             let (pivot, l) = (self.factor[i].1, self.factor[i + 1].0);
-            for (x, &next) in before[row(i)].iter_mut().zip(&after[columns.clone()]) {
+            for (x, &next) in before[i].iter_mut().zip(&*after[0]) {
                 *x = *x * pivot - l * next;
             }
         }
         if let Some((z, weight)) = &self.cyclic {
-            for k in columns {
-                let s = *weight * (block[k] + block[(n - 1) * inner + k]);
-                for i in 0..n {
-                    block[i * inner + k] -= s * z[i];
+            for k in 0..rows[0].len() {
+                let s = *weight * (rows[0][k] + rows[n - 1][k]);
+                for (row, &z) in rows.iter_mut().zip(z) {
+                    row[k] -= s * z;
                 }
             }
         }
@@ -133,7 +123,11 @@ impl<T: Real> Axis<T> {
     fn solve_blocks<const C: usize>(&self, inner: usize, blocks: &mut [T]) {
         let block = self.factor.len() * inner * C;
         if inner > 1 {
-            return blocks.chunks_mut(block).for_each(|block| self.solve(inner * C, block));
+            for block in blocks.chunks_mut(block) {
+                let mut rows: Vec<_> = block.chunks_mut(inner * C).collect();
+                self.solve_across(&mut rows);
+            }
+            return;
         }
         // Vectors bring independent recurrences of their own.
         if C == 1 {
@@ -151,12 +145,14 @@ impl<T: Real> Axis<T> {
         for group in &mut groups {
             self.solve_lanes::<C, L>(group.as_chunks_mut().0);
         }
-        groups.into_remainder().chunks_mut(lane).for_each(|lane| self.solve(C, lane));
+        for lane in groups.into_remainder().chunks_mut(lane) {
+            self.solve_lanes::<C, 1>(lane.as_chunks_mut().0);
+        }
     }
 }
 
-/// Columns that are solved there and back: with a hundred rows they fit into the first-level cache.
-const COLUMNS: usize = 64;
+/// Columns that are solved there and back: with hundreds of rows they fit into the second-level cache.
+const COLUMNS: usize = 256;
 
 /// Lanes that are solved at once.
 const TOGETHER: usize = 8;
@@ -164,7 +160,8 @@ const TOGETHER: usize = 8;
 /// Turns samples into cubic B-spline coefficients.
 ///
 /// Periodic or half-sample mirrored ends, as the grid's boundary says for weights. The matrix is
-/// symmetric, so [`Prefilter::apply`] is its own transpose. No allocation.
+/// symmetric, so [`Prefilter::apply`] is its own transpose. Five operations a value and axis, two trips
+/// through memory; it allocates places of rows, no values.
 ///
 /// Coefficients of a field of several components are interleaved: the components of a voxel stand beside each
 /// other, as [`Warp`](super::warp::Warp) reads them.
@@ -192,7 +189,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
     /// Replaces samples by coefficients in every component of `data`.
     pub fn apply(&self, data: &mut [T]) {
         if or_nan(data.len().is_multiple_of(self.len()), data) {
-            self.solve_axes::<1>(0..D, data);
+            self.solve::<1>(data, |_, _| ());
         }
     }
 
@@ -216,9 +213,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
         if C == 0 || !or_nan(fits, coefficients) {
             return;
         }
-        // The last axis first: its lanes are interleaved where they are solved.
-        self.solve_axis::<C>(
-            D - 1,
+        self.solve::<C>(
             coefficients,
             #[inline(always)]
             |start, chunk| {
@@ -230,7 +225,6 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
                 }
             },
         );
-        self.solve_axes::<C>(0..D - 1, coefficients);
     }
 
     /// Transpose of [`Prefilter::interleaved`]: adds to `samples_bar`, and overwrites `coefficients_bar`.
@@ -244,7 +238,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
         if C == 0 || !or_nan(fits, samples_bar) {
             return;
         }
-        self.solve_axes::<C>(0..D, coefficients_bar);
+        self.solve::<C>(coefficients_bar, |_, _| ());
         let bars = coefficients_bar.as_chunks::<C>().0;
         par::zipped(par::split::<T, C>(samples_bar, n), |lo, chunks| {
             for c in 0..C {
@@ -259,33 +253,33 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
         self.lanes.first().map_or(1, |&(_, n, inner)| n * inner)
     }
 
-    /// Solves along some axes in place for `C` numbers a voxel.
-    fn solve_axes<const C: usize>(&self, axes: Range<usize>, data: &mut [T]) {
-        for axis in axes {
-            self.solve_axis::<C>(axis, data, |_, _| ());
-        }
-    }
-
-    /// Solves along an axis, after `prepare(start, chunk)` of each chunk.
-    fn solve_axis<const C: usize>(
-        &self,
-        axis: usize,
-        data: &mut [T],
-        prepare: impl Fn(usize, &mut [T]) + Sync,
-    ) {
-        let (solver, (_, n, inner)) = (&self.axes[axis], self.lanes[axis]);
-        let block = n * inner * C;
-        // Several blocks a chunk where blocks are short.
-        let len = block * par::CHUNK.div_ceil(block);
+    /// Solves in place for `C` numbers a voxel, after `prepare(start, chunk)` of each chunk: all axes but the first while the
+    /// planes are in cache, then across the planes.
+    fn solve<const C: usize>(&self, data: &mut [T], prepare: impl Fn(usize, &mut [T]) + Sync) {
+        let (Some(across), [(_, n, plane), ..]) = (self.axes.first(), self.lanes.as_slice()) else {
+            return;
+        };
+        let plane = plane * C;
         par::chunks_of(
             data,
-            len,
+            plane * par::CHUNK.div_ceil(plane),
             #[inline(always)]
             |start, chunk| {
                 prepare(start, chunk);
-                solver.solve_blocks::<C>(inner, chunk);
+                for (axis, &(_, _, inner)) in self.axes.iter().zip(&self.lanes).skip(1).rev() {
+                    axis.solve_blocks::<C>(inner, chunk);
+                }
             },
         );
+        let mut slots = vec![(); plane.div_ceil(COLUMNS)];
+        for field in data.chunks_mut(n * plane) {
+            par::columns(field, plane, COLUMNS, &mut slots, |_, rows, ()| {
+                vectorised(
+                    #[inline(always)]
+                    || across.solve_across(rows),
+                );
+            });
+        }
     }
 }
 
@@ -332,7 +326,7 @@ mod tests {
             for n in [4, 5, 17] {
                 let samples: Vec<f64> = random(n, 7);
                 let mut c = samples.clone();
-                Axis::new(n, boundary).solve(1, &mut c);
+                Axis::new(n, boundary).solve_lanes::<1, 1>(c.as_chunks_mut().0);
                 for (a, b) in sample(&c, boundary).iter().zip(&samples) {
                     assert!((a - b).abs() < 1e-13, "{boundary:?}: an exact solve, to rounding");
                 }
@@ -348,13 +342,13 @@ mod tests {
             let mut found = samples.clone();
             Prefilter::new(&grid).apply(&mut found);
             let mut expected = samples;
-            for axis in 0..3 {
+            for axis in (0..3).rev() {
                 let (outer, n, inner) = grid.lanes(axis);
                 let solver = Axis::new(n, boundary);
                 for lane in 0..outer * inner {
                     let at = |i: usize| (lane / inner * n + i) * inner + lane % inner;
                     let mut values: Vec<f64> = (0..n).map(|i| expected[at(i)]).collect();
-                    solver.solve(1, &mut values);
+                    solver.solve_lanes::<1, 1>(values.as_chunks_mut().0);
                     (0..n).for_each(|i| expected[at(i)] = values[i]);
                 }
             }

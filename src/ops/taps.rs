@@ -79,64 +79,52 @@ impl<T: Real, const D: usize> Cells<T, D> {
     }
 }
 
-/// Weights of the taps of a block of points: a product for each row, and those along the last axis.
+/// Weights of the taps of a block of points along each axis.
+#[repr(align(64))]
 pub(super) struct Weights<T, const D: usize> {
-    /// Of derivatives along each axis; for the last, those of values.
-    rows: [[Lane<T>; ROWS]; D],
-    last: [Lane<T>; 4],
-    last_slope: [Lane<T>; 4],
+    values: [[Lane<T>; 4]; D],
+    slopes: [[Lane<T>; 4]; D],
+    /// Products of those of values along all axes but the last.
+    rows: [Lane<T>; ROWS],
 }
 
 impl<T: Real, const D: usize> Weights<T, D> {
     pub(super) fn new() -> Self {
-        let zeros = [T::zero(); LANES];
-        Self { rows: [[zeros; ROWS]; D], last: [zeros; 4], last_slope: [zeros; 4] }
-    }
-
-    /// Those of values along each axis.
-    #[inline(always)]
-    fn along(cells: &Cells<T, D>) -> [[Lane<T>; 4]; D] {
-        let mut along = [[[T::zero(); LANES]; 4]; D];
-        for a in 0..D {
-            along[a] = each(&cells.fractions[a], weights);
-        }
-        along
+        let zeros = [[[T::zero(); LANES]; 4]; D];
+        Self { values: zeros, slopes: zeros, rows: [[T::one(); LANES]; ROWS] }
     }
 
     /// Those of values.
     #[inline(always)]
     pub(super) fn set_values(&mut self, cells: &Cells<T, D>) {
-        let along = Self::along(cells);
-        set_products(&mut self.rows[D - 1], &along);
-        self.last = along[D - 1];
+        let along = cells.along(weights);
+        set_products(&mut self.rows, &along);
+        self.values = along;
     }
 
     /// Those of values and of derivatives.
     #[inline(always)]
     pub(super) fn set(&mut self, cells: &Cells<T, D>) {
-        let along = Self::along(cells);
-        set_products(&mut self.rows[D - 1], &along);
-        for a in 0..D - 1 {
-            let mut along = along;
-            along[a] = each(&cells.fractions[a], derivatives);
-            set_products(&mut self.rows[a], &along);
-        }
-        self.last = along[D - 1];
-        self.last_slope = each(&cells.fractions[D - 1], derivatives);
+        self.values = cells.along(weights);
+        self.slopes = cells.along(derivatives);
     }
 }
 
-/// The four weights of each point.
-#[inline(always)]
-fn each<T: Real>(fractions: &Lane<T>, weights: impl Fn(T) -> [T; 4]) -> [Lane<T>; 4] {
-    let mut out = [[T::zero(); LANES]; 4];
-    for l in 0..LANES {
-        let w = weights(fractions[l]);
-        for k in 0..4 {
-            out[k][l] = w[k];
+impl<T: Real, const D: usize> Cells<T, D> {
+    /// The four weights of each point along each axis.
+    #[inline(always)]
+    fn along(&self, weights: impl Fn(T) -> [T; 4]) -> [[Lane<T>; 4]; D] {
+        let mut along = [[[T::zero(); LANES]; 4]; D];
+        for a in 0..D {
+            for l in 0..LANES {
+                let w = weights(self.fractions[a][l]);
+                for k in 0..4 {
+                    along[a][k][l] = w[k];
+                }
+            }
         }
+        along
     }
-    out
 }
 
 /// The products of the weights along all axes but the last.
@@ -177,84 +165,145 @@ fn plus<A: Arithmetic, T: Real, const C: usize>(
 }
 
 impl<T: Real, const D: usize> Weights<T, D> {
-    /// Values of `C` fields at a point from its sums.
+    /// Sums of the taps of a point along all axes but the last.
     #[inline(always)]
-    pub(super) fn value<A: Arithmetic, const C: usize>(
-        &self,
-        lane: usize,
-        sums: &Taps<T, C>,
-    ) -> [T; C] {
-        along_last::<A, T, C>(&self.last, lane, sums)
-    }
-
-    /// Derivatives with respect to the source index.
-    #[inline(always)]
-    pub(super) fn gradient<A: Arithmetic, const C: usize>(
-        &self,
-        lane: usize,
-        sums: &[Taps<T, C>; D],
-    ) -> [[T; C]; D] {
-        let mut gradient = [[T::zero(); C]; D];
-        for a in 0..D {
-            let weights = if a + 1 == D { &self.last_slope } else { &self.last };
-            gradient[a] = along_last::<A, T, C>(weights, lane, &sums[a]);
-        }
-        gradient
-    }
-}
-
-/// Σ of four taps by weights along the last axis.
-#[inline(always)]
-fn along_last<A: Arithmetic, T: Real, const C: usize>(
-    weights: &[Lane<T>; 4],
-    lane: usize,
-    taps: &Taps<T, C>,
-) -> [T; C] {
-    let mut sum = [T::zero(); C];
-    for k in 0..4 {
-        for c in 0..C {
-            sum[c] = A::mul_add(weights[k][lane], taps[k][c], sum[c]);
-        }
-    }
-    sum
-}
-
-impl<T: Real, const D: usize> Weights<T, D> {
-    /// Sums of the rows of taps of one point by the row weights of the derivatives along the last `K` axes.
-    #[inline(always)]
-    pub(super) fn sums<A: Arithmetic, const C: usize, const K: usize>(
+    pub(super) fn sum<A: Arithmetic, const C: usize>(
         &self,
         lane: usize,
         offsets: &Offsets,
         field: &[[T; C]],
-        out: &mut [Taps<T, C>; K],
+        out: &mut Taps<T, C>,
     ) {
         // Few sums are several each: one waits for its own last value.
-        let chains = if K * C == 1 {
+        let chains = if C == 1 {
             CHAINS
-        } else if K * C <= 4 {
+        } else if C <= 4 {
             2
         } else {
             1
         };
         let chains = chains.min(Rows::<D>::COUNT);
-        let mut sums = [[[[T::zero(); C]; 4]; CHAINS]; K];
+        let mut sums = [[[T::zero(); C]; 4]; CHAINS];
         for first in (0..Rows::<D>::COUNT).step_by(chains) {
             for chain in 0..chains {
                 let row = first + chain;
                 // There are none only beyond the field, which no point reaches.
                 let Some(taps) = taps(field, offsets[row]) else { continue };
-                for k in 0..K {
-                    let weight = self.rows[D - K + k][row][lane];
-                    sums[k][chain] = plus::<A, T, C>(sums[k][chain], weight, taps);
-                }
+                sums[chain] = plus::<A, T, C>(sums[chain], self.rows[row][lane], taps);
             }
         }
-        for k in 0..K {
-            out[k] = sums[k][0];
-            for chain in 1..chains {
-                out[k] = plus::<A, T, C>(out[k], T::one(), &sums[k][chain]);
+        *out = sums[0];
+        for chain in 1..chains {
+            *out = plus::<A, T, C>(*out, T::one(), &sums[chain]);
+        }
+    }
+
+    /// Values of `C` fields at a point from its sums.
+    #[inline(always)]
+    pub(super) fn value<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        sum: &Taps<T, C>,
+    ) -> [T; C] {
+        let mut value = [T::zero(); C];
+        for k in 0..4 {
+            for c in 0..C {
+                value[c] = A::mul_add(self.values[D - 1][k][lane], sum[k][c], value[c]);
             }
+        }
+        value
+    }
+
+    /// Σ over `C` fields of `bars` times the derivatives with respect to the source index, from the sums at a point.
+    #[inline(always)]
+    pub(super) fn slope<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        bars: [T; C],
+        sums: &[Taps<T, C>; D],
+    ) -> [T; D] {
+        let (mut values, mut slopes) = ([[T::zero(); C]; 4], [[T::zero(); C]; 4]);
+        for k in 0..4 {
+            for c in 0..C {
+                values[k][c] = self.values[D - 1][k][lane] * bars[c];
+                slopes[k][c] = self.slopes[D - 1][k][lane] * bars[c];
+            }
+        }
+        let mut by_index = [T::zero(); D];
+        for a in 0..D {
+            by_index[a] = dot::<A, T, C>(if a + 1 == D { &slopes } else { &values }, &sums[a]);
+        }
+        by_index
+    }
+}
+
+/// Σ of products, four at a time.
+#[inline(always)]
+fn dot<A: Arithmetic, T: Real, const C: usize>(a: &Taps<T, C>, b: &Taps<T, C>) -> T {
+    let mut sums = [T::zero(); 4];
+    let fours = a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0);
+    for (a, b) in fours {
+        let (a, b): (&[T; 4], &[T; 4]) = (a, b);
+        for l in 0..4 {
+            sums[l] = A::mul_add(a[l], b[l], sums[l]);
+        }
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
+impl<T: Real, const D: usize> Weights<T, D> {
+    /// Sums of the taps of a point along all axes but the last, axis by axis: of derivatives along each of these; for
+    /// the last, of values.
+    #[inline(always)]
+    pub(super) fn slope_sums<A: Arithmetic, const C: usize>(
+        &self,
+        lane: usize,
+        offsets: &Offsets,
+        field: &[[T; C]],
+    ) -> [Taps<T, C>; D] {
+        let zeros = [[[T::zero(); C]; 4]; D];
+        let mut out = zeros;
+        // Along the axes behind each.
+        let mut sums = [zeros; D];
+        for group in 0..Rows::<D>::COUNT.div_ceil(4) {
+            let mut behind = zeros;
+            for k in 0..Rows::<D>::COUNT.min(4) {
+                let Some(taps) = taps(field, offsets[4 * group + k]) else { continue };
+                if D == 1 {
+                    behind[D - 1] = *taps;
+                } else {
+                    let mut row = zeros;
+                    row[D - 1] = *taps;
+                    self.add::<A, C>((lane, D - 2, k), &row, &mut behind);
+                }
+            }
+            let mut rest = group;
+            for axis in (0..D.saturating_sub(2)).rev() {
+                let k = rest % 4;
+                rest /= 4;
+                self.add::<A, C>((lane, axis, k), &behind, &mut sums[axis]);
+                if k < 3 {
+                    break;
+                }
+                behind = std::mem::replace(&mut sums[axis], zeros);
+            }
+            out = behind;
+        }
+        out
+    }
+
+    /// Adds the sums at the `k`-th tap along an axis to those along it.
+    #[inline(always)]
+    fn add<A: Arithmetic, const C: usize>(
+        &self,
+        (lane, axis, k): (usize, usize, usize),
+        behind: &[Taps<T, C>; D],
+        sums: &mut [Taps<T, C>; D],
+    ) {
+        let (value, slope) = (self.values[axis][k][lane], self.slopes[axis][k][lane]);
+        sums[axis] = plus::<A, T, C>(sums[axis], slope, &behind[D - 1]);
+        for a in axis + 1..D {
+            sums[a] = plus::<A, T, C>(sums[a], value, &behind[a]);
         }
     }
 
@@ -270,14 +319,14 @@ impl<T: Real, const D: usize> Weights<T, D> {
         let mut last = [[T::zero(); C]; 4];
         for k in 0..4 {
             for c in 0..C {
-                last[k][c] = bar[c] * self.last[k][lane];
+                last[k][c] = bar[c] * self.values[D - 1][k][lane];
             }
         }
         for row in 0..Rows::<D>::COUNT {
             let at = offsets[row] & PLACES;
             let taps = out.get_mut(at..at + 4).and_then(<[_]>::first_chunk_mut);
             let Some(taps) = taps else { continue };
-            *taps = plus::<A, T, C>(*taps, self.rows[D - 1][row][lane], &last);
+            *taps = plus::<A, T, C>(*taps, self.rows[row][lane], &last);
         }
     }
 }

@@ -7,7 +7,7 @@ use nalgebra::SMatrix;
 use super::difference::fold_index;
 use super::or_nan;
 use super::spline::{Prefilter, weights};
-use super::taps::{Cells, GATHERED, Gathered, LANES, Lane, Offsets, ROWS, Rows, Taps, Weights};
+use super::taps::{Cells, GATHERED, Gathered, LANES, Lane, Offsets, ROWS, Rows, Weights};
 use crate::error::Result;
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
@@ -171,16 +171,17 @@ impl<T: Real, const D: usize> Warp<T, D> {
         Some(place)
     }
 
-    /// The sums of the rows of taps of the points of a block ([`Weights::sums`]).
+    /// Sums of the taps of the points of a block along all axes but the last, by `sums(point, rows, taps from there on)`.
     #[inline(always)]
-    fn sums<A: Arithmetic, const C: usize, const K: usize>(
+    fn each_point<const C: usize, S>(
         &self,
         cells: &Cells<T, D>,
         count: usize,
         field: &[[T; C]],
-        block: &mut Block<T, C, K, D>,
+        border: &mut Border<T, C>,
+        out: &mut [S; LANES],
+        sums: impl Fn(usize, &Offsets, &[[T; C]], &mut S),
     ) {
-        let Block { weights, border, sums } = block;
         for lane in 0..count.min(LANES) {
             let (offsets, taps) = if let Some(first) = self.inside(cells, lane) {
                 (&self.rows, &field[first..])
@@ -190,7 +191,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
                 border.gather::<D>(field);
                 (&GATHERED, border.taps.as_slice())
             };
-            weights.sums::<A, C, K>(lane, offsets, taps, &mut sums[lane]);
+            sums(lane, offsets, taps, &mut out[lane]);
         }
     }
 
@@ -391,16 +392,18 @@ impl<T: Real, const D: usize> Warp<T, D> {
         });
     }
 
-    /// Derivative with respect to u from the derivative with respect to the source index.
+    /// Derivatives with respect to u from those with respect to the source index.
     #[inline(always)]
-    fn slope(&self, by_index: [T; D]) -> [T; D] {
-        let mut slope = [T::zero(); D];
+    fn slopes(&self, by_index: &[Lane<T>; D]) -> [Lane<T>; D] {
+        let mut slopes = [[T::zero(); LANES]; D];
         for b in 0..D {
             for a in 0..D {
-                slope[b] += self.scale[a][b] * by_index[a];
+                for l in 0..LANES {
+                    slopes[b][l] += self.scale[a][b] * by_index[a][l];
+                }
             }
         }
-        slope
+        slopes
     }
 
     fn source_len(&self) -> usize {
@@ -498,23 +501,6 @@ impl<T: Real, const C: usize> Border<T, C> {
     }
 }
 
-/// What the points of a block need beside their cells.
-struct Block<T, const C: usize, const K: usize, const D: usize> {
-    weights: Weights<T, D>,
-    border: Border<T, C>,
-    sums: [[Taps<T, C>; K]; LANES],
-}
-
-impl<T: Real, const C: usize, const K: usize, const D: usize> Block<T, C, K, D> {
-    fn new() -> Self {
-        Self {
-            weights: Weights::new(),
-            border: Border::new(),
-            sums: [[[[T::zero(); C]; 4]; K]; LANES],
-        }
-    }
-}
-
 /// [`Warp::values`] of a chunk.
 struct Values<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
@@ -529,13 +515,22 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, field, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let mut block = Block::<T, C, 1, D>::new();
+        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let mut sums = [[[T::zero(); C]; 4]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            block.weights.set_values(cells);
-            warp.sums::<A, C, 1>(cells, count, field, &mut block);
+            weights.set_values(cells);
+            warp.each_point(
+                cells,
+                count,
+                field,
+                &mut border,
+                &mut sums,
+                #[inline(always)]
+                |lane, rows, taps, out| weights.sum::<A, C>(lane, rows, taps, out),
+            );
             let mut values = [[T::zero(); C]; LANES];
-            for lane in 0..count {
-                values[lane] = block.weights.value::<A, C>(lane, &block.sums[lane][0]);
+            for lane in 0..count.min(LANES) {
+                values[lane] = weights.value::<A, C>(lane, &sums[lane]);
             }
             for c in 0..C {
                 for (out, value) in out[c][k..][..count].iter_mut().zip(&values) {
@@ -560,21 +555,30 @@ impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, field, lo, out } = self;
         let [value, gradient @ ..] = out else { return };
-        let mut block = Block::<T, 1, D, D>::new();
+        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let mut sums = [[[[T::zero(); 1]; 4]; D]; LANES];
         warp.walk(&u, (lo, value.len()), |cells, k, count| {
-            block.weights.set(cells);
-            warp.sums::<A, 1, D>(cells, count, field, &mut block);
-            for lane in 0..count {
-                let sums = &block.sums[lane];
-                [value[k + lane]] = block.weights.value::<A, 1>(lane, &sums[D - 1]);
-                let mut by_index = [T::zero(); D];
-                for (slope, [x]) in
-                    by_index.iter_mut().zip(block.weights.gradient::<A, 1>(lane, sums))
-                {
-                    *slope = x;
+            weights.set(cells);
+            warp.each_point(
+                cells,
+                count,
+                field,
+                &mut border,
+                &mut sums,
+                #[inline(always)]
+                |lane, rows, taps, out| *out = weights.slope_sums::<A, 1>(lane, rows, taps),
+            );
+            let mut by_index = [[T::zero(); LANES]; D];
+            for lane in 0..count.min(LANES) {
+                [value[k + lane]] = weights.value::<A, 1>(lane, &sums[lane][D - 1]);
+                let slope = weights.slope::<A, 1>(lane, [T::one()], &sums[lane]);
+                for a in 0..D {
+                    by_index[a][lane] = slope[a];
                 }
-                for (out, slope) in gradient.iter_mut().zip(warp.slope(by_index)) {
-                    out[k + lane] = slope;
+            }
+            for (out, slope) in gradient.iter_mut().zip(&warp.slopes(&by_index)) {
+                for (out, slope) in out[k..][..count].iter_mut().zip(slope) {
+                    *out = *slope;
                 }
             }
         });
@@ -596,20 +600,33 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     fn run<A: Arithmetic>(self) {
         let Self { warp, u, field, bars, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let mut block = Block::<T, C, D, D>::new();
+        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let mut sums = [[[[T::zero(); C]; 4]; D]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            block.weights.set(cells);
-            warp.sums::<A, C, D>(cells, count, field, &mut block);
-            for lane in 0..count {
-                let gradients = block.weights.gradient::<A, C>(lane, &block.sums[lane]);
-                let mut by_index = [T::zero(); D];
-                for a in 0..D {
-                    for c in 0..C {
-                        by_index[a] += bars[c][lo + k + lane] * gradients[a][c];
-                    }
+            weights.set(cells);
+            warp.each_point(
+                cells,
+                count,
+                field,
+                &mut border,
+                &mut sums,
+                #[inline(always)]
+                |lane, rows, taps, out| *out = weights.slope_sums::<A, C>(lane, rows, taps),
+            );
+            let mut by_index = [[T::zero(); LANES]; D];
+            for lane in 0..count.min(LANES) {
+                let mut bar = [T::zero(); C];
+                for c in 0..C {
+                    bar[c] = bars[c][lo + k + lane];
                 }
-                for (out, slope) in out.iter_mut().zip(warp.slope(by_index)) {
-                    out[k + lane] += slope;
+                let slope = weights.slope::<A, C>(lane, bar, &sums[lane]);
+                for a in 0..D {
+                    by_index[a][lane] = slope[a];
+                }
+            }
+            for (out, slope) in out.iter_mut().zip(&warp.slopes(&by_index)) {
+                for (out, slope) in out[k..][..count].iter_mut().zip(slope) {
+                    *out += *slope;
                 }
             }
         });
