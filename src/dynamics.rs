@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::field::{Displacement, Velocity};
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{StateSpace, set_sum_of};
 
 /// A body (momentum and weights, or a velocity) and the inverse map Φ⁻¹ = id + `map` of its flow.
 #[derive(Clone, Debug)]
@@ -35,6 +35,11 @@ pub trait MapState<T: Real, const D: usize>: StateSpace<T> {
     /// u of Φ⁻¹ = id + u, to change.
     fn map_mut(&mut self) -> &mut Displacement<T, D>;
 
+    /// `self ← Σ a·x` in everything but the map, which stays what it is.
+    fn set_sum_but_map<'a>(&mut self, terms: impl Iterator<Item = (T, &'a Self)> + Clone)
+    where
+        Self: 'a;
+
     /// U of the forward map Φ = id + U, where the state holds it, as [`TrackedState`] does.
     fn forward(&self) -> Option<&Displacement<T, D>> {
         None
@@ -52,6 +57,12 @@ impl<T: Real, const D: usize, B: StateSpace<T>> MapState<T, D> for Flow<T, D, B>
     fn map_mut(&mut self) -> &mut Displacement<T, D> {
         &mut self.map
     }
+    fn set_sum_but_map<'a>(&mut self, terms: impl Iterator<Item = (T, &'a Self)> + Clone)
+    where
+        Self: 'a,
+    {
+        set_sum_of(&mut self.body, terms.map(|(a, x)| (a, &x.body)));
+    }
 }
 
 /// An autonomous evolution ∂t y = f(y) of a state with a map.
@@ -66,6 +77,19 @@ pub trait Evolution<T: Real, const D: usize>: Send + Sync {
 
     /// `rate` ← f(y).
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace);
+
+    /// `rate` ← f(y) with the identity in the place of the map of y, which is not read: where a semi-Lagrangian step
+    /// begins. This default copies the state; what transports a map can do better.
+    fn rate_at_identity(
+        &self,
+        state: &Self::State,
+        rate: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        let mut state = state.clone();
+        state.map_mut().set_zero();
+        self.rate(&state, rate, ws);
+    }
 
     /// The velocity field of the last [`Evolution::rate`] of `state`.
     fn velocity<'a>(
@@ -101,6 +125,20 @@ pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
         ws: &mut Self::Workspace,
     );
 
+    /// The transpose of [`Evolution::rate_at_identity`] in everything but the map: what is left in that of
+    /// `state_bar` means nothing. This default copies the state.
+    fn rate_vjp_at_identity(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        let mut state = state.clone();
+        state.map_mut().set_zero();
+        self.rate_vjp(&state, rate_bar, state_bar, ws);
+    }
+
     /// `state_bar += (∂v/∂y)ᵀ velocity_bar` at `state`, for which `ws` holds what its rate left: for what else
     /// depends on the velocity.
     fn velocity_vjp(
@@ -122,6 +160,15 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Arc<E> {
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
         (**self).rate(state, rate, ws);
+    }
+
+    fn rate_at_identity(
+        &self,
+        state: &Self::State,
+        rate: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        (**self).rate_at_identity(state, rate, ws);
     }
 
     fn velocity<'a>(
@@ -160,6 +207,16 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Arc<
         ws: &mut Self::Workspace,
     ) {
         (**self).rate_vjp(state, rate_bar, state_bar, ws);
+    }
+
+    fn rate_vjp_at_identity(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        (**self).rate_vjp_at_identity(state, rate_bar, state_bar, ws);
     }
 
     fn velocity_vjp(

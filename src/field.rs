@@ -208,11 +208,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         &self.data
     }
 
-    /// Whether every value is zero. The cost is that of the first values of a field that is not.
-    pub(crate) fn is_zero(&self) -> bool {
-        self.data.chunks(4096).all(|values| largest(values) == 0.0)
-    }
-
     /// The whole buffer, to write to. Non-finite values written here surface as
     /// [`Error::Diverged`] later.
     pub fn data_mut(&mut self) -> &mut [T] {

@@ -154,7 +154,7 @@ impl<T: Real> StateSpace<T> for Vec<T> {
 }
 
 /// `out ← Σ a·x` for any number of terms, few of them at once.
-pub(crate) fn set_sum_of<'a, T: Real, S: StateSpace<T> + 'a>(
+pub fn set_sum_of<'a, T: Real, S: StateSpace<T> + 'a>(
     out: &mut S,
     mut terms: impl Iterator<Item = (T, &'a S)>,
 ) {

@@ -311,3 +311,42 @@ fn the_continuous_adjoint_converges_to_the_discrete_one() {
     assert!(fine < coarse / 4.0, "{coarse:.2e} {fine:.2e}");
     assert!(fine > 1e-10, "they are different gradients");
 }
+
+/// Rates and their transposes at the identity against those of the state with a map that is zero.
+fn check_at_identity<E: EvolutionVjp<f64, 2>>(evolution: &E, state: &E::State, what: &str)
+where
+    E::State: Randomise,
+{
+    let mut at_rest = state.clone();
+    at_rest.map_mut().set_zero();
+    let (mut found, mut expected) = (state.clone(), state.clone());
+    let mut ws = evolution.workspace();
+    evolution.rate(&at_rest, &mut expected, &mut ws);
+    let bar = randomised(state, 3);
+    let mut expected_bar = state.zeros_like();
+    evolution.rate_vjp(&at_rest, &bar, &mut expected_bar, &mut ws);
+    evolution.rate_at_identity(state, &mut found, &mut ws);
+    let mut found_bar = state.zeros_like();
+    evolution.rate_vjp_at_identity(state, &bar, &mut found_bar, &mut ws);
+    // The cotangent of the map is no part of it.
+    found_bar.map_mut().copy_from(expected_bar.map());
+    for (found, expected) in [(found, expected), (found_bar, expected_bar)] {
+        let mut off = found;
+        off.axpy(-1.0, &expected);
+        // The same operations but for those with zeros.
+        assert!(off.max_abs() == 0.0 && expected.max_abs() > 0.0, "{what}: {:e}", off.max_abs());
+    }
+}
+
+#[test]
+fn rates_at_the_identity_are_those_of_a_map_that_is_zero() {
+    let grid = grid([9, 8], Boundary::Reflecting);
+    for_each_model!(&grid, |model| {
+        let shooting = Model::<f64, 2>::on(&model, &grid).unwrap();
+        let (state, evolution) = (shooting.blank_state(), shooting.evolution());
+        let name = Model::<f64, 2>::name(&model);
+        check_at_identity(&evolution, &randomised(&state, 1), name);
+        let tracked = Tracked::new(&grid, evolution);
+        check_at_identity(&tracked, &randomised(&tracked.start(state), 2), name);
+    });
+}

@@ -2,7 +2,7 @@
 
 use super::{Evolution, EvolutionVjp, Flow, transport};
 use crate::error::Result;
-use crate::field::{Momentum, Velocity};
+use crate::field::{Displacement, Momentum, Velocity};
 use crate::grid::Grid;
 use crate::metric::Metric;
 use crate::ops::difference::{Difference, Order};
@@ -114,17 +114,15 @@ pub struct Tape<T, const D: usize, W> {
     metric: W,
 }
 
-impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, D> {
-    type State = Flow<T, D, Geodesic<T, D, M::Weights>>;
-    type Workspace = Workspace<T, D, M::Workspace>;
-
-    fn workspace(&self) -> Self::Workspace {
-        let velocity = Velocity::blank(&self.grid);
-        let velocity_bar = velocity.clone();
-        Workspace { metric: self.metric.workspace(), velocity, velocity_bar }
-    }
-
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
+impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
+    /// The rate with a map, or with the identity.
+    fn rate_with(
+        &self,
+        state: &EpdiffState<T, D, M>,
+        map: Option<&Displacement<T, D>>,
+        rate: &mut EpdiffState<T, D, M>,
+        ws: &mut Workspace<T, D, M::Workspace>,
+    ) {
         let (n, d, one) = (self.grid.len(), &self.difference, T::one());
         if !self.fits([state, rate], &ws.velocity) {
             return rate.scale(T::nan());
@@ -143,7 +141,76 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, 
         });
         let rates = (&mut rate.body.momentum, &mut rate.body.weights);
         self.metric.carry(m, w, v, rates, &mut ws.metric);
-        transport::rate(d, v, &state.map, &mut rate.map);
+        transport::rate(d, v, map, &mut rate.map);
+    }
+
+    /// The transpose of [`Epdiff::rate_with`].
+    fn rate_vjp_with(
+        &self,
+        state: &EpdiffState<T, D, M>,
+        map: Option<&Displacement<T, D>>,
+        rate_bar: &EpdiffState<T, D, M>,
+        state_bar: &mut EpdiffState<T, D, M>,
+        ws: &mut Workspace<T, D, M::Workspace>,
+    ) {
+        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
+        let fits = self.fits([state, rate_bar], &ws.velocity);
+        if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
+            return state_bar.scale(T::nan());
+        }
+        let Geodesic { momentum: m, weights: w } = &state.body;
+        let m_bar = &rate_bar.body.momentum;
+        let v = &ws.velocity;
+        // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
+        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
+            chunk.fill(T::zero());
+            for j in 0..D {
+                d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
+                d.add_scaled(a, one, m.component(j), m_bar.component(j), lo, chunk);
+            }
+        });
+        // … and the bracket v·∇m̄ − m̄·∇v, in m.
+        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
+            chunk.fill(T::zero());
+            for j in 0..D {
+                d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
+                d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);
+            }
+        });
+        transport::rate_vjp(d, v, map, &rate_bar.map, &mut ws.velocity_bar, &mut state_bar.map);
+        self.metric.pull_back(
+            m,
+            w,
+            v,
+            (m_bar, &rate_bar.body.weights),
+            &mut ws.velocity_bar,
+            (&mut state_bar.body.momentum, &mut state_bar.body.weights),
+            &mut ws.metric,
+        );
+    }
+}
+
+impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, D> {
+    type State = Flow<T, D, Geodesic<T, D, M::Weights>>;
+    type Workspace = Workspace<T, D, M::Workspace>;
+
+    fn workspace(&self) -> Self::Workspace {
+        let velocity = Velocity::blank(&self.grid);
+        let velocity_bar = velocity.clone();
+        Workspace { metric: self.metric.workspace(), velocity, velocity_bar }
+    }
+
+    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
+        self.rate_with(state, Some(&state.map), rate, ws);
+    }
+
+    fn rate_at_identity(
+        &self,
+        state: &Self::State,
+        rate: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        self.rate_with(state, None, rate, ws);
     }
 
     fn velocity<'a>(
@@ -183,47 +250,17 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         state_bar: &mut Self::State,
         ws: &mut Self::Workspace,
     ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let fits = self.fits([state, rate_bar], &ws.velocity);
-        if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
-            return state_bar.scale(T::nan());
-        }
-        let Geodesic { momentum: m, weights: w } = &state.body;
-        let m_bar = &rate_bar.body.momentum;
-        let v = &ws.velocity;
-        // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
-        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
-                d.add_scaled(a, one, m.component(j), m_bar.component(j), lo, chunk);
-            }
-        });
-        // … and the bracket v·∇m̄ − m̄·∇v, in m.
-        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
-                d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);
-            }
-        });
-        transport::rate_vjp(
-            d,
-            v,
-            &state.map,
-            &rate_bar.map,
-            &mut ws.velocity_bar,
-            &mut state_bar.map,
-        );
-        self.metric.pull_back(
-            m,
-            w,
-            v,
-            (m_bar, &rate_bar.body.weights),
-            &mut ws.velocity_bar,
-            (&mut state_bar.body.momentum, &mut state_bar.body.weights),
-            &mut ws.metric,
-        );
+        self.rate_vjp_with(state, Some(&state.map), rate_bar, state_bar, ws);
+    }
+
+    fn rate_vjp_at_identity(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        self.rate_vjp_with(state, None, rate_bar, state_bar, ws);
     }
 
     fn velocity_vjp(

@@ -202,7 +202,7 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> Evolutio
         self.carry_density(v, body.weights_adjoint.data(), gamma_rate.data_mut());
         // + G ⋆ (m·ν_i), the derivative of H with respect to h_i where K depends on it.
         self.metric.add_energy_slope(momentum, T::one(), gamma_rate, metric);
-        transport::rate(&self.difference, v, map, &mut rate.map);
+        transport::rate(&self.difference, v, Some(map), &mut rate.map);
     }
 
     fn velocity<'a>(

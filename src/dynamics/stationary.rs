@@ -1,7 +1,7 @@
 //! Transport by a velocity that is constant in time: vSVF.
 
 use super::{Evolution, EvolutionVjp, Flow, transport};
-use crate::field::Velocity;
+use crate::field::{Displacement, Velocity};
 use crate::grid::Grid;
 use crate::ops::difference::{Difference, Order};
 use crate::scalar::Real;
@@ -28,23 +28,61 @@ impl<T: Real, const D: usize> Stationary<T, D> {
     }
 
     /// Whether the state's fields are of this grid.
-    fn fits(&self, state: &Flow<T, D, Velocity<T, D>>) -> bool {
+    fn fits(&self, state: &State<T, D>) -> bool {
         state.body.data().len() == self.len && state.map.data().len() == self.len
+    }
+
+    /// The rate with a map, or with the identity.
+    fn rate_with(
+        &self,
+        state: &State<T, D>,
+        map: Option<&Displacement<T, D>>,
+        rate: &mut State<T, D>,
+    ) {
+        if !(self.fits(state) && self.fits(rate)) {
+            return rate.scale(T::nan());
+        }
+        rate.body.set_zero();
+        transport::rate(&self.difference, &state.body, map, &mut rate.map);
+    }
+
+    /// Its transpose.
+    fn rate_vjp_with(
+        &self,
+        state: &State<T, D>,
+        map: Option<&Displacement<T, D>>,
+        rate_bar: &State<T, D>,
+        state_bar: &mut State<T, D>,
+    ) {
+        if !(self.fits(state) && self.fits(rate_bar) && self.fits(state_bar)) {
+            return state_bar.scale(T::nan());
+        }
+        state_bar.body.set_zero();
+        transport::rate_vjp(
+            &self.difference,
+            &state.body,
+            map,
+            &rate_bar.map,
+            &mut state_bar.body,
+            &mut state_bar.map,
+        );
     }
 }
 
+type State<T, const D: usize> = Flow<T, D, Velocity<T, D>>;
+
 impl<T: Real, const D: usize> Evolution<T, D> for Stationary<T, D> {
-    type State = Flow<T, D, Velocity<T, D>>;
+    type State = State<T, D>;
     type Workspace = ();
 
     fn workspace(&self) {}
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
-        if !(self.fits(state) && self.fits(rate)) {
-            return rate.scale(T::nan());
-        }
-        rate.body.set_zero();
-        transport::rate(&self.difference, &state.body, &state.map, &mut rate.map);
+        self.rate_with(state, Some(&state.map), rate);
+    }
+
+    fn rate_at_identity(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
+        self.rate_with(state, None, rate);
     }
 
     fn velocity<'a>(&'a self, state: &'a Self::State, _ws: &'a ()) -> &'a Velocity<T, D> {
@@ -72,18 +110,17 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
         state_bar: &mut Self::State,
         _ws: &mut (),
     ) {
-        if !(self.fits(state) && self.fits(rate_bar) && self.fits(state_bar)) {
-            return state_bar.scale(T::nan());
-        }
-        state_bar.body.set_zero();
-        transport::rate_vjp(
-            &self.difference,
-            &state.body,
-            &state.map,
-            &rate_bar.map,
-            &mut state_bar.body,
-            &mut state_bar.map,
-        );
+        self.rate_vjp_with(state, Some(&state.map), rate_bar, state_bar);
+    }
+
+    fn rate_vjp_at_identity(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        _ws: &mut (),
+    ) {
+        self.rate_vjp_with(state, None, rate_bar, state_bar);
     }
 
     fn velocity_vjp(

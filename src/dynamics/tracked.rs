@@ -5,7 +5,7 @@ use crate::field::{Displacement, Velocity};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{StateSpace, set_sum_of};
 
 /// A state with the forward map Φ = id + `forward` of its flow.
 #[derive(Clone, Debug)]
@@ -26,6 +26,13 @@ impl<T: Real, const D: usize, S: MapState<T, D>> MapState<T, D> for TrackedState
     }
     fn map_mut(&mut self) -> &mut Displacement<T, D> {
         self.flow.map_mut()
+    }
+    fn set_sum_but_map<'a>(&mut self, terms: impl Iterator<Item = (T, &'a Self)> + Clone)
+    where
+        Self: 'a,
+    {
+        self.flow.set_sum_but_map(terms.clone().map(|(a, x)| (a, &x.flow)));
+        set_sum_of(&mut self.forward, terms.map(|(a, x)| (a, &x.forward)));
     }
     fn forward(&self) -> Option<&Displacement<T, D>> {
         Some(&self.forward)
@@ -57,6 +64,46 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
     }
 }
 
+impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
+    /// ∂t U = v∘(id + U), with the velocity of the last rate.
+    fn track(
+        &self,
+        state: &TrackedState<T, D, E::State>,
+        rate: &mut Displacement<T, D>,
+        ws: &mut Workspace<T, D, E::Workspace>,
+    ) {
+        let v = self.evolution.velocity(&state.flow, &ws.evolution);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
+        self.composition.sample(&ws.coefficients, state.forward.data(), rate.data_mut());
+    }
+}
+
+impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Tracked<E, T, D> {
+    /// The transpose of [`Tracked::track`], in U and in v.
+    fn track_vjp(
+        &self,
+        state: &TrackedState<T, D, E::State>,
+        rate_bar: &TrackedState<T, D, E::State>,
+        state_bar: &mut TrackedState<T, D, E::State>,
+        ws: &mut Workspace<T, D, E::Workspace>,
+    ) {
+        let v = self.evolution.velocity(&state.flow, &ws.evolution);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
+        ws.velocity_bar.set_zero();
+        state_bar.forward.set_zero();
+        self.composition.sample_vjp(
+            &ws.coefficients,
+            state.forward.data(),
+            rate_bar.forward.data(),
+            state_bar.forward.data_mut(),
+            ws.velocity_bar.data_mut(),
+            &mut ws.scratch,
+        );
+        let (bar, flow_bar) = (&ws.velocity_bar, &mut state_bar.flow);
+        self.evolution.velocity_vjp(&state.flow, bar, flow_bar, &mut ws.evolution);
+    }
+}
+
 /// Buffers of [`Tracked`].
 #[derive(Clone, Debug)]
 pub struct Workspace<T, const D: usize, W> {
@@ -82,10 +129,17 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
 
     fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
         self.evolution.rate(&state.flow, &mut rate.flow, &mut ws.evolution);
-        let v = self.evolution.velocity(&state.flow, &ws.evolution);
-        self.composition.coefficients(v.data(), &mut ws.coefficients);
-        let (at, out) = (state.forward.data(), rate.forward.data_mut());
-        self.composition.sample(&ws.coefficients, at, out);
+        self.track(state, &mut rate.forward, ws);
+    }
+
+    fn rate_at_identity(
+        &self,
+        state: &Self::State,
+        rate: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        self.evolution.rate_at_identity(&state.flow, &mut rate.flow, &mut ws.evolution);
+        self.track(state, &mut rate.forward, ws);
     }
 
     fn velocity<'a>(
@@ -123,27 +177,21 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Trac
         state_bar: &mut Self::State,
         ws: &mut Self::Workspace,
     ) {
-        self.evolution.rate_vjp(
-            &state.flow,
-            &rate_bar.flow,
-            &mut state_bar.flow,
-            &mut ws.evolution,
-        );
-        // ∂t U = v∘(id + U), in U and in v.
-        let v = self.evolution.velocity(&state.flow, &ws.evolution);
-        self.composition.coefficients(v.data(), &mut ws.coefficients);
-        ws.velocity_bar.set_zero();
-        state_bar.forward.set_zero();
-        self.composition.sample_vjp(
-            &ws.coefficients,
-            state.forward.data(),
-            rate_bar.forward.data(),
-            state_bar.forward.data_mut(),
-            ws.velocity_bar.data_mut(),
-            &mut ws.scratch,
-        );
-        let (bar, flow_bar) = (&ws.velocity_bar, &mut state_bar.flow);
-        self.evolution.velocity_vjp(&state.flow, bar, flow_bar, &mut ws.evolution);
+        let (flow, bars) = (&state.flow, (&rate_bar.flow, &mut state_bar.flow));
+        self.evolution.rate_vjp(flow, bars.0, bars.1, &mut ws.evolution);
+        self.track_vjp(state, rate_bar, state_bar, ws);
+    }
+
+    fn rate_vjp_at_identity(
+        &self,
+        state: &Self::State,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        ws: &mut Self::Workspace,
+    ) {
+        let (flow, bars) = (&state.flow, (&rate_bar.flow, &mut state_bar.flow));
+        self.evolution.rate_vjp_at_identity(flow, bars.0, bars.1, &mut ws.evolution);
+        self.track_vjp(state, rate_bar, state_bar, ws);
     }
 
     fn velocity_vjp(

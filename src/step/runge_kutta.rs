@@ -45,8 +45,7 @@ pub struct Stepper<E, T, const D: usize> {
 /// Buffers of a [`Stepper`].
 pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     evolution: E::Workspace,
-    /// The first stage, and the one in hand: the others follow from the first and the rates.
-    first: E::State,
+    /// The stage in hand: each follows from the start of the step and the rates.
     stage: E::State,
     /// Rates of [`Stepper::step`]; none before the first. Other steps leave theirs on a [`Trace`].
     rates: Vec<E::State>,
@@ -63,7 +62,7 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
 impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
     /// How many states are among the buffers.
     pub(crate) fn states(&self) -> usize {
-        self.rates.len() + 3
+        self.rates.len() + 2
     }
 
     /// The rates, as many as there are stages.
@@ -120,7 +119,6 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         let (map, zeros) = (state.map(), || vec![T::zero(); state.map().data().len()]);
         Workspace {
             evolution: self.evolution.workspace(),
-            first: state.zeros_like(),
             stage: state.zeros_like(),
             rates: Vec::new(),
             stages: self.tableau.stages(),
@@ -139,12 +137,24 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             && ws.bar.expect_like(other).is_ok()
     }
 
-    /// The first stage of a step.
-    fn set_first(&self, state: &E::State, first: &mut E::State) {
-        first.copy_from(state);
-        if self.transport == MapTransport::SemiLagrangian {
-            // The map of this step alone, from the identity.
-            first.map_mut().set_zero();
+    /// `out` ← `start` + τ Σ c_i k_i, where the step composes maps with the map of the step alone, τ Σ c_i k_i from the
+    /// identity.
+    fn add_rates(
+        &self,
+        start: &E::State,
+        tau: f64,
+        (coefficients, rates): (&[f64], &[E::State]),
+        out: &mut E::State,
+    ) {
+        let moving = coefficients.iter().zip(rates).filter(|(c, _)| **c != 0.0);
+        let moving = moving.map(|(c, rate)| (T::of(tau * c), rate));
+        let moved = std::iter::once((T::one(), start)).chain(moving.clone());
+        match self.transport {
+            MapTransport::SemiLagrangian => {
+                out.set_sum_but_map(moved);
+                set_sum_of(out.map_mut(), moving.map(|(c, rate)| (c, rate.map())));
+            }
+            MapTransport::Eulerian => set_sum_of(out, moved),
         }
     }
 
@@ -158,27 +168,36 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         ws: &mut Workspace<T, D, E>,
         mut after: impl FnMut(usize, &mut E::Workspace),
     ) {
-        self.set_first(state, &mut ws.first);
         for i in 0..rates.len() {
-            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, rates);
-            self.evolution.rate(stage, &mut rates[i], &mut ws.evolution);
+            let (rates, rest) = rates.split_at_mut(i);
+            let Some(rate) = rest.first_mut() else { return };
+            let stage = self.stage(tau, state, &mut ws.stage, rates);
+            if self.at_identity(i) {
+                self.evolution.rate_at_identity(stage, rate, &mut ws.evolution);
+            } else {
+                self.evolution.rate(stage, rate, &mut ws.evolution);
+            }
             after(i, &mut ws.evolution);
         }
     }
 
-    /// Y_i = Y_0 + τ Σ_{j<i} a_ij k_j, in `buffer` unless it is the first.
+    /// Whether stage `i` has the identity for a map, whatever map the state holds that it is.
+    fn at_identity(&self, i: usize) -> bool {
+        i == 0 && self.transport == MapTransport::SemiLagrangian
+    }
+
+    /// Y_i = y + τ Σ_{j<i} a_ij k_j after the rates of i stages, in `buffer` unless it is `start` itself.
     fn stage<'a>(
         &self,
-        i: usize,
         tau: f64,
-        first: &'a E::State,
+        start: &'a E::State,
         buffer: &'a mut E::State,
         rates: &[E::State],
     ) -> &'a E::State {
-        if i == 0 {
-            return first;
+        if rates.is_empty() {
+            return start;
         }
-        set_sum_of(buffer, moved(first, tau, self.tableau.a()[i], rates));
+        self.add_rates(start, tau, (self.tableau.a()[rates.len()], rates), buffer);
         buffer
     }
 
@@ -198,7 +217,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         par::inside(state.map().data().len(), || {
             self.run_stages(state, tau, &mut rates, ws, |_, _| ());
             self.set_coefficients(state, &mut coefficients);
-            self.finish(tau, &rates, &coefficients, next, ws);
+            self.finish(state, tau, (&rates, &coefficients), next, ws);
         });
         (ws.rates, ws.coefficients) = (rates, coefficients);
     }
@@ -220,14 +239,13 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// `next` ← the state after a step with these rates of the stages, from a map with these spline coefficients.
     fn finish(
         &self,
+        state: &E::State,
         tau: f64,
-        rates: &[E::State],
-        coefficients: &[T],
+        (rates, coefficients): (&[E::State], &[T]),
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
-        // The first stage is the start itself, with the map that this step begins from.
-        set_sum_of(next, moved(&ws.first, tau, self.tableau.b(), rates));
+        self.add_rates(state, tau, (self.tableau.b(), rates), next);
         if self.transport == MapTransport::SemiLagrangian {
             std::mem::swap(next.map_mut(), &mut ws.local);
             self.composition.compose(coefficients, ws.local.data(), next.map_mut().data_mut());
@@ -248,21 +266,10 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         let weights = self.tableau.error()?;
         let terms = weights.iter().zip(rates).map(|(&e, rate)| (T::of(tau * e), rate));
         set_sum_of(&mut ws.bar, terms.filter(|(e, _)| !e.is_zero()));
-        // The last stage stands for the state after the step: it is one, for a method whose last row is
-        // b, and near it else.
-        Some(ws.bar.relative_error(&ws.first, &ws.stage))
+        // The last stage stands for the states before and after the step: it is the latter, for a method whose last
+        // row is b, and near both else.
+        Some(ws.bar.relative_error(&ws.stage, &ws.stage))
     }
-}
-
-/// The terms of `start` + τ Σ c_i k_i.
-fn moved<'a, T: Real, S>(
-    start: &'a S,
-    tau: f64,
-    coefficients: &'a [f64],
-    rates: &'a [S],
-) -> impl Iterator<Item = (T, &'a S)> {
-    let moving = coefficients.iter().zip(rates).filter(|(c, _)| **c != 0.0);
-    std::iter::once((T::one(), start)).chain(moving.map(move |(c, rate)| (T::of(tau * c), rate)))
 }
 
 impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
@@ -303,7 +310,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         }
         par::inside(state.map().data().len(), || {
             self.trace_inside(state, tau, trace, ws);
-            self.finish(tau, &trace.rates, &trace.coefficients, next, ws);
+            self.finish(state, tau, (&trace.rates, &trace.coefficients), next, ws);
         });
     }
 
@@ -384,7 +391,6 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     ) {
         let last = self.tableau.stages() - 1;
         let composed = self.transport == MapTransport::SemiLagrangian;
-        self.set_first(state, &mut ws.first);
         if composed {
             // u⁺ = d + u∘(id + d): d̄ = ū⁺ + D(u)ᵀ ū⁺, ū = Sᵀ ū⁺.
             let weights = self.tableau.b().iter().zip(&*rates);
@@ -416,20 +422,27 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
                 continue;
             };
             set_sum_of(rate_bar, std::iter::once(first).chain(terms));
-            let stage = self.stage(i, tau, &ws.first, &mut ws.stage, before);
+            let stage = self.stage(tau, state, &mut ws.stage, before);
             match tapes.get_mut(i) {
                 Some(tape) => self.evolution.exchange(&mut ws.evolution, tape),
                 // Still in the buffers.
                 None if i == last => (),
                 None => self.evolution.record(stage, &mut ws.evolution),
             }
-            self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+            if self.at_identity(i) {
+                self.evolution.rate_vjp_at_identity(stage, rate_bar, stage_bar, &mut ws.evolution);
+            } else {
+                self.evolution.rate_vjp(stage, rate_bar, stage_bar, &mut ws.evolution);
+            }
         }
         let stage_bars = rates.iter().map(|stage_bar| (T::one(), stage_bar));
-        set_sum_of(&mut ws.bar, std::iter::once((T::one(), &*bar)).chain(stage_bars));
-        std::mem::swap(bar, &mut ws.bar);
+        let all = std::iter::once((T::one(), &*bar)).chain(stage_bars);
         if composed {
-            std::mem::swap(bar.map_mut(), &mut ws.local_bar);
+            ws.bar.set_sum_but_map(all);
+            std::mem::swap(ws.bar.map_mut(), &mut ws.local_bar);
+        } else {
+            set_sum_of(&mut ws.bar, all);
         }
+        std::mem::swap(bar, &mut ws.bar);
     }
 }
