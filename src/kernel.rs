@@ -136,10 +136,12 @@ fn products_fit<T: Real>(n: usize, terms: &[(&[T], &[T])], out: &mut [T]) -> boo
 /// `out ← Σ_t weightₜ ⊙ inputₜ` from the value `lo` of a component on that begins at `component`.
 #[inline(always)]
 fn sum_products<T: Real>(terms: &[(&[T], &[T])], (component, lo): (usize, usize), out: &mut [T]) {
-    out.fill(T::zero());
-    for (weight, input) in terms {
-        let (weight, input) = (&weight[lo..], &input[component + lo..]);
-        for ((sum, &w), &x) in out.iter_mut().zip(weight).zip(input) {
+    let Some(((weight, input), rest)) = terms.split_first() else { return out.fill(T::zero()) };
+    for ((sum, &w), &x) in out.iter_mut().zip(&weight[lo..]).zip(&input[component + lo..]) {
+        *sum = w * x;
+    }
+    for (weight, input) in rest {
+        for ((sum, &w), &x) in out.iter_mut().zip(&weight[lo..]).zip(&input[component + lo..]) {
             *sum += w * x;
         }
     }

@@ -94,17 +94,12 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         let out = velocity.chunks_mut(n).chain(densities.chunks_mut(n)).collect();
         par::slices(out, |lo, out| {
             let (v, s) = out.split_at_mut(D);
-            v.iter_mut().chain(s.iter_mut()).for_each(|chunk| chunk.fill(T::zero()));
             for (i, s) in s.iter_mut().enumerate() {
                 let (w, nu) = (&w[i * n + lo..], self.smoothed(nu, i));
                 for (a, v) in v.iter_mut().enumerate() {
                     let (m, nu) = (&m[a * n + lo..], &nu[a * n + lo..]);
-                    for ((v, &w), &nu) in v.iter_mut().zip(w).zip(nu) {
-                        *v += w * nu;
-                    }
-                    for ((s, &m), &nu) in s.iter_mut().zip(m).zip(nu) {
-                        *s += m * nu;
-                    }
+                    add_products(i == 0, w, nu, v);
+                    add_products(a == 0, m, nu, s);
                 }
             }
         });
@@ -149,6 +144,14 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, kernel);
         axpy(weights_bar.data_mut(), T::one(), s);
+    }
+}
+
+/// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
+#[inline(always)]
+fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {
+    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
+        *sum = if first { x * y } else { *sum + x * y };
     }
 }
 
