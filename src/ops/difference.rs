@@ -47,6 +47,8 @@ struct Axis<T> {
     /// Rows of ∂ and of ∂ᵀ at the ends: first `BORDER`, then last `BORDER`.
     rows: [Row<T>; 2 * BORDER],
     transposed_rows: [Row<T>; 2 * BORDER],
+    /// Where the values beyond the ends of a lane are read: two before and two behind it.
+    beyond: [usize; 2 * BORDER],
 }
 
 /// Where an index beyond a lane of `n` points reads from.
@@ -88,12 +90,14 @@ impl<T: Real> Axis<T> {
         let outside = |j: isize| !(0..n.cast_signed()).contains(&j);
         let turned = |j| if boundary != Boundary::Periodic && outside(j) { 1.0 } else { -1.0 };
         let ends = [0, 1, n - 2, n - 1];
+        let beyond = [-2, -1, n.cast_signed(), n.cast_signed() + 1];
         Self {
             n,
             inner,
             interior: [c1, c2].map(T::of),
             rows: ends.map(|i| row(i, &|_| 1.0)),
             transposed_rows: ends.map(|i| row(i, &turned)),
+            beyond: beyond.map(|i| fold_index(i, n, boundary)),
         }
     }
 
@@ -157,8 +161,16 @@ impl<T: Real> Axis<T> {
     #[inline(always)]
     fn add_scaled_lane(&self, s: T, a: &[T], f: &[T], out: &mut [T]) {
         let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
-        for (i, row) in self.ends().into_iter().zip(&self.rows) {
-            out[i] += s * a[i] * row.dot(|j| f[j]);
+        let [before, beside, behind, last] = self.beyond.map(|i| f[i]);
+        let ends = [
+            [before, beside, f[0], f[1], f[2], f[3]],
+            [f[n - 4], f[n - 3], f[n - 2], f[n - 1], behind, last],
+        ];
+        for (f, first) in ends.into_iter().zip([0, n - BORDER]) {
+            for k in 0..BORDER {
+                let slope = c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]);
+                out[first + k] += a[first + k] * slope;
+            }
         }
         let mut i = BORDER;
         while let Some((f, a, out)) = block::<T, SPAN, BLOCK>(i, f, a, out) {
