@@ -153,7 +153,17 @@ impl<T: Real> StateSpace<T> for Vec<T> {
     }
 }
 
-/// `out ← Σ a·x` for any number of terms, few of them at once.
+/// `out ← Σ a·x` for any number of terms, the first five of them in one pass where the space has one for them.
+///
+/// Terms of other shapes than `out` make it NaN.
+///
+/// ```
+/// use rdmm_core::space::set_sum_of;
+/// let (x, y) = (vec![1.0, 2.0], vec![3.0, 4.0]);
+/// let mut out = vec![0.0; 2];
+/// set_sum_of(&mut out, [(1.0, &x), (0.5, &y)].into_iter());
+/// assert_eq!(out, [2.5, 4.0]);
+/// ```
 pub fn set_sum_of<'a, T: Real, S: StateSpace<T> + 'a>(
     out: &mut S,
     mut terms: impl Iterator<Item = (T, &'a S)>,

@@ -79,7 +79,7 @@ impl Integration {
 ///
 #[doc = include_str!("../../docs/math/transpose.html")]
 ///
-/// Memory: what [`Checkpoints`] keep, and nine states more with RK4. Time: a backward sweep transposes each step, some two
+/// Memory: what [`Checkpoints`] keep, and eight states more with RK4. Time: a backward sweep transposes each step, some two
 /// forward sweeps, and before that repeats the stages that were not kept, up to one more.
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     stepper: Stepper<E, T, D>,
