@@ -126,7 +126,8 @@ pub trait EvolutionVjp<T: Real, const D: usize>: Evolution<T, D> {
     );
 
     /// The transpose of [`Evolution::rate_at_identity`] in everything but the map: what is left in that of
-    /// `state_bar` means nothing. This default copies the state.
+    /// `state_bar` means nothing. `ws` holds what the rate or [`EvolutionVjp::record`] of `state` left, which must not
+    /// depend on the map. This default copies the state.
     fn rate_vjp_at_identity(
         &self,
         state: &Self::State,
