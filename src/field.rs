@@ -360,6 +360,14 @@ pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
     });
 }
 
+/// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
+#[inline(always)]
+pub(crate) fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {
+    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
+        *sum = if first { x * y } else { *sum + x * y };
+    }
+}
+
 /// Values of a sum that are in registers at once.
 const BLOCK: usize = 16;
 

@@ -16,8 +16,8 @@ pub use spectral::Spectral;
 pub use window::Windowed;
 
 use crate::error::{Error, Result};
-use crate::field::Field;
 use crate::field::kind::Kind;
+use crate::field::{Field, add_products};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
@@ -136,14 +136,11 @@ fn products_fit<T: Real>(n: usize, terms: &[(&[T], &[T])], out: &mut [T]) -> boo
 /// `out ← Σ_t weightₜ ⊙ inputₜ` from the value `lo` of a component on that begins at `component`.
 #[inline(always)]
 fn sum_products<T: Real>(terms: &[(&[T], &[T])], (component, lo): (usize, usize), out: &mut [T]) {
-    let Some(((weight, input), rest)) = terms.split_first() else { return out.fill(T::zero()) };
-    for ((sum, &w), &x) in out.iter_mut().zip(&weight[lo..]).zip(&input[component + lo..]) {
-        *sum = w * x;
+    if terms.is_empty() {
+        out.fill(T::zero());
     }
-    for (weight, input) in rest {
-        for ((sum, &w), &x) in out.iter_mut().zip(&weight[lo..]).zip(&input[component + lo..]) {
-            *sum += w * x;
-        }
+    for (t, (weight, input)) in terms.iter().enumerate() {
+        add_products(t == 0, &weight[lo..], &input[component + lo..], out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Metric;
 use crate::error::{Error, Result};
-use crate::field::{Momentum, Velocity, Weights, axpy};
+use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
 use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
@@ -144,14 +144,6 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, kernel);
         axpy(weights_bar.data_mut(), T::one(), s);
-    }
-}
-
-/// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
-#[inline(always)]
-fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {
-    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
-        *sum = if first { x * y } else { *sum + x * y };
     }
 }
 

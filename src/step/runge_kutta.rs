@@ -139,7 +139,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
 
     /// `out` ← `start` + τ Σ c_i k_i, where the step composes maps with the map of the step alone, τ Σ c_i k_i from the
     /// identity.
-    fn add_rates(
+    fn set_moved(
         &self,
         start: &E::State,
         tau: f64,
@@ -197,7 +197,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if rates.is_empty() {
             return start;
         }
-        self.add_rates(start, tau, (self.tableau.a()[rates.len()], rates), buffer);
+        self.set_moved(start, tau, (self.tableau.a()[rates.len()], rates), buffer);
         buffer
     }
 
@@ -245,7 +245,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
-        self.add_rates(state, tau, (self.tableau.b(), rates), next);
+        self.set_moved(state, tau, (self.tableau.b(), rates), next);
         if self.transport == MapTransport::SemiLagrangian {
             std::mem::swap(next.map_mut(), &mut ws.local);
             self.composition.compose(coefficients, ws.local.data(), next.map_mut().data_mut());
