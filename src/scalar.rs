@@ -11,6 +11,7 @@ mod sealed {
 /// `f32` or `f64`. Sealed: the kernels are tested for these two.
 pub trait Real:
     sealed::Sealed
+    + crate::simd::Lanes
     + Float
     + FloatConst
     + rustfft::FftNum

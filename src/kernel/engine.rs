@@ -15,7 +15,7 @@ use super::product::{Buffers, Product, Strided, along_contiguous, along_strided,
 use super::sum_products;
 use crate::par;
 use crate::scalar::Real;
-use crate::simd::{self, Arithmetic};
+use crate::simd::{self, Simd};
 
 /// Parts of a stage that may run at once.
 const PARTS: usize = 16;
@@ -211,7 +211,7 @@ impl<T: Real> Engine<T> {
     fn columns(&self, input: &[T], inner: usize, out: &mut [T], slots: &mut [Slot<T>]) {
         let width = inner.div_ceil(PARTS).next_multiple_of(width::<T>());
         par::columns(out, inner, width, slots, |first, rows, slot| {
-            simd::fused(Columns { engine: self, input, inner, first, rows, slot });
+            simd::explicit(Columns { engine: self, input, inner, first, rows, slot });
         });
     }
 }
@@ -238,7 +238,7 @@ fn slabs<T: Real>(
         for out in out.chunks_mut(together * out_len) {
             let range = first..first + out.len() / out_len * len;
             first = range.end;
-            simd::fused(Slabs { passes, input, range, out, slot });
+            simd::explicit(Slabs { passes, input, range, out, slot });
         }
     });
 }
@@ -263,7 +263,7 @@ struct Slabs<'a, T> {
 
 impl<T: Real> simd::Work for Slabs<'_, T> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, simd: S) {
         let Slot { buffers, sum, slabs } = self.slot;
         let input = self.input.values(self.range, sum);
         touch(input);
@@ -275,7 +275,7 @@ impl<T: Real> simd::Work for Slabs<'_, T> {
             let last = i + 1 == self.passes.len();
             let from = if i == 0 { input } else { &b[..len] };
             let to = if last { &mut *self.out } else { grown(a, next) };
-            pass.run::<A>(from, to, buffers);
+            pass.run(simd, from, to, buffers);
             std::mem::swap(&mut a, &mut b);
             len = next;
         }
@@ -284,31 +284,32 @@ impl<T: Real> simd::Work for Slabs<'_, T> {
 
 impl<T: Real> Pass<T> {
     #[inline(always)]
-    fn run<A: Arithmetic>(&self, input: &[T], out: &mut [T], buffers: &mut Buffers<T>) {
+    fn run<S: Simd>(&self, simd: S, input: &[T], out: &mut [T], buffers: &mut Buffers<T>) {
         if size_of::<T>() == 4 {
-            self.run_wide::<A, { width::<f32>() }>(input, out, buffers);
+            self.run_wide::<S, { width::<f32>() }>(simd, input, out, buffers);
         } else {
-            self.run_wide::<A, { width::<f64>() }>(input, out, buffers);
+            self.run_wide::<S, { width::<f64>() }>(simd, input, out, buffers);
         }
     }
 
     #[inline(always)]
-    fn run_wide<A: Arithmetic, const W: usize>(
+    fn run_wide<S: Simd, const W: usize>(
         &self,
+        simd: S,
         input: &[T],
         out: &mut [T],
         buffers: &mut Buffers<T>,
     ) {
         let (product, inner) = (&self.product, self.inner);
         if product.is_contiguous() {
-            return along_contiguous::<T, A, W>(product, input, out, buffers);
+            return along_contiguous::<T, S, W>(simd, product, input, out, buffers);
         }
         let (n, m) = (product.input_len() * inner, product.output_len() * inner);
         for (input, data) in input.chunks_exact(n).zip(out.chunks_exact_mut(m)) {
             let mut rows = Strided { data, inner };
             let products = std::slice::from_ref(product);
             let out = (&mut rows, inner);
-            along_strided::<T, A, W>(products, &[], (input, inner), 0, out, buffers);
+            along_strided(simd, products, &[], (input, inner), 0, out, buffers);
         }
     }
 }
@@ -325,20 +326,12 @@ struct Columns<'a, 'b, T> {
 
 impl<T: Real> simd::Work for Columns<'_, '_, T> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, simd: S) {
         let Engine { columns, table, .. } = self.engine;
         let count = self.rows.first().map_or(0, |row| row.len());
         let (input, out) = ((self.input, self.inner), (self.rows, count));
         let buffers = &mut self.slot.buffers;
-        if size_of::<T>() == 4 {
-            along_strided::<T, A, { width::<f32>() }>(
-                columns, table, input, self.first, out, buffers,
-            );
-        } else {
-            along_strided::<T, A, { width::<f64>() }>(
-                columns, table, input, self.first, out, buffers,
-            );
-        }
+        along_strided(simd, columns, table, input, self.first, out, buffers);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::form::Form;
 use crate::scalar::Real;
-use crate::simd::Arithmetic;
+use crate::simd::{Simd, Vector, mul_add};
 
 /// Rows of a register block.
 pub(super) const ROWS: usize = 4;
@@ -147,12 +147,12 @@ impl<T: Real> Product<T> {
     /// Applies the matrix to `lanes` side by side, `W` lanes a value. The last panel writes up to [`ROWS`] − 1
     /// values behind the others.
     #[inline(always)]
-    fn multiply<A: Arithmetic, const W: usize>(&self, lanes: &[[T; W]], out: &mut [[T; W]]) {
+    fn multiply<S: Simd, const W: usize>(&self, simd: S, lanes: &[[T; W]], out: &mut [[T; W]]) {
         for Panel { at, from, entries } in &self.panels {
             let entries = entries.as_chunks::<ROWS>().0;
             let lanes = &lanes[*from..][..entries.len()];
             if let Some(out) = out[*at..].first_chunk_mut() {
-                *out = block::<T, A, ROWS, W>(entries.iter().copied(), lanes);
+                *out = block(simd, entries.iter().copied(), lanes);
             }
         }
     }
@@ -160,7 +160,22 @@ impl<T: Real> Product<T> {
 
 /// Σ_j a_j b_jᵀ, in registers.
 #[inline(always)]
-fn block<T: Real, A: Arithmetic, const R: usize, const W: usize>(
+fn block<S: Simd, T: Real, const R: usize, const W: usize>(
+    simd: S,
+    a: impl Iterator<Item = [T; R]>,
+    b: &[[T; W]],
+) -> [[T; W]; R] {
+    match W / Vector::<S, T>::LEN {
+        1 => vectors::<S, T, R, W, 1>(simd, a, b),
+        2 => vectors::<S, T, R, W, 2>(simd, a, b),
+        4 => vectors::<S, T, R, W, 4>(simd, a, b),
+        _ => plain::<S, T, R, W>(a, b),
+    }
+}
+
+/// The same without vectors.
+#[inline(always)]
+fn plain<S: Simd, T: Real, const R: usize, const W: usize>(
     a: impl Iterator<Item = [T; R]>,
     b: &[[T; W]],
 ) -> [[T; W]; R] {
@@ -168,11 +183,41 @@ fn block<T: Real, A: Arithmetic, const R: usize, const W: usize>(
     for (a, b) in a.zip(b) {
         for r in 0..R {
             for w in 0..W {
-                sum[r][w] = A::mul_add(a[r], b[w], sum[r][w]);
+                sum[r][w] = mul_add::<S, T>(a[r], b[w], sum[r][w]);
             }
         }
     }
     sum
+}
+
+/// The same in `C` vectors a row.
+#[inline(always)]
+fn vectors<S: Simd, T: Real, const R: usize, const W: usize, const C: usize>(
+    simd: S,
+    a: impl Iterator<Item = [T; R]>,
+    b: &[[T; W]],
+) -> [[T; W]; R] {
+    let len = Vector::<S, T>::LEN;
+    let mut sum = [[Vector::splat(simd, T::zero()); C]; R];
+    for (a, b) in a.zip(b) {
+        let mut b_vectors = [Vector::splat(simd, T::zero()); C];
+        for c in 0..C {
+            b_vectors[c] = Vector::load(simd, &b[c * len..]);
+        }
+        for r in 0..R {
+            let a = Vector::splat(simd, a[r]);
+            for c in 0..C {
+                sum[r][c] = a.mul_add(b_vectors[c], sum[r][c]);
+            }
+        }
+    }
+    let mut out = [[T::zero(); W]; R];
+    for r in 0..R {
+        for c in 0..C {
+            sum[r][c].store(&mut out[r][c * len..]);
+        }
+    }
+    out
 }
 
 /// At least `len` values of a buffer that grows at first use only.
@@ -186,54 +231,86 @@ pub(super) fn grown<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 /// Applies one product, or two with a multiplication by `table` in between, to `count` lanes along a strided
 /// axis: rows of `input` at a distance of `inner`, into the rows of `out`, both from `lane` on.
 #[inline(always)]
-pub(super) fn along_strided<T: Real, A: Arithmetic, const W: usize>(
+pub(super) fn along_strided<T: Real, S: Simd>(
+    simd: S,
     products: &[Product<T>],
     table: &[T],
-    (input, inner): (&[T], usize),
+    input: (&[T], usize),
     first_lane: usize,
     (out, count): (&mut (impl RowsMut<T> + ?Sized), usize),
     buffers: &mut Buffers<T>,
 ) {
-    let (Some(first), Some(last)) = (products.first(), products.last()) else { return };
-    let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m + ROWS));
-    let len = sizes.max().unwrap_or(0);
-    let most = (LANES / (size_of::<T>() * len * W)).max(1) * W;
-    let (a, _) = grown(&mut buffers.input, len * most).as_chunks_mut::<W>();
-    let (b, _) = grown(&mut buffers.output, len * most).as_chunks_mut::<W>();
-    for lane in (0..count).step_by(most) {
-        // The last block begins earlier, so that it is whole.
-        let lanes = most.min(count - lane);
-        let starts = (0..lanes).step_by(W).map(|at| (lane + at).min(count.max(W) - W));
-        let valid = W.min(count);
-        if valid == W {
-            let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
-            first.input.load(first.n, starts.clone(), len, row, a);
-        } else {
-            let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
-            first.input.load(first.n, starts.clone(), len, row, a);
-        }
-        for ((a, b), lane) in
-            a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
-        {
-            first.multiply::<A, W>(a, b);
-            if let [_, second] = products {
-                first.output.pair(b);
-                for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
-                    for (x, &gain) in row.iter_mut().zip(&table[first_lane + lane..]) {
-                        *x *= gain;
-                    }
-                }
-                second.input.unpair(b);
-                second.multiply::<A, W>(b, a);
+    let work = Strips { simd, products, table, input, first_lane };
+    // Two vectors a row of a block, where there are that many lanes.
+    let wide = width::<T>() == Vector::<S, T>::LEN && count >= 2 * width::<T>();
+    match (size_of::<T>(), wide) {
+        (4, true) => work.run::<{ 2 * width::<f32>() }>((out, count), buffers),
+        (4, false) => work.run::<{ width::<f32>() }>((out, count), buffers),
+        (_, true) => work.run::<{ 2 * width::<f64>() }>((out, count), buffers),
+        (_, false) => work.run::<{ width::<f64>() }>((out, count), buffers),
+    }
+}
+
+/// The lanes of [`along_strided`].
+struct Strips<'a, S, T> {
+    simd: S,
+    products: &'a [Product<T>],
+    table: &'a [T],
+    input: (&'a [T], usize),
+    first_lane: usize,
+}
+
+impl<S: Simd, T: Real> Strips<'_, S, T> {
+    /// Blocks of `W` lanes.
+    #[inline(always)]
+    fn run<const W: usize>(
+        self,
+        (out, count): (&mut (impl RowsMut<T> + ?Sized), usize),
+        buffers: &mut Buffers<T>,
+    ) {
+        let Self { simd, products, table, input: (input, inner), first_lane } = self;
+        let (Some(first), Some(last)) = (products.first(), products.last()) else { return };
+        let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m + ROWS));
+        let len = sizes.max().unwrap_or(0);
+        let most = (LANES / (size_of::<T>() * len * W)).max(1) * W;
+        let (a, _) = grown(&mut buffers.input, len * most).as_chunks_mut::<W>();
+        let (b, _) = grown(&mut buffers.output, len * most).as_chunks_mut::<W>();
+        for lane in (0..count).step_by(most) {
+            // The last block begins earlier, so that it is whole.
+            let lanes = most.min(count - lane);
+            let starts = (0..lanes).step_by(W).map(|at| (lane + at).min(count.max(W) - W));
+            let valid = W.min(count);
+            if valid == W {
+                let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
+                first.input.load(first.n, starts.clone(), len, row, a);
+            } else {
+                let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
+                first.input.load(first.n, starts.clone(), len, row, a);
             }
-        }
-        let values = if products.len() == 1 { &*b } else { &*a };
-        if valid == W {
-            let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
-            last.output.store(last.m, starts, len, values, row);
-        } else {
-            let row = |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
-            last.output.store(last.m, starts, len, values, row);
+            for ((a, b), lane) in
+                a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
+            {
+                first.multiply(simd, a, b);
+                if let [_, second] = products {
+                    first.output.pair(b);
+                    for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
+                        for (x, &gain) in row.iter_mut().zip(&table[first_lane + lane..]) {
+                            *x *= gain;
+                        }
+                    }
+                    second.input.unpair(b);
+                    second.multiply(simd, b, a);
+                }
+            }
+            let values = if products.len() == 1 { &*b } else { &*a };
+            if valid == W {
+                let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
+                last.output.store(last.m, starts, len, values, row);
+            } else {
+                let row =
+                    |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
+                last.output.store(last.m, starts, len, values, row);
+            }
         }
     }
 }
@@ -252,7 +329,8 @@ fn part<T: Real, const W: usize>(row: &[T]) -> [T; W] {
 
 /// Applies one product along the contiguous axis of `input`.
 #[inline(always)]
-pub(super) fn along_contiguous<T: Real, A: Arithmetic, const W: usize>(
+pub(super) fn along_contiguous<T: Real, S: Simd, const W: usize>(
+    simd: S,
     product: &Product<T>,
     input: &[T],
     out: &mut [T],
@@ -270,21 +348,39 @@ pub(super) fn along_contiguous<T: Real, A: Arithmetic, const W: usize>(
         &*lanes
     };
     if matches!(product.output, Form::Plain) && !product.spills {
-        multiply_rows::<T, A, W>(product, input, len, (out, m));
+        rows_of_block::<T, S, W>(simd, product, input, len, (out, m));
     } else {
         // The last panel of a block writes behind it.
         let padded = m + W;
         let lanes = grown(&mut buffers.output, rows * padded);
-        multiply_rows::<T, A, W>(product, input, len, (lanes, padded));
+        rows_of_block::<T, S, W>(simd, product, input, len, (lanes, padded));
         for (lane, row) in lanes.chunks_exact(padded).zip(out.chunks_exact_mut(m)) {
             product.output.leave(&lane[..m], row);
         }
     }
 }
 
-/// Applies the matrix to rows of `len` values, [`ROWS`] at a time, into rows at a distance of `out_len`.
+/// Applies the matrix to rows of `len` values, into rows at a distance of `out_len`.
 #[inline(always)]
-fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
+fn rows_of_block<T: Real, S: Simd, const W: usize>(
+    simd: S,
+    product: &Product<T>,
+    input: &[T],
+    len: usize,
+    out: (&mut [T], usize),
+) {
+    // As many sums at once as their latency asks for.
+    if W == Vector::<S, T>::LEN {
+        multiply_rows::<T, S, { 2 * ROWS }, W>(simd, product, input, len, out);
+    } else {
+        multiply_rows::<T, S, ROWS, W>(simd, product, input, len, out);
+    }
+}
+
+/// The same, `R` rows at a time.
+#[inline(always)]
+fn multiply_rows<T: Real, S: Simd, const R: usize, const W: usize>(
+    simd: S,
     product: &Product<T>,
     input: &[T],
     len: usize,
@@ -294,13 +390,24 @@ fn multiply_rows<T: Real, A: Arithmetic, const W: usize>(
     let count = W.min(out_len);
     for Panel { at, from, entries } in &product.panels {
         let entries = entries.as_chunks::<W>().0;
-        for first in (0..rows).step_by(ROWS) {
+        for first in (0..rows).step_by(R) {
             // The last rows are computed again where their number is no multiple of the block.
-            let first = first.min(rows.saturating_sub(ROWS));
-            let lane = |r: usize| &input[(first + r).min(rows - 1) * len + from..][..entries.len()];
-            let [a, b, c, d] = [lane(0), lane(1), lane(2), lane(3)];
-            let values = a.iter().zip(b).zip(c).zip(d).map(|(((&a, &b), &c), &d)| [a, b, c, d]);
-            let sum = block::<T, A, ROWS, W>(values, entries);
+            let first = first.min(rows.saturating_sub(R));
+            let lanes: [&[T]; R] = std::array::from_fn(
+                #[inline(always)]
+                |r| &input[(first + r).min(rows - 1) * len + from..][..entries.len()],
+            );
+            let values = (0..entries.len()).map(
+                #[inline(always)]
+                |j| {
+                    let mut values = [T::zero(); R];
+                    for r in 0..R {
+                        values[r] = lanes[r][j];
+                    }
+                    values
+                },
+            );
+            let sum = block(simd, values, entries);
             for (r, sum) in sum.iter().enumerate().take(rows - first) {
                 let out = &mut out[(first + r) * out_len + at..];
                 match out.first_chunk_mut() {

@@ -3,7 +3,7 @@
 use super::or_nan;
 use crate::grid::{Boundary, Grid};
 use crate::scalar::Real;
-use crate::simd::vectorised;
+use crate::simd::{self, Simd, Vector, Work, update};
 
 /// The order of accuracy of a central difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -47,8 +47,6 @@ struct Axis<T> {
     /// Rows of ∂ and of ∂ᵀ at the ends: first `BORDER`, then last `BORDER`.
     rows: [Row<T>; 2 * BORDER],
     transposed_rows: [Row<T>; 2 * BORDER],
-    /// Where the values beyond the ends of a lane are read: two before and two behind it.
-    beyond: [usize; 2 * BORDER],
 }
 
 /// Where an index beyond a lane of `n` points reads from.
@@ -67,11 +65,10 @@ pub(crate) fn fold_index(i: isize, n: usize, boundary: Boundary) -> usize {
 }
 
 impl<T: Real> Row<T> {
-    /// The row times a column of values.
+    /// The row times a number.
     #[inline(always)]
-    fn dot(&self, value: impl Fn(usize) -> T) -> T {
-        let Self { columns: [j1, j2, j3, j4], coefficients: [c1, c2, c3, c4] } = *self;
-        (c1 * value(j1) + c2 * value(j2)) + (c3 * value(j3) + c4 * value(j4))
+    fn times(self, s: T) -> Self {
+        Self { coefficients: self.coefficients.map(|c| s * c), ..self }
     }
 }
 
@@ -90,34 +87,25 @@ impl<T: Real> Axis<T> {
         let outside = |j: isize| !(0..n.cast_signed()).contains(&j);
         let turned = |j| if boundary != Boundary::Periodic && outside(j) { 1.0 } else { -1.0 };
         let ends = [0, 1, n - 2, n - 1];
-        let beyond = [-2, -1, n.cast_signed(), n.cast_signed() + 1];
         Self {
             n,
             inner,
             interior: [c1, c2].map(T::of),
             rows: ends.map(|i| row(i, &|_| 1.0)),
             transposed_rows: ends.map(|i| row(i, &turned)),
-            beyond: beyond.map(|i| fold_index(i, n, boundary)),
         }
     }
 
-    /// Cuts a chunk from `lo` on into a part of a lane, whole lanes of the contiguous axis, and the rest. There
-    /// is rest only along another axis.
+    /// The columns of a row at an end, which are those of ∂ and of ∂ᵀ.
     #[inline(always)]
-    fn lanes<'a>(&self, lo: usize, out: &'a mut [T]) -> (&'a mut [T], &'a mut [T], &'a mut [T]) {
-        let head = lo.next_multiple_of(self.n) - lo;
-        if self.inner > 1 || head > out.len() {
-            return (&mut [], &mut [], out);
-        }
-        let (head, rest) = out.split_at_mut(head);
-        let (whole, tail) = rest.split_at_mut(rest.len() / self.n * self.n);
-        (head, whole, tail)
+    fn columns(&self, end: usize) -> [usize; 4] {
+        self.rows[end].columns
     }
 
-    /// The rows at the ends of a lane, in the order of `rows`.
+    /// The places of the two values before and the two behind that at a flat index away from the ends.
     #[inline(always)]
-    fn ends(&self) -> [usize; 2 * BORDER] {
-        [0, 1, self.n - 2, self.n - 1]
+    fn beside(&self, at: usize) -> [usize; 4] {
+        [at - 2 * self.inner, at - self.inner, at + self.inner, at + 2 * self.inner]
     }
 
     /// Cuts the flat range `lo..hi` into runs away from the ends of their lanes and runs within one
@@ -141,195 +129,318 @@ impl<T: Real> Axis<T> {
             Some(piece)
         })
     }
+}
 
-    /// [`Difference::add_scaled`] along this axis, `a` over the chunk alone.
+/// A term that is added to the values of a chunk, by vectors.
+trait Term<T: Real>: Copy {
+    /// Adds it to values away from the ends of their lanes, the first of which has the flat index `at`.
+    fn add_inside<S: Simd>(self, simd: S, at: usize, out: &mut [T]);
+
+    /// Adds it to values at row `end` of those at the ends, from the flat index `at` on; `columns` are where the four
+    /// columns of the row are.
+    fn add_at_end<S: Simd>(
+        self,
+        simd: S,
+        end: usize,
+        columns: [usize; 4],
+        at: usize,
+        out: &mut [T],
+    );
+
+    /// The rows at the ends of a lane, with the factor of the term.
+    fn rows(self) -> [Row<T>; 2 * BORDER];
+
+    /// What is differenced: `B` values from a flat index on.
+    fn values<const B: usize>(self, at: usize) -> [T; B];
+
+    /// What the differences are multiplied with.
+    fn weights<const B: usize>(self, at: usize) -> [T; B];
+}
+
+/// [`Difference::add_scaled`] along an axis, `a` over the chunk from `lo` on alone.
+#[derive(Clone, Copy)]
+struct Scaled<'a, T> {
+    axis: &'a Axis<T>,
+    s: T,
+    a: &'a [T],
+    f: &'a [T],
+    lo: usize,
+}
+
+impl<T: Real> Term<T> for Scaled<'_, T> {
     #[inline(always)]
-    fn add_scaled(&self, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
-        let (head, whole, tail) = self.lanes(lo, out);
-        let (a_head, a) = a.split_at(head.len());
-        let (a_whole, a_tail) = a.split_at(whole.len());
-        self.add_scaled_in_pieces(s, a_head, f, lo, head);
-        let (n, at) = (self.n, lo + head.len());
-        for (lane, out) in whole.chunks_exact_mut(n).enumerate() {
-            let (a, f) = (&a_whole[lane * n..][..n], &f[at + lane * n..][..n]);
-            self.add_scaled_lane(s, a, f, out);
-        }
-        self.add_scaled_in_pieces(s, a_tail, f, at + whole.len(), tail);
+    fn add_inside<S: Simd>(self, simd: S, at: usize, out: &mut [T]) {
+        let Self { axis, s, a, f, lo } = self;
+        let [c1, c2] = axis.interior.map(|c| Vector::splat(simd, s * c));
+        let [m2, m1, p1, p2] = axis.beside(at).map(|i| &f[i..]);
+        update(
+            simd,
+            out,
+            [&a[at - lo..], m2, m1, p1, p2],
+            #[inline(always)]
+            |out, [a, m2, m1, p1, p2]| out + a * (c1 * (p1 - m1) + c2 * (p2 - m2)),
+        );
     }
 
-    /// The same for one whole lane of the contiguous axis.
     #[inline(always)]
-    fn add_scaled_lane(&self, s: T, a: &[T], f: &[T], out: &mut [T]) {
-        let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
-        let [before, beside, behind, last] = self.beyond.map(|i| f[i]);
-        let ends = [
-            [before, beside, f[0], f[1], f[2], f[3]],
-            [f[n - 4], f[n - 3], f[n - 2], f[n - 1], behind, last],
-        ];
-        for (f, first) in ends.into_iter().zip([0, n - BORDER]) {
-            for k in 0..BORDER {
-                let slope = c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]);
-                out[first + k] += a[first + k] * slope;
-            }
-        }
-        let mut i = BORDER;
-        while let Some((f, a, out)) = block::<T, SPAN, BLOCK>(i, f, a, out) {
-            let mut sum = *out;
-            for k in 0..BLOCK {
-                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
-            }
-            *out = sum;
-            i += BLOCK;
-        }
-        if let Some((f, a, out)) = block::<T, HALF_SPAN, HALF>(i, f, a, out) {
-            let mut sum = *out;
-            for k in 0..HALF {
-                sum[k] += a[k + 2] * (c1 * (f[k + 3] - f[k + 1]) + c2 * (f[k + 4] - f[k]));
-            }
-            *out = sum;
-            i += HALF;
-        }
-        for i in i..n - BORDER {
-            out[i] += a[i] * (c1 * (f[i + 1] - f[i - 1]) + c2 * (f[i + 2] - f[i - 2]));
-        }
+    fn add_at_end<S: Simd>(
+        self,
+        simd: S,
+        end: usize,
+        columns: [usize; 4],
+        at: usize,
+        out: &mut [T],
+    ) {
+        let Self { axis, s, a, f, lo } = self;
+        let [c1, c2, c3, c4] = axis.rows[end].coefficients.map(|c| Vector::splat(simd, s * c));
+        let [f1, f2, f3, f4] = columns.map(|i| &f[i..]);
+        update(
+            simd,
+            out,
+            [&a[at - lo..], f1, f2, f3, f4],
+            #[inline(always)]
+            |out, [a, f1, f2, f3, f4]| out + a * ((c1 * f1 + c2 * f2) + (c3 * f3 + c4 * f4)),
+        );
     }
 
-    /// The same for any part of a component.
     #[inline(always)]
-    fn add_scaled_in_pieces(&self, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
-        let (inner, [c1, c2]) = (self.inner, self.interior);
-        let (c1, c2) = (s * c1, s * c2);
-        for Piece { from, to, row, end } in self.pieces(lo, lo + out.len()) {
-            let out = &mut out[from - lo..to - lo];
-            let len = out.len();
-            let a = &a[from - lo..][..len];
-            if let Some(end) = end {
-                let Row { columns, coefficients } = self.rows[end];
-                let base = from - row * inner;
-                let [c1, c2, c3, c4] = coefficients.map(|c| s * c);
-                let [f1, f2, f3, f4] = columns.map(|j| &f[base + j * inner..][..len]);
-                for k in 0..len {
-                    out[k] += a[k] * (c1 * f1[k] + c2 * f2[k] + c3 * f3[k] + c4 * f4[k]);
-                }
-            } else {
-                let (p1, m1) = (&f[from + inner..][..len], &f[from - inner..][..len]);
-                let (p2, m2) = (&f[from + 2 * inner..][..len], &f[from - 2 * inner..][..len]);
-                for k in 0..len {
-                    out[k] += a[k] * (c1 * (p1[k] - m1[k]) + c2 * (p2[k] - m2[k]));
-                }
-            }
-        }
+    fn rows(self) -> [Row<T>; 2 * BORDER] {
+        self.axis.rows.map(|row| row.times(self.s))
     }
 
-    /// [`Difference::add_transposed`] along this axis.
     #[inline(always)]
-    fn add_transposed(&self, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
-        let (head, whole, tail) = self.lanes(lo, out);
-        self.add_transposed_in_pieces(s, a, b, lo, head);
-        let (n, at) = (self.n, lo + head.len());
-        for (lane, out) in whole.chunks_exact_mut(n).enumerate() {
-            let (a, b) = (&a[at + lane * n..][..n], &b[at + lane * n..][..n]);
-            self.add_transposed_lane(s, a, b, out);
-        }
-        self.add_transposed_in_pieces(s, a, b, at + whole.len(), tail);
+    fn values<const B: usize>(self, at: usize) -> [T; B] {
+        block(self.f, at)
     }
 
-    /// The same for one whole lane of the contiguous axis.
     #[inline(always)]
-    fn add_transposed_lane(&self, s: T, a: &[T], b: &[T], out: &mut [T]) {
-        let (n, [c1, c2]) = (self.n, self.interior.map(|c| s * c));
-        for (i, row) in self.ends().into_iter().zip(&self.transposed_rows) {
-            out[i] += s * row.dot(|j| a[j] * b[j]);
-        }
-        let mut i = BORDER;
-        while let Some((a, b, out)) = block::<T, SPAN, BLOCK>(i, a, b, out) {
-            let mut sum = *out;
-            for k in 0..BLOCK {
-                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
-                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
-            }
-            *out = sum;
-            i += BLOCK;
-        }
-        if let Some((a, b, out)) = block::<T, HALF_SPAN, HALF>(i, a, b, out) {
-            let mut sum = *out;
-            for k in 0..HALF {
-                sum[k] += c1 * (a[k + 1] * b[k + 1] - a[k + 3] * b[k + 3])
-                    + c2 * (a[k] * b[k] - a[k + 4] * b[k + 4]);
-            }
-            *out = sum;
-            i += HALF;
-        }
-        for i in i..n - BORDER {
-            out[i] += c1 * (a[i - 1] * b[i - 1] - a[i + 1] * b[i + 1])
-                + c2 * (a[i - 2] * b[i - 2] - a[i + 2] * b[i + 2]);
-        }
-    }
-
-    /// The same for any part of a component.
-    #[inline(always)]
-    fn add_transposed_in_pieces(&self, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
-        let (inner, [c1, c2]) = (self.inner, self.interior);
-        let (c1, c2) = (s * c1, s * c2);
-        // Only the columns at the ends see folded rows, so only there is ∂ᵀ not −∂.
-        for Piece { from, to, row, end } in self.pieces(lo, lo + out.len()) {
-            let out = &mut out[from - lo..to - lo];
-            if let Some(end) = end {
-                let len = out.len();
-                let Row { columns, coefficients } = self.transposed_rows[end];
-                let base = from - row * inner;
-                let [c1, c2, c3, c4] = coefficients.map(|c| s * c);
-                let [a1, a2, a3, a4] = columns.map(|j| &a[base + j * inner..][..len]);
-                let [b1, b2, b3, b4] = columns.map(|j| &b[base + j * inner..][..len]);
-                for k in 0..len {
-                    out[k] += c1 * a1[k] * b1[k]
-                        + c2 * a2[k] * b2[k]
-                        + c3 * a3[k] * b3[k]
-                        + c4 * a4[k] * b4[k];
-                }
-            } else {
-                let len = out.len();
-                let (i1, i2) = (inner, 2 * inner);
-                let (ap1, am1) = (&a[from + i1..][..len], &a[from - i1..][..len]);
-                let (ap2, am2) = (&a[from + i2..][..len], &a[from - i2..][..len]);
-                let (bp1, bm1) = (&b[from + i1..][..len], &b[from - i1..][..len]);
-                let (bp2, bm2) = (&b[from + i2..][..len], &b[from - i2..][..len]);
-                for k in 0..len {
-                    out[k] += c1 * (am1[k] * bm1[k] - ap1[k] * bp1[k])
-                        + c2 * (am2[k] * bm2[k] - ap2[k] * bp2[k]);
-                }
-            }
-        }
+    fn weights<const B: usize>(self, at: usize) -> [T; B] {
+        block(self.a, at - self.lo)
     }
 }
 
-/// Values that [`Difference::add`] works on at once.
-const RUN: usize = 1024;
-
-/// Values of a lane that are worked on together. Lanes are short: what a compiler makes of a loop over one of
-/// them leaves half of it over. A block is summed apart, so that no operand can be what is written to.
-const BLOCK: usize = 8;
-
-/// A block with its neighbours.
-const SPAN: usize = BLOCK + 2 * BORDER;
-
-/// What may be left of a lane behind the blocks: half a block more, and its neighbours.
-const HALF: usize = 4;
-const HALF_SPAN: usize = HALF + 2 * BORDER;
-
-/// The block of `out` that starts at `i`, and the operands from `BORDER` voxels before to as many behind it.
-/// None where a lane ends before.
-#[inline(always)]
-fn block<'a, T, const S: usize, const B: usize>(
-    i: usize,
+/// [`Difference::add_transposed`] along an axis.
+#[derive(Clone, Copy)]
+struct Transposed<'a, T> {
+    axis: &'a Axis<T>,
+    s: T,
     a: &'a [T],
     b: &'a [T],
-    out: &'a mut [T],
-) -> Option<(&'a [T; S], &'a [T; S], &'a mut [T; B])> {
-    let from = i - BORDER;
-    let operands = (a.get(from..)?.first_chunk()?, b.get(from..)?.first_chunk()?);
-    Some((operands.0, operands.1, out.get_mut(i..)?.first_chunk_mut()?))
 }
+
+impl<T: Real> Term<T> for Transposed<'_, T> {
+    #[inline(always)]
+    fn add_inside<S: Simd>(self, simd: S, at: usize, out: &mut [T]) {
+        let Self { axis, s, a, b } = self;
+        // Only the columns at the ends see folded rows, so only there is ∂ᵀ not −∂.
+        let [c1, c2] = axis.interior.map(|c| Vector::splat(simd, s * c));
+        let [m2, m1, p1, p2] = axis.beside(at);
+        update(
+            simd,
+            out,
+            [&a[m2..], &b[m2..], &a[m1..], &b[m1..], &a[p1..], &b[p1..], &a[p2..], &b[p2..]],
+            #[inline(always)]
+            |out, [am2, bm2, am1, bm1, ap1, bp1, ap2, bp2]| {
+                out + (c1 * (am1 * bm1 - ap1 * bp1) + c2 * (am2 * bm2 - ap2 * bp2))
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn add_at_end<S: Simd>(
+        self,
+        simd: S,
+        end: usize,
+        columns: [usize; 4],
+        _at: usize,
+        out: &mut [T],
+    ) {
+        let Self { axis, s, a, b } = self;
+        let coefficients = axis.transposed_rows[end].coefficients;
+        let [c1, c2, c3, c4] = coefficients.map(|c| Vector::splat(simd, s * c));
+        let [j1, j2, j3, j4] = columns;
+        update(
+            simd,
+            out,
+            [&a[j1..], &b[j1..], &a[j2..], &b[j2..], &a[j3..], &b[j3..], &a[j4..], &b[j4..]],
+            #[inline(always)]
+            |out, [a1, b1, a2, b2, a3, b3, a4, b4]| {
+                out + ((c1 * (a1 * b1) + c2 * (a2 * b2)) + (c3 * (a3 * b3) + c4 * (a4 * b4)))
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn rows(self) -> [Row<T>; 2 * BORDER] {
+        self.axis.transposed_rows.map(|row| row.times(self.s))
+    }
+
+    #[inline(always)]
+    fn values<const B: usize>(self, at: usize) -> [T; B] {
+        let (mut a, b) = (block(self.a, at), block::<T, B>(self.b, at));
+        for k in 0..B {
+            a[k] *= b[k];
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn weights<const B: usize>(self, _at: usize) -> [T; B] {
+        [T::one(); B]
+    }
+}
+
+/// Adds a term along an axis to a chunk of a component of `total` values.
+struct Add<'a, T, X> {
+    axis: &'a Axis<T>,
+    term: X,
+    total: usize,
+    lo: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real, X: Term<T>> Work for Add<'_, T, X> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if self.axis.inner == 1 {
+            return self.along_lanes(simd);
+        }
+        let Self { axis, term, lo, out, .. } = self;
+        for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
+            let out = &mut out[from - lo..to - lo];
+            match end {
+                None => term.add_inside(simd, from, out),
+                Some(end) => {
+                    let columns =
+                        axis.columns(end).map(|j| from + j * axis.inner - row * axis.inner);
+                    term.add_at_end(simd, end, columns, from, out);
+                }
+            }
+        }
+    }
+}
+
+/// `B` values from `at` on.
+#[inline(always)]
+fn block<T: Real, const B: usize>(values: &[T], at: usize) -> [T; B] {
+    let mut block = [T::zero(); B];
+    block.copy_from_slice(&values[at..][..B]);
+    block
+}
+
+impl<T: Real, X: Term<T>> Add<'_, T, X> {
+    /// Along the contiguous axis: to all values as if no lane ended, and to those at the ends again.
+    #[inline(always)]
+    fn along_lanes<S: Simd>(self, simd: S) {
+        let Self { axis, term, total, lo, out } = self;
+        let seams = Seams { n: axis.n, term, rows: term.rows() };
+        let mut kept = [[T::zero(); 2 * BORDER]; SEAMS + 2];
+        let (mut at, end) = (lo, lo + out.len());
+        while at < end {
+            // Runs end within lanes.
+            let to = end.min(at / axis.n * axis.n + SEAMS * axis.n + axis.n / 2);
+            let out = &mut out[at - lo..to - lo];
+            // The seams with a value of this run beside them.
+            let lanes = at.saturating_sub(BORDER).div_ceil(axis.n)..=(to + BORDER - 1) / axis.n;
+            for (lane, kept) in lanes.clone().zip(&mut kept) {
+                *kept = seams.values(lane * axis.n, at, out);
+            }
+            let (first, last) = (at.max(BORDER), to.min(total - BORDER));
+            if first < last {
+                term.add_inside(simd, first, &mut out[first - at..last - at]);
+            }
+            for (lane, kept) in lanes.zip(&kept) {
+                seams.put(lane * axis.n, kept, at, out);
+            }
+            at = to;
+        }
+    }
+}
+
+/// Seams of a run: those whose values wait for it.
+const SEAMS: usize = 32;
+
+/// The places where one lane of the contiguous axis ends and the next begins: two values before and two behind.
+struct Seams<T, X> {
+    n: usize,
+    term: X,
+    rows: [Row<T>; 2 * BORDER],
+}
+
+impl<T: Real, X: Term<T>> Seams<T, X> {
+    /// Rows at the ends in the order of a seam.
+    const ORDER: [usize; 2 * BORDER] = [2, 3, 0, 1];
+
+    /// Where the values at a seam are in `out`, which begins at the flat index `at`, if all of them are.
+    #[inline(always)]
+    fn place(seam: usize, at: usize, len: usize) -> Option<usize> {
+        let place = seam.checked_sub(at + BORDER)?;
+        (place + 2 * BORDER <= len).then_some(place)
+    }
+
+    /// Those of them that are.
+    #[inline(always)]
+    fn places(seam: usize, at: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..2 * BORDER).filter_map(move |k| {
+            let place = (seam + k).checked_sub(at + BORDER)?;
+            (place < len).then_some((k, place))
+        })
+    }
+
+    /// The values at a seam with the term.
+    #[inline(always)]
+    fn values(&self, seam: usize, at: usize, out: &[T]) -> [T; 2 * BORDER] {
+        let Some(place) = Self::place(seam, at, out.len()) else {
+            return self.values_of_part(seam, at, out);
+        };
+        let Self { n, term, rows } = self;
+        let beyond = |lane: usize, row: usize, column: usize| {
+            let [value] = term.values(lane + rows[row].columns[column]);
+            value
+        };
+        let (left, right) = (seam - n, seam);
+        let [a, b, c, d, e, f, g, h] = term.values(seam - 2 * BORDER);
+        let (behind, last) = (beyond(left, 2, 3), beyond(left, 3, 3));
+        let (first, before) = (beyond(right, 0, 0), beyond(right, 0, 1));
+        let columns =
+            [[a, b, first, before], [b, c, before, e], [d, behind, f, g], [behind, last, g, h]];
+        let (weights, mut values) = (term.weights::<4>(seam - BORDER), block::<T, 4>(out, place));
+        for k in 0..2 * BORDER {
+            let [c1, c2, c3, c4] = rows[Self::ORDER[k]].coefficients;
+            let [x1, x2, x3, x4] = columns.map(|column| column[k]);
+            values[k] += weights[k] * ((c1 * x1 + c2 * x2) + (c3 * x3 + c4 * x4));
+        }
+        values
+    }
+
+    /// The same where not all of them are in `out`.
+    #[inline(never)]
+    fn values_of_part(&self, seam: usize, at: usize, out: &[T]) -> [T; 2 * BORDER] {
+        let mut values = [T::zero(); 2 * BORDER];
+        for (k, place) in Self::places(seam, at, out.len()) {
+            let Row { columns, coefficients: [c1, c2, c3, c4] } = self.rows[Self::ORDER[k]];
+            let lane = if k < BORDER { seam - self.n } else { seam };
+            let [[x1], [x2], [x3], [x4]] = columns.map(|j| self.term.values(lane + j));
+            let [weight] = self.term.weights(at + place);
+            values[k] = out[place] + weight * ((c1 * x1 + c2 * x2) + (c3 * x3 + c4 * x4));
+        }
+        values
+    }
+
+    /// Writes them.
+    #[inline(always)]
+    fn put(&self, seam: usize, values: &[T; 2 * BORDER], at: usize, out: &mut [T]) {
+        if let Some(place) = Self::place(seam, at, out.len()) {
+            return out[place..][..2 * BORDER].copy_from_slice(values);
+        }
+        for (k, place) in Self::places(seam, at, out.len()) {
+            out[place] = values[k];
+        }
+    }
+}
+
+/// Values that are worked on at once where some of them wait.
+const RUN: usize = 1024;
 
 /// A run `from..to` of a buffer: within one row if `end` names a special row, else over rows away
 /// from the ends.
@@ -385,10 +496,8 @@ impl<T: Real, const D: usize> Difference<T, D> {
             return;
         }
         let (axis, a) = (&self.axes[axis], &a[lo..][..out.len()]);
-        vectorised(
-            #[inline(always)]
-            || axis.add_scaled(s, a, f, lo, out),
-        );
+        let term = Scaled { axis, s, a, f, lo };
+        simd::explicit(Add { axis, term, total: f.len(), lo, out });
     }
 
     /// `out += ∂f/∂x_axis` for the chunk of `out` that starts at flat index `lo`; `f` is a whole component.
@@ -398,10 +507,9 @@ impl<T: Real, const D: usize> Difference<T, D> {
         }
         let (axis, ones) = (&self.axes[axis], [T::one(); RUN]);
         for (k, out) in out.chunks_mut(RUN).enumerate() {
-            vectorised(
-                #[inline(always)]
-                || axis.add_scaled(T::one(), &ones[..out.len()], f, lo + k * RUN, out),
-            );
+            let (s, a, lo) = (T::one(), &ones[..out.len()], lo + k * RUN);
+            let term = Scaled { axis, s, a, f, lo };
+            simd::explicit(Add { axis, term, total: f.len(), lo, out });
         }
     }
 
@@ -412,10 +520,8 @@ impl<T: Real, const D: usize> Difference<T, D> {
             return;
         }
         let axis = &self.axes[axis];
-        vectorised(
-            #[inline(always)]
-            || axis.add_transposed(s, a, b, lo, out),
-        );
+        let term = Transposed { axis, s, a, b };
+        simd::explicit(Add { axis, term, total: a.len(), lo, out });
     }
 }
 

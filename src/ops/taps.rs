@@ -2,7 +2,7 @@
 
 use super::spline::{derivatives, weights};
 use crate::scalar::Real;
-use crate::simd::Arithmetic;
+use crate::simd::{Simd, mul_add};
 
 /// Points of a block.
 pub(super) const LANES: usize = 16;
@@ -150,7 +150,7 @@ pub(super) type Taps<T, const C: usize> = [[T; C]; 4];
 
 /// `sum` + `weight` `taps`.
 #[inline(always)]
-fn plus<A: Arithmetic, T: Real, const C: usize>(
+fn plus<S: Simd, T: Real, const C: usize>(
     sum: Taps<T, C>,
     weight: T,
     taps: &Taps<T, C>,
@@ -158,7 +158,7 @@ fn plus<A: Arithmetic, T: Real, const C: usize>(
     let mut out = sum;
     for k in 0..4 {
         for c in 0..C {
-            out[k][c] = A::mul_add(weight, taps[k][c], sum[k][c]);
+            out[k][c] = mul_add::<S, T>(weight, taps[k][c], sum[k][c]);
         }
     }
     out
@@ -167,7 +167,7 @@ fn plus<A: Arithmetic, T: Real, const C: usize>(
 impl<T: Real, const D: usize> Weights<T, D> {
     /// Sums of the taps of a point along all axes but the last.
     #[inline(always)]
-    pub(super) fn sum<A: Arithmetic, const C: usize>(
+    pub(super) fn sum<S: Simd, const C: usize>(
         &self,
         lane: usize,
         offsets: &Offsets,
@@ -189,26 +189,22 @@ impl<T: Real, const D: usize> Weights<T, D> {
                 let row = first + chain;
                 // There are none only beyond the field, which no point reaches.
                 let Some(taps) = taps(field, offsets[row]) else { continue };
-                sums[chain] = plus::<A, T, C>(sums[chain], self.rows[row][lane], taps);
+                sums[chain] = plus::<S, T, C>(sums[chain], self.rows[row][lane], taps);
             }
         }
         *out = sums[0];
         for chain in 1..chains {
-            *out = plus::<A, T, C>(*out, T::one(), &sums[chain]);
+            *out = plus::<S, T, C>(*out, T::one(), &sums[chain]);
         }
     }
 
     /// Values of `C` fields at a point from its sums.
     #[inline(always)]
-    pub(super) fn value<A: Arithmetic, const C: usize>(
-        &self,
-        lane: usize,
-        sum: &Taps<T, C>,
-    ) -> [T; C] {
+    pub(super) fn value<S: Simd, const C: usize>(&self, lane: usize, sum: &Taps<T, C>) -> [T; C] {
         let mut value = [T::zero(); C];
         for k in 0..4 {
             for c in 0..C {
-                value[c] = A::mul_add(self.values[D - 1][k][lane], sum[k][c], value[c]);
+                value[c] = mul_add::<S, T>(self.values[D - 1][k][lane], sum[k][c], value[c]);
             }
         }
         value
@@ -216,7 +212,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     /// Σ over `C` fields of `bars` times the derivatives with respect to the source index, from the sums at a point.
     #[inline(always)]
-    pub(super) fn slope<A: Arithmetic, const C: usize>(
+    pub(super) fn slope<S: Simd, const C: usize>(
         &self,
         lane: usize,
         bars: [T; C],
@@ -231,7 +227,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
         }
         let mut by_index = [T::zero(); D];
         for a in 0..D {
-            by_index[a] = dot::<A, T, C>(if a + 1 == D { &slopes } else { &values }, &sums[a]);
+            by_index[a] = dot::<S, T, C>(if a + 1 == D { &slopes } else { &values }, &sums[a]);
         }
         by_index
     }
@@ -239,13 +235,13 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
 /// Σ of products, four at a time.
 #[inline(always)]
-fn dot<A: Arithmetic, T: Real, const C: usize>(a: &Taps<T, C>, b: &Taps<T, C>) -> T {
+fn dot<S: Simd, T: Real, const C: usize>(a: &Taps<T, C>, b: &Taps<T, C>) -> T {
     let mut sums = [T::zero(); 4];
     let fours = a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0);
     for (a, b) in fours {
         let (a, b): (&[T; 4], &[T; 4]) = (a, b);
         for l in 0..4 {
-            sums[l] = A::mul_add(a[l], b[l], sums[l]);
+            sums[l] = mul_add::<S, T>(a[l], b[l], sums[l]);
         }
     }
     (sums[0] + sums[1]) + (sums[2] + sums[3])
@@ -255,7 +251,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
     /// Sums of the taps of a point along all axes but the last, axis by axis: of derivatives along each of these; for
     /// the last, of values.
     #[inline(always)]
-    pub(super) fn slope_sums<A: Arithmetic, const C: usize>(
+    pub(super) fn slope_sums<S: Simd, const C: usize>(
         &self,
         lane: usize,
         offsets: &Offsets,
@@ -274,14 +270,14 @@ impl<T: Real, const D: usize> Weights<T, D> {
                 } else {
                     let mut row = zeros;
                     row[D - 1] = *taps;
-                    self.add::<A, C>((lane, D - 2, k), &row, &mut behind);
+                    self.add::<S, C>((lane, D - 2, k), &row, &mut behind);
                 }
             }
             let mut rest = group;
             for axis in (0..D.saturating_sub(2)).rev() {
                 let k = rest % 4;
                 rest /= 4;
-                self.add::<A, C>((lane, axis, k), &behind, &mut sums[axis]);
+                self.add::<S, C>((lane, axis, k), &behind, &mut sums[axis]);
                 if k < 3 {
                     break;
                 }
@@ -294,22 +290,22 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     /// Adds the sums at the `k`-th tap along an axis to those along it.
     #[inline(always)]
-    fn add<A: Arithmetic, const C: usize>(
+    fn add<S: Simd, const C: usize>(
         &self,
         (lane, axis, k): (usize, usize, usize),
         behind: &[Taps<T, C>; D],
         sums: &mut [Taps<T, C>; D],
     ) {
         let (value, slope) = (self.values[axis][k][lane], self.slopes[axis][k][lane]);
-        sums[axis] = plus::<A, T, C>(sums[axis], slope, &behind[D - 1]);
+        sums[axis] = plus::<S, T, C>(sums[axis], slope, &behind[D - 1]);
         for a in axis + 1..D {
-            sums[a] = plus::<A, T, C>(sums[a], value, &behind[a]);
+            sums[a] = plus::<S, T, C>(sums[a], value, &behind[a]);
         }
     }
 
     /// Transpose of values: adds `bar` to the taps of one point.
     #[inline(always)]
-    pub(super) fn scatter<A: Arithmetic, const C: usize>(
+    pub(super) fn scatter<S: Simd, const C: usize>(
         &self,
         lane: usize,
         offsets: &Offsets,
@@ -326,7 +322,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
             let at = offsets[row] & PLACES;
             let taps = out.get_mut(at..at + 4).and_then(<[_]>::first_chunk_mut);
             let Some(taps) = taps else { continue };
-            *taps = plus::<A, T, C>(*taps, self.rows[row][lane], &last);
+            *taps = plus::<S, T, C>(*taps, self.rows[row][lane], &last);
         }
     }
 }

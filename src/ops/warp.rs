@@ -13,7 +13,7 @@ use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
-use crate::simd::{self, Arithmetic, Work};
+use crate::simd::{self, Simd, Work};
 use crate::world::Affine;
 
 /// Where the four-tap neighbourhood of a point lies, axis by axis.
@@ -512,7 +512,7 @@ struct Values<'a, 'b, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { warp, u, field, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
         let (mut weights, mut border) = (Weights::new(), Border::new());
@@ -526,11 +526,11 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
                 &mut border,
                 &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| weights.sum::<A, C>(lane, rows, taps, out),
+                |lane, rows, taps, out| weights.sum::<S, C>(lane, rows, taps, out),
             );
             let mut values = [[T::zero(); C]; LANES];
             for lane in 0..count.min(LANES) {
-                values[lane] = weights.value::<A, C>(lane, &sums[lane]);
+                values[lane] = weights.value::<S, C>(lane, &sums[lane]);
             }
             for c in 0..C {
                 for (out, value) in out[c][k..][..count].iter_mut().zip(&values) {
@@ -552,7 +552,7 @@ struct ValueAndGradient<'a, 'b, T, const D: usize> {
 
 impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { warp, u, field, lo, out } = self;
         let [value, gradient @ ..] = out else { return };
         let (mut weights, mut border) = (Weights::new(), Border::new());
@@ -566,12 +566,12 @@ impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
                 &mut border,
                 &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| *out = weights.slope_sums::<A, 1>(lane, rows, taps),
+                |lane, rows, taps, out| *out = weights.slope_sums::<S, 1>(lane, rows, taps),
             );
             let mut by_index = [[T::zero(); LANES]; D];
             for lane in 0..count.min(LANES) {
-                [value[k + lane]] = weights.value::<A, 1>(lane, &sums[lane][D - 1]);
-                let slope = weights.slope::<A, 1>(lane, [T::one()], &sums[lane]);
+                [value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][D - 1]);
+                let slope = weights.slope::<S, 1>(lane, [T::one()], &sums[lane]);
                 for a in 0..D {
                     by_index[a][lane] = slope[a];
                 }
@@ -597,7 +597,7 @@ struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C, D> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { warp, u, field, bars, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
         let (mut weights, mut border) = (Weights::new(), Border::new());
@@ -611,7 +611,7 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
                 &mut border,
                 &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| *out = weights.slope_sums::<A, C>(lane, rows, taps),
+                |lane, rows, taps, out| *out = weights.slope_sums::<S, C>(lane, rows, taps),
             );
             let mut by_index = [[T::zero(); LANES]; D];
             for lane in 0..count.min(LANES) {
@@ -619,7 +619,7 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
                 for c in 0..C {
                     bar[c] = bars[c][lo + k + lane];
                 }
-                let slope = weights.slope::<A, C>(lane, bar, &sums[lane]);
+                let slope = weights.slope::<S, C>(lane, bar, &sums[lane]);
                 for a in 0..D {
                     by_index[a][lane] = slope[a];
                 }
@@ -674,7 +674,7 @@ struct Scatter<'a, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { warp, u, bars, slab, out } = self;
         let Slab { voxels, planes } = slab;
         let origin = planes.start * warp.source_strides[0];
@@ -689,11 +689,11 @@ impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
                 }
                 if let Some(first) = warp.inside(cells, lane) {
                     let taps = &mut out[first - origin..];
-                    weights.scatter::<A, C>(lane, &warp.rows, bar, taps);
+                    weights.scatter::<S, C>(lane, &warp.rows, bar, taps);
                 } else if warp.find(cells, lane, origin, &mut border) {
-                    weights.scatter::<A, C>(lane, &border.rows, bar, out);
+                    weights.scatter::<S, C>(lane, &border.rows, bar, out);
                 } else {
-                    weights.scatter::<A, C>(lane, &GATHERED, bar, &mut border.taps);
+                    weights.scatter::<S, C>(lane, &GATHERED, bar, &mut border.taps);
                     border.release::<D>(out);
                 }
             }
