@@ -18,6 +18,10 @@ pub(crate) use pulp::Simd;
 
 use crate::scalar::Real;
 
+/// The set of instructions without vectors: what the others are tested against.
+#[cfg(test)]
+pub(crate) const PORTABLE: pulp::Scalar = pulp::Scalar;
+
 /// Work that multiplies and adds. Implementations are `#[inline(always)]`.
 pub(crate) trait Work {
     /// Does it.
@@ -286,7 +290,7 @@ fn update_rest<S: Simd, T: Real, const L: usize>(
 }
 
 /// Most lanes of a vector.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -306,7 +310,7 @@ mod tests {
     fn all_kinds_of_arithmetic_agree_to_rounding() {
         let x: Vec<f64> = random(1000, 1);
         let (mut plain, mut chosen, mut widest) = (0.0, 0.0, 0.0);
-        Sum(&x, &mut plain).run(pulp::Scalar);
+        Sum(&x, &mut plain).run(PORTABLE);
         fused(Sum(&x, &mut chosen));
         explicit(Sum(&x, &mut widest));
         // A thousand terms of the same sign: 1000 ε at most.
@@ -348,7 +352,7 @@ mod tests {
                 *y += (a - *y * b) * c;
             }
             let (mut portable, mut middle, mut widest) = (start.clone(), start.clone(), start);
-            Update { out: &mut portable, operands }.run(pulp::Scalar);
+            Update { out: &mut portable, operands }.run(PORTABLE);
             fused(Update { out: &mut middle, operands });
             explicit(Update { out: &mut widest, operands });
             for found in [portable, middle, widest] {

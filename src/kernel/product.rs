@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::form::Form;
 use crate::scalar::Real;
-use crate::simd::{Simd, Vector, mul_add};
+use crate::simd::{Simd, Vector, mul_add, update};
 
 /// Rows of a register block.
 pub(super) const ROWS: usize = 4;
@@ -282,34 +282,40 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
             let valid = W.min(count);
             if valid == W {
                 let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
-                first.input.load(first.n, starts.clone(), len, row, a);
+                first.input.load(simd, first.n, starts.clone(), len, row, a);
             } else {
                 let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
-                first.input.load(first.n, starts.clone(), len, row, a);
+                first.input.load(simd, first.n, starts.clone(), len, row, a);
             }
             for ((a, b), lane) in
                 a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
             {
                 first.multiply(simd, a, b);
                 if let [_, second] = products {
-                    first.output.pair(b);
+                    first.output.pair(simd, b);
                     for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
-                        for (x, &gain) in row.iter_mut().zip(&table[first_lane + lane..]) {
-                            *x *= gain;
-                        }
+                        let gains = &table[first_lane + lane..];
+                        let valid = W.min(gains.len());
+                        update(
+                            simd,
+                            &mut row[..valid],
+                            [gains],
+                            #[inline(always)]
+                            |x, [gain]| x * gain,
+                        );
                     }
-                    second.input.unpair(b);
+                    second.input.unpair(simd, b);
                     second.multiply(simd, b, a);
                 }
             }
             let values = if products.len() == 1 { &*b } else { &*a };
             if valid == W {
                 let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
-                last.output.store(last.m, starts, len, values, row);
+                last.output.store(simd, last.m, starts, len, values, row);
             } else {
                 let row =
                     |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
-                last.output.store(last.m, starts, len, values, row);
+                last.output.store(simd, last.m, starts, len, values, row);
             }
         }
     }
@@ -393,10 +399,10 @@ fn multiply_rows<T: Real, S: Simd, const R: usize, const W: usize>(
         for first in (0..rows).step_by(R) {
             // The last rows are computed again where their number is no multiple of the block.
             let first = first.min(rows.saturating_sub(R));
-            let lanes: [&[T]; R] = std::array::from_fn(
-                #[inline(always)]
-                |r| &input[(first + r).min(rows - 1) * len + from..][..entries.len()],
-            );
+            let mut lanes = [&input[..0]; R];
+            for (r, lane) in lanes.iter_mut().enumerate() {
+                *lane = &input[(first + r).min(rows - 1) * len + from..][..entries.len()];
+            }
             let values = (0..entries.len()).map(
                 #[inline(always)]
                 |j| {
