@@ -40,6 +40,9 @@ pub trait MapState<T: Real, const D: usize>: StateSpace<T> {
     where
         Self: 'a;
 
+    /// `selfᵢ ← f(selfᵢ, xᵢ)` in everything but the map, which stays what it is.
+    fn combine_but_map(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync);
+
     /// U of the forward map Φ = id + U, where the state holds it, as [`TrackedState`] does.
     fn forward(&self) -> Option<&Displacement<T, D>> {
         None
@@ -62,6 +65,9 @@ impl<T: Real, const D: usize, B: StateSpace<T>> MapState<T, D> for Flow<T, D, B>
         Self: 'a,
     {
         set_sum_of(&mut self.body, terms.map(|(a, x)| (a, &x.body)));
+    }
+    fn combine_but_map(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        self.body.combine(&x.body, f);
     }
 }
 

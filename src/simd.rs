@@ -14,9 +14,8 @@
 
 use std::ops::{Add, Mul, Sub};
 
+use num_traits::Float;
 pub(crate) use pulp::Simd;
-
-use crate::scalar::Real;
 
 /// The set of instructions without vectors: what the others are tested against.
 #[cfg(test)]
@@ -74,13 +73,13 @@ fn plain_loops<O: pulp::WithSimd>(op: O) -> O::Output {
 /// a·b + c in one instruction, rounded once, where the set has one: without, `f32::mul_add` is a call into the C
 /// library.
 #[inline(always)]
-pub(crate) fn mul_add<S: Simd, T: Real>(a: T, b: T, c: T) -> T {
+pub(crate) fn mul_add<S: Simd, T: Float>(a: T, b: T, c: T) -> T {
     // WebAssembly has vectors but no fused scalar operation.
     if S::IS_SCALAR || cfg!(target_family = "wasm") { a * b + c } else { a.mul_add(b, c) }
 }
 
 /// A floating-point type with vectors.
-pub trait Lanes: Copy {
+pub trait Lanes: Float {
     /// The widest vector of a set of instructions.
     type Of<S: Simd>: Copy;
 
@@ -94,16 +93,16 @@ pub trait Lanes: Copy {
     fn split_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Of<S>], &mut [Self]);
 
     /// a + b.
-    fn add<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    fn plus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
 
     /// a − b.
-    fn sub<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    fn minus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
 
     /// a·b.
-    fn mul<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    fn times<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
 
     /// a·b + c, rounded once where there is an instruction for it.
-    fn mul_add<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>, c: Self::Of<S>) -> Self::Of<S>;
+    fn times_plus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>, c: Self::Of<S>) -> Self::Of<S>;
 }
 
 macro_rules! lanes {
@@ -127,22 +126,22 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn add<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+            fn plus<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
                 simd.$add(a, b)
             }
 
             #[inline(always)]
-            fn sub<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+            fn minus<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
                 simd.$sub(a, b)
             }
 
             #[inline(always)]
-            fn mul<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+            fn times<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
                 simd.$mul(a, b)
             }
 
             #[inline(always)]
-            fn mul_add<S: Simd>(simd: S, a: S::$of, b: S::$of, c: S::$of) -> S::$of {
+            fn times_plus<S: Simd>(simd: S, a: S::$of, b: S::$of, c: S::$of) -> S::$of {
                 simd.$mul_add(a, b, c)
             }
         }
@@ -183,7 +182,7 @@ impl<S: Simd, T: Lanes> Vector<S, T> {
     /// self·b + c, rounded once where there is an instruction for it.
     #[inline(always)]
     pub(crate) fn mul_add(self, b: Self, c: Self) -> Self {
-        Self { simd: self.simd, lanes: T::mul_add(self.simd, self.lanes, b.lanes, c.lanes) }
+        Self { simd: self.simd, lanes: T::times_plus(self.simd, self.lanes, b.lanes, c.lanes) }
     }
 }
 
@@ -192,7 +191,7 @@ impl<S: Simd, T: Lanes> Add for Vector<S, T> {
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self { simd: self.simd, lanes: T::add(self.simd, self.lanes, other.lanes) }
+        Self { simd: self.simd, lanes: T::plus(self.simd, self.lanes, other.lanes) }
     }
 }
 
@@ -201,7 +200,7 @@ impl<S: Simd, T: Lanes> Sub for Vector<S, T> {
 
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self { simd: self.simd, lanes: T::sub(self.simd, self.lanes, other.lanes) }
+        Self { simd: self.simd, lanes: T::minus(self.simd, self.lanes, other.lanes) }
     }
 }
 
@@ -210,13 +209,13 @@ impl<S: Simd, T: Lanes> Mul for Vector<S, T> {
 
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        Self { simd: self.simd, lanes: T::mul(self.simd, self.lanes, other.lanes) }
+        Self { simd: self.simd, lanes: T::times(self.simd, self.lanes, other.lanes) }
     }
 }
 
 /// `out[k] ← f(out[k], operands[·][k])` for every k, a vector at a time; the operands are as long as `out`, or longer.
 #[inline(always)]
-pub(crate) fn update<S: Simd, T: Real, const L: usize>(
+pub(crate) fn update<S: Simd, T: Lanes, const L: usize>(
     simd: S,
     out: &mut [T],
     operands: [&[T]; L],
@@ -253,7 +252,7 @@ const GROUP: usize = 4;
 
 /// `y` and the operands at `k`.
 #[inline(always)]
-fn updated<S: Simd, T: Real, const L: usize>(
+fn updated<S: Simd, T: Lanes, const L: usize>(
     simd: S,
     y: T::Of<S>,
     inputs: [&[T::Of<S>]; L],
@@ -270,7 +269,7 @@ fn updated<S: Simd, T: Real, const L: usize>(
 
 /// What is left over goes through vectors that are not full.
 #[inline(always)]
-fn update_rest<S: Simd, T: Real, const L: usize>(
+fn update_rest<S: Simd, T: Lanes, const L: usize>(
     simd: S,
     out: &mut [T],
     from: usize,
@@ -295,6 +294,7 @@ pub(crate) const MOST: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scalar::Real;
     use crate::testing::random;
 
     struct Sum<'a>(&'a [f64], &'a mut f64);

@@ -47,7 +47,7 @@ impl<S: Shooting<f32, 3>> Gradient<S> {
 
     fn compute(&mut self) {
         self.bar.copy_from(self.sweep.forward(&self.start).unwrap());
-        self.sweep.backward(&mut self.bar).unwrap();
+        self.sweep.backward(&self.start, &mut self.bar).unwrap();
     }
 }
 

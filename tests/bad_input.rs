@@ -17,7 +17,7 @@ use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
-use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, Stationary, Tracked};
+use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, MapState, Stationary, Tracked};
 use rdmm_core::evaluate;
 use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid, MAX_VOXELS};
@@ -430,6 +430,22 @@ fn metrics_and_models() {
     refused!(shooting.hamiltonian(&state), Error::GridMismatch { .. }, "[16, 16]", "[8, 8]");
 }
 
+#[test]
+fn a_backward_sweep_begins_where_the_forward_one_did() {
+    let model = Lddmm { metric: MultiGaussian::for_grid(&square(16)) };
+    let shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
+    let foreign = Model::<f64, 2>::on(&model, &square(200)).unwrap().blank_state();
+    let (state, evolution) = (shooting.blank_state(), shooting.evolution());
+    let mut sweep = Sweep::new(&square(16), evolution, &state, common::fixed_steps(2)).unwrap();
+    let mut bar = sweep.forward(&state).unwrap().clone();
+    let mut moved = state.clone();
+    moved.map_mut().data_mut()[3] = 1e-3;
+    refused!(sweep.backward(&moved, &mut bar), Error::Setting { .. }, "start of the forward sweep");
+    refused!(sweep.backward(&foreign, &mut bar), Error::GridMismatch { .. }, "[200, 200]");
+    // With its own it goes on.
+    sweep.backward(&state, &mut bar).unwrap();
+}
+
 /// States and controls of another grid: an error at the sweep and the objective, NaN below them.
 fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     let (here, there) = (square(16), square(200));
@@ -442,13 +458,18 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     let new = Sweep::new(&here, shooting.evolution(), &foreign, how.clone());
     refused!(new, Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
     let mut sweep = Sweep::new(&here, evolution, &state, how).unwrap();
-    refused!(sweep.backward(&mut state.clone()), Error::Setting { .. }, "forward", "none");
+    refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
     refused!(sweep.forward(&foreign), Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
-    refused!(sweep.backward(&mut state.clone()), Error::Setting { .. }, "forward", "none");
+    refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
     shooting.start(&shooting.rest(), &mut state);
     sweep.forward(&state).unwrap();
     let mut bar = foreign.clone();
-    refused!(sweep.backward(&mut bar), Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
+    refused!(
+        sweep.backward(&state, &mut bar),
+        Error::GridMismatch { .. },
+        "[16, 16]",
+        "[200, 200]"
+    );
 
     // Controls of the other grid.
     let energy = shooting.add_energy(&controls, 1.0, &mut gradient);
@@ -483,14 +504,14 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
             let mut ws = stepper.workspace(like);
             stepper.step(y, 0.5, &mut forward, &mut ws);
             let mut trace = stepper.trace(like, 0);
-            stepper.retrace(y, 0.5, &mut trace, &mut ws);
-            stepper.step_vjp(y, 0.5, &mut back, &mut trace, &mut ws);
+            stepper.retrace(y, 0.5, &mut trace, (&mut back.clone(), &mut ws));
+            stepper.step_vjp(y, 0.5, &mut back, &mut trace, (&mut next.clone(), &mut ws));
             assert!(!forward.is_finite() && !back.is_finite());
             let mut ws = euler.workspace(like);
             let mut forward = small.clone();
             stepper.step(&small, 0.5, &mut forward, &mut ws);
             assert!(!forward.is_finite());
-            assert_eq!(stepper.error(0.5, &mut ws), None);
+            assert_eq!(stepper.error(0.5, &mut forward, &mut ws), None);
         }
     }
     let tracked = Tracked::new(&there, shooting.evolution());
@@ -647,8 +668,8 @@ fn slices_of_the_wrong_length() {
         assert!(all_nan(&out));
         composition.coefficients(&u[..u.len() / 2], &mut out[..1]);
         assert!(out[0].is_nan());
-        let (mut v_bar, mut scratch) = (vec![0.0; len], vec![0.0; len]);
-        composition.sample_vjp(&c, &u, &c, &mut slope, &mut v_bar, &mut scratch);
+        let mut v_bar = c.clone();
+        composition.sample_vjp(&mut c.clone(), &u, &mut v_bar, &mut slope);
         assert!(all_nan(&v_bar) && all_nan(&slope));
     }
     assert!(all_nan(&warp.at_index::<1>(&right, [0.0; 2])));
@@ -708,7 +729,11 @@ fn far_displacements<T: Real>(largest: f64) {
             controls.momentum.data_mut()[7 * 16 + 7] = T::of(far);
             shooting.start(&controls, &mut state);
             refused!(sweep.forward(&state), Error::Diverged { .. }, "of 3", "smaller momentum");
-            refused!(sweep.backward(&mut state), Error::Setting { .. }, "forward sweep");
+            refused!(
+                sweep.backward(&state, &mut state.clone()),
+                Error::Setting { .. },
+                "forward sweep"
+            );
             let how = Integration::default();
             let mut sweep = Sweep::new(&grid, shooting.evolution(), &state, how).unwrap();
             shooting.start(&controls, &mut state);
@@ -785,8 +810,8 @@ fn integration() {
             let how = Integration { checkpoints, gradient, ..common::fixed_steps(7) };
             let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
             let mut bar = sweep.forward(&start).unwrap().clone();
-            sweep.backward(&mut bar).unwrap();
-            refused!(sweep.backward(&mut bar), Error::Setting { .. }, "forward sweep");
+            sweep.backward(&start, &mut bar).unwrap();
+            refused!(sweep.backward(&start, &mut bar), Error::Setting { .. }, "forward sweep");
         }
     }
     for (relative, at_most) in [(1e-300, 5), (1e-15, 1)] {
@@ -795,7 +820,11 @@ fn integration() {
         let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
         let text = format!("{at_most} steps");
         refused!(sweep.forward(&start), Error::StepLimit { .. }, "tolerance", "not", &text);
-        refused!(sweep.backward(&mut start.clone()), Error::Setting { .. }, "forward sweep");
+        refused!(
+            sweep.backward(&start, &mut start.clone()),
+            Error::Setting { .. },
+            "forward sweep"
+        );
     }
 }
 

@@ -25,7 +25,7 @@ fn trajectory_and_gradient<M: Model<f32, 3>>(grid: &Grid<3>, model: &M) -> Vec<u
     found.push(shooting.hamiltonian(&end).unwrap().to_bits());
     let mut bar = end.zeros_like();
     bar.map_mut().copy_from(end.map());
-    sweep.backward(&mut bar).unwrap();
+    sweep.backward(&start, &mut bar).unwrap();
     let mut gradient = controls.zeros_like();
     shooting.start_vjp(&controls, &bar, &mut gradient);
     assert!(end.map().max_abs() > 1e-3 && gradient.momentum.max_abs() > 0.0, "something moves");

@@ -9,7 +9,7 @@ use rdmm_core::adjoint::{Checkpoints, Sweep};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, Shooting, Vsvf};
+use rdmm_core::model::{Controls, Lddmm, Model, MultiGaussian, Rdmm, Shooting, Vsvf};
 use rdmm_core::ops::warp::Warp;
 use rdmm_core::similarity::{Lncc, Measure};
 use rdmm_core::space::StateSpace;
@@ -42,7 +42,7 @@ pub(crate) fn on<T: Real, const D: usize>(
     runner: &mut Runner,
 ) -> Fallible<()> {
     match operation {
-        Operation::Shoot(flow) | Operation::Gradient(flow) => {
+        Operation::Shoot(flow) | Operation::Gradient(flow) | Operation::LeanGradient(flow) => {
             with_model::<T, D>(grid, operation, flow, runner)
         }
         Operation::Gaussian(sigma) => {
@@ -69,8 +69,8 @@ fn with_model<T: Real, const D: usize>(
 ) -> Fallible<()> {
     let metric = metric(grid, flow.gaussians)?;
     match flow.dynamics {
-        Dynamics::Vsvf => sweep::<T, D, _>(grid, &Vsvf { metric }, operation, flow, runner),
-        Dynamics::Lddmm => sweep::<T, D, _>(grid, &Lddmm { metric }, operation, flow, runner),
+        Dynamics::Vsvf => sweep::<T, D, _>(grid, Vsvf { metric }, operation, flow, runner),
+        Dynamics::Lddmm => sweep::<T, D, _>(grid, Lddmm { metric }, operation, flow, runner),
         Dynamics::Rdmm => {
             // Two regions with the shares of the Gaussians in opposite order.
             let (n, half) = (flow.gaussians, 0.5 * grid.extent()[0]);
@@ -79,7 +79,7 @@ fn with_model<T: Real, const D: usize>(
             let shares = Weights::<T, D>::from_fn(grid, n, share)?;
             let smoothing = 0.04 * grid.largest_extent();
             let model = Rdmm::new(&metric.sigmas, shares, smoothing)?;
-            sweep::<T, D, _>(grid, &model, operation, flow, runner)
+            sweep::<T, D, _>(grid, model, operation, flow, runner)
         }
     }
 }
@@ -100,42 +100,50 @@ fn metric<const D: usize>(grid: &Grid<D>, n: usize) -> Fallible<MultiGaussian> {
 
 fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     grid: &Grid<D>,
-    model: &M,
+    model: M,
     operation: Operation,
     flow: Flow,
     runner: &mut Runner,
 ) -> Fallible<()> {
     let mut shooting = model.on(grid)?;
-    let mut controls = shooting.rest();
-    // A smooth momentum whose velocity crosses about a twentieth of the grid.
-    let smoother = Gaussian::<T, D>::new(grid, MultiGaussian::for_grid(grid).sigmas[1])?;
-    let rough = random::<T>(D * grid.len(), 7);
-    smoother.apply(&rough, controls.momentum.data_mut(), &mut Workspace::new());
-    let largest = controls.momentum.max_abs();
-    controls.momentum.scale(T::of(0.1 / largest));
     let mut start = shooting.blank_state();
-    shooting.start(&controls, &mut start);
+    shooting.start(&controls(grid, shooting.rest())?, &mut start);
+    let evolution = shooting.evolution();
+    // Fields that a flow does not need count for no peak.
+    drop((model, shooting));
 
     let checkpoints = match operation {
         Operation::Gradient(_) => Checkpoints::default(),
         _ => Checkpoints::Binomial(1),
     };
+    let shoots = matches!(operation, Operation::Shoot(_));
     let steps = Steps::Fixed(flow.steps);
     let how = Integration { steps, checkpoints, ..Integration::default() };
-    let mut sweep = Sweep::new(grid, shooting.evolution(), &start, how)?;
-    match operation {
-        Operation::Gradient(_) => {
-            let mut bar = start.clone();
-            runner(&mut || {
-                bar.copy_from(sweep.forward(black_box(&start))?);
-                Ok(sweep.backward(&mut bar)?)
-            })
-        }
-        _ => runner(&mut || {
+    let mut sweep = Sweep::new(grid, evolution, &start, how)?;
+    if shoots {
+        return runner(&mut || {
             black_box(sweep.forward(black_box(&start))?);
             Ok(())
-        }),
+        });
     }
+    let mut bar = start.clone();
+    runner(&mut || {
+        bar.copy_from(sweep.forward(black_box(&start))?);
+        Ok(sweep.backward(&start, &mut bar)?)
+    })
+}
+
+/// A smooth momentum whose velocity crosses about a twentieth of the grid.
+fn controls<T: Real, const D: usize, W: StateSpace<T>>(
+    grid: &Grid<D>,
+    mut controls: Controls<T, D, W>,
+) -> Fallible<Controls<T, D, W>> {
+    let smoother = Gaussian::<T, D>::new(grid, MultiGaussian::for_grid(grid).sigmas[1])?;
+    let rough = random::<T>(D * grid.len(), 7);
+    smoother.apply(&rough, controls.momentum.data_mut(), &mut Workspace::new());
+    let largest = controls.momentum.max_abs();
+    controls.momentum.scale(T::of(0.1 / largest));
+    Ok(controls)
 }
 
 fn smooth<T: Real, const D: usize>(

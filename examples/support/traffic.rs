@@ -121,7 +121,9 @@ pub(crate) fn bytes(workload: &Workload) -> f64 {
 pub(crate) fn passes(operation: Operation) -> Vec<Pass> {
     match operation {
         Operation::Shoot(flow) => forward(flow.dynamics),
-        Operation::Gradient(flow) => [forward(flow.dynamics), backward(flow.dynamics)].concat(),
+        Operation::Gradient(flow) | Operation::LeanGradient(flow) => {
+            [forward(flow.dynamics), backward(flow.dynamics)].concat()
+        }
         Operation::Gaussian(_) => {
             vec![pass("filter in planes", 1, ONE, ONE), pass("filter across planes", 1, ONE, ONE)]
         }

@@ -34,6 +34,8 @@ pub(crate) enum Operation {
     Shoot(Flow),
     /// The same, and a gradient back.
     Gradient(Flow),
+    /// The same gradient in the least memory: no state is kept, steps are taken again from the start.
+    LeanGradient(Flow),
     /// One Gaussian of one field, σ in voxels.
     Gaussian(f64),
     /// The kernel of LDDMM, a sum of four Gaussians, of one field.
@@ -92,6 +94,7 @@ impl fmt::Display for Operation {
         match self {
             Self::Shoot(_) => f.write_str("shoot"),
             Self::Gradient(_) => f.write_str("gradient"),
+            Self::LeanGradient(_) => f.write_str("lean gradient"),
             Self::Gaussian(sigma) => write!(f, "Gaussian of {sigma} voxels"),
             Self::SumOfGaussians => f.write_str("sum of four Gaussians"),
             Self::WarpImage => f.write_str("warp of an image"),
@@ -106,7 +109,7 @@ impl Operation {
     /// The flow, for operations that are no mere kernels.
     pub(crate) fn flow(self) -> Option<Flow> {
         match self {
-            Self::Shoot(flow) | Self::Gradient(flow) => Some(flow),
+            Self::Shoot(flow) | Self::Gradient(flow) | Self::LeanGradient(flow) => Some(flow),
             _ => None,
         }
     }
@@ -118,11 +121,13 @@ impl Operation {
 
     /// Number of Gaussians; `None` where there is none.
     pub(crate) fn gaussians(self) -> Option<usize> {
+        if let Some(flow) = self.flow() {
+            return Some(flow.gaussians);
+        }
         match self {
-            Self::Shoot(flow) | Self::Gradient(flow) => Some(flow.gaussians),
             Self::Gaussian(_) => Some(1),
             Self::SumOfGaussians => Some(4),
-            Self::WarpImage | Self::WarpVector | Self::ScatterVector | Self::Lncc => None,
+            _ => None,
         }
     }
 }
@@ -172,7 +177,10 @@ fn on_grids(grids: &[(&[usize], Float)], operations: &[Operation]) -> Vec<Worklo
 
 /// All models on all grids.
 pub(crate) fn flows() -> Vec<Workload> {
-    on_grids(&GRIDS, &Dynamics::ALL.map(pair).concat())
+    let lean = Flow { dynamics: Dynamics::Rdmm, gaussians: 4, steps: 10 };
+    let mut flows = on_grids(&GRIDS, &Dynamics::ALL.map(pair).concat());
+    flows.extend(on_grids(&GRIDS[2..3], &[Operation::LeanGradient(lean)]));
+    flows
 }
 
 /// All kernels on all grids.

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// Which states are stored on the way forward; the others are computed again on the way back.
+/// Which states are stored on the way forward; the others are computed again on the way back. The start counts as one
+/// of them, though it is the caller who holds it.
 ///
 /// All policies give the same gradient, bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,7 +79,7 @@ impl Integration {
 ///
 #[doc = include_str!("../../docs/math/transpose.html")]
 ///
-/// Memory: what [`Checkpoints`] keep, and eight states more with RK4. Time: a backward sweep transposes each step, some two
+/// Memory: what [`Checkpoints`] keep, and six states more with RK4. Time: a backward sweep transposes each step, some two
 /// forward sweeps, and before that repeats the stages that were not kept, up to one more.
 pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     stepper: Stepper<E, T, D>,
@@ -94,6 +94,9 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
     taped: usize,
     /// Step sizes of the last forward sweep.
     taus: Vec<f64>,
+    /// The squared norm of the start of the last forward sweep, until a backward one.
+    from: Option<f64>,
+    /// States at the starts of steps other than the first.
     stored: Vec<(usize, E::State)>,
     pool: Vec<E::State>,
     current: E::State,
@@ -151,6 +154,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             most_traces,
             taped,
             taus: Vec::new(),
+            from: None,
             stored: Vec::new(),
             pool: Vec::new(),
             current: state.zeros_like(),
@@ -184,7 +188,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         self.kept
     }
 
-    /// States held for the backward sweep at present.
+    /// States held for the backward sweep at present. The start, which the caller holds, is none of them.
     #[must_use]
     pub fn states_held(&self) -> usize {
         self.stored.len()
@@ -221,12 +225,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         start: &E::State,
         watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
-        let done = self.integrate(start, watch);
-        if done.is_err() {
-            // There is nothing to pull a gradient back through.
-            self.taus.clear();
-        }
-        done.map(|()| &self.current)
+        self.from = None;
+        self.integrate(start, watch)?;
+        self.from = Some(start.dot(start));
+        Ok(&self.current)
     }
 
     fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
@@ -237,7 +239,6 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         self.current.copy_from(start);
         watch(0.0, start);
         self.plan(start)?;
-        self.store(0);
         let n = self.taus.len();
         if n == 0 {
             return self.forward_adaptive(watch);
@@ -320,7 +321,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             tried += 1;
             let at = self.take_step(self.taus.len(), tau);
             let trace = &self.traces[at].trace;
-            let error = self.stepper.error_traced(tau, trace, &mut self.ws);
+            let error = self.stepper.error_traced(tau, &mut self.next, trace, &mut self.ws);
             let error = error.unwrap_or(0.0) / relative;
             let finite = error.is_finite() && self.next.is_finite();
             // Hairer, Nørsett, Wanner, II.4: safety factor and bounds of a change.
@@ -342,7 +343,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// Releases what the policy would not have stored.
     fn thin(&mut self) {
         let n = self.taus.len();
-        let (mut keep, mut at) = (vec![0], 0);
+        let (mut keep, mut at) = (Vec::new(), 0);
         while let Some(next) = self.next_checkpoint(at, n, keep.len()) {
             keep.push(next);
             at = next;
@@ -356,8 +357,9 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         }
     }
 
+    /// The next state to store, with so many held; the start, which the caller holds, counts as one more.
     fn next_checkpoint(&self, from: usize, end: usize, held: usize) -> Option<usize> {
-        let free = self.schedule.places().saturating_sub(held);
+        let free = self.schedule.places().saturating_sub(held + 1);
         if free == 0 { None } else { self.schedule.next(from, end, free) }
     }
 
@@ -372,14 +374,9 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     }
 
     /// Brings `current` to the start of step `i` and keeps what the policy says on the way.
-    fn recall(&mut self, i: usize) {
-        let mut at = match self.stored.last() {
-            Some((at, state)) => {
-                self.current.copy_from(state);
-                *at
-            }
-            None => return,
-        };
+    fn recall(&mut self, start: &E::State, i: usize) {
+        let (mut at, state) = self.stored.last().map_or((0, start), |(at, state)| (*at, state));
+        self.current.copy_from(state);
         while at < i {
             let target = self.checkpoint_after(at, i + 1);
             for k in at..target.unwrap_or(i) {
@@ -393,35 +390,42 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         }
     }
 
-    /// Pulls `bar`, the cotangent of the end of the last forward sweep, back to its start.
+    /// Pulls `bar`, the cotangent of the end of the last forward sweep, back to its start, which is given again: the
+    /// sweep keeps no copy.
     ///
     /// The stored states are used up: a second call needs another [`Sweep::forward`].
     ///
     /// # Errors
-    /// [`Error::Setting`] without a forward sweep that succeeded; [`Error::GridMismatch`] or
-    /// [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
+    /// [`Error::Setting`] without a forward sweep that succeeded, and for another `start` than its; [`Error::GridMismatch`]
+    /// or [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
     /// the finite numbers.
-    pub fn backward(&mut self, bar: &mut E::State) -> Result<()> {
+    pub fn backward(&mut self, start: &E::State, bar: &mut E::State) -> Result<()> {
         let n = self.taus.len();
-        if self.stored.first().is_none_or(|(at, _)| *at != 0) || n == 0 {
+        let Some(norm) = self.from else {
             return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
-        }
+        };
+        self.next.expect_like(start)?;
         self.next.expect_like(bar)?;
+        if start.dot(start).to_bits() != norm.to_bits() {
+            let expected = "the start of the forward sweep before it";
+            return Err(Error::setting("start of a backward sweep", expected, "another state"));
+        }
+        self.from = None;
         let mut later = match self.settings.gradient {
             GradientKind::Discrete => None,
             GradientKind::Continuous => Some(self.current.clone()),
         };
         for i in (0..n).rev() {
-            self.recall(i);
+            self.recall(start, i);
             let tau = self.taus[i];
             match &mut later {
                 None => {
-                    let (state, ws) = (&self.current, &mut self.ws);
+                    let (state, next, ws) = (&self.current, &mut self.next, &mut self.ws);
                     let Traced { of, trace } = &mut self.traces[i % self.most_traces];
                     if of.take() != Some(i) {
-                        self.stepper.retrace(state, tau, trace, ws);
+                        self.stepper.retrace(state, tau, trace, (next, ws));
                     }
-                    self.stepper.step_vjp(state, tau, bar, trace, ws);
+                    self.stepper.step_vjp(state, tau, bar, trace, (next, ws));
                 }
                 Some(later) => {
                     let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());
@@ -429,7 +433,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                     later.copy_from(&self.current);
                 }
             }
-            // The state at the start of step i is no longer needed, but the first one stays.
+            // The state at the start of step i is no longer needed.
             if self.stored.last().is_some_and(|(at, _)| *at == i)
                 && let Some((_, state)) = self.stored.pop()
             {

@@ -27,6 +27,10 @@ impl<T: Real, const D: usize, S: MapState<T, D>> MapState<T, D> for TrackedState
     fn map_mut(&mut self) -> &mut Displacement<T, D> {
         self.flow.map_mut()
     }
+    fn combine_but_map(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        self.flow.combine_but_map(&x.flow, f);
+        self.forward.combine(&x.forward, f);
+    }
     fn set_sum_but_map<'a>(&mut self, terms: impl Iterator<Item = (T, &'a Self)> + Clone)
     where
         Self: 'a,
@@ -89,15 +93,13 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Tracked<E, T, D> {
     ) {
         let v = self.evolution.velocity(&state.flow, &ws.evolution);
         self.composition.coefficients(v.data(), &mut ws.coefficients);
-        ws.velocity_bar.set_zero();
+        ws.velocity_bar.data_mut().copy_from_slice(rate_bar.forward.data());
         state_bar.forward.set_zero();
         self.composition.sample_vjp(
-            &ws.coefficients,
+            &mut ws.coefficients,
             state.forward.data(),
-            rate_bar.forward.data(),
-            state_bar.forward.data_mut(),
             ws.velocity_bar.data_mut(),
-            &mut ws.scratch,
+            state_bar.forward.data_mut(),
         );
         let (bar, flow_bar) = (&ws.velocity_bar, &mut state_bar.flow);
         self.evolution.velocity_vjp(&state.flow, bar, flow_bar, &mut ws.evolution);
@@ -110,7 +112,6 @@ pub struct Workspace<T, const D: usize, W> {
     evolution: W,
     coefficients: Vec<T>,
     velocity_bar: Velocity<T, D>,
-    scratch: Vec<T>,
 }
 
 impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E, T, D> {
@@ -123,7 +124,6 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
             evolution: self.evolution.workspace(),
             coefficients: zeros(),
             velocity_bar: Velocity::blank(&self.grid),
-            scratch: zeros(),
         }
     }
 

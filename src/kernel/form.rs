@@ -17,10 +17,7 @@
 //! The turn is that of the DCT-IV into two transforms of half its length: Britanak, Yip, Rao, *Discrete cosine
 //! and sine transforms* (2007), ISBN 978-0-12-373624-6.
 
-use std::ops::{Add, Mul, Sub};
-
 use crate::scalar::Real;
-use crate::simd::{Simd, Vector};
 
 /// The form of a lane beside a matrix.
 #[derive(Clone, Debug)]
@@ -128,14 +125,9 @@ impl<T: Real> Turns<T> {
     }
 }
 
-/// What numbers and vectors of them have.
-trait Value: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {}
-
-impl<V: Copy + Add<Output = V> + Sub<Output = V> + Mul<Output = V>> Value for V {}
-
 /// Sum and difference of the even part, a and b, of x_j, x_{n/2−1−j}, x_{n/2+j} and x_{n−1−j}.
 #[inline(always)]
-fn quarters<V: Value>([x, y, y_far, x_far]: [V; 4], [cos, sin]: [V; 2]) -> [V; 4] {
+fn quarters<T: Real>([x, y, y_far, x_far]: [T; 4], [cos, sin]: [T; 2]) -> [T; 4] {
     let (even, even_y) = (x + x_far, y + y_far);
     let (odd, odd_y) = (x - x_far, y - y_far);
     [even + even_y, even - even_y, cos * odd + sin * odd_y, cos * odd_y - sin * odd]
@@ -143,53 +135,40 @@ fn quarters<V: Value>([x, y, y_far, x_far]: [V; 4], [cos, sin]: [V; 2]) -> [V; 4
 
 /// The transpose of [`quarters`].
 #[inline(always)]
-fn whole<V: Value>([sum, difference, a, b]: [V; 4], [cos, sin]: [V; 2]) -> [V; 4] {
+fn whole<T: Real>([sum, difference, a, b]: [T; 4], [cos, sin]: [T; 2]) -> [T; 4] {
     let (even, even_y) = (sum + difference, sum - difference);
     let (odd, odd_y) = (cos * a - sin * b, sin * a + cos * b);
     [even + odd, even_y + odd_y, even_y - odd_y, even - odd]
 }
 
-/// Even and odd part of two values, and the transpose.
-#[inline(always)]
-fn fold<V: Value>([x, y]: [V; 2], _: [V; 0]) -> [V; 2] {
-    [x + y, x - y]
-}
-
 /// y and z from u and w.
 #[inline(always)]
-fn pair<V: Value>([u, w]: [V; 2], [ratio]: [V; 1]) -> [V; 2] {
+fn pair<T: Real>(u: T, w: T, ratio: T) -> [T; 2] {
     [u - w, ratio * (u + w)]
 }
 
 /// The transpose of [`pair`].
 #[inline(always)]
-fn unpair<V: Value>([y, z]: [V; 2], [ratio]: [V; 1]) -> [V; 2] {
+fn unpair<T: Real>(y: T, z: T, ratio: T) -> [T; 2] {
     [ratio * z + y, ratio * z - y]
 }
 
-/// `f` of every lane of `R` rows, with `K` numbers. It is a closure to be inlined: what names a function is a call.
+/// `f` of every lane of two and four rows.
 #[inline(always)]
-fn lanes<S: Simd, T: Real, const R: usize, const K: usize, const W: usize>(
-    simd: S,
-    rows: [&[T; W]; R],
-    numbers: [T; K],
-    f: impl Fn([Vector<S, T>; R], [Vector<S, T>; K]) -> [Vector<S, T>; R],
-) -> [[T; W]; R] {
-    let (zero, len) = (Vector::splat(simd, T::zero()), Vector::<S, T>::LEN);
-    let mut factors = [zero; K];
-    for k in 0..K {
-        factors[k] = Vector::splat(simd, numbers[k]);
+fn two<T: Real, const W: usize>([x, y]: [&[T; W]; 2], f: impl Fn(T, T) -> [T; 2]) -> [[T; W]; 2] {
+    let mut out = [[T::zero(); W]; 2];
+    for w in 0..W {
+        [out[0][w], out[1][w]] = f(x[w], y[w]);
     }
-    let mut out = [[T::zero(); W]; R];
-    for w in (0..W).step_by(len) {
-        let mut values = [zero; R];
-        for r in 0..R {
-            values[r] = Vector::load(simd, &rows[r][w..]);
-        }
-        let results = f(values, factors);
-        for r in 0..R {
-            results[r].store(&mut out[r][w..]);
-        }
+    out
+}
+
+#[inline(always)]
+fn four<T: Real, const W: usize>(rows: [&[T; W]; 4], f: impl Fn([T; 4]) -> [T; 4]) -> [[T; W]; 4] {
+    let mut out = [[T::zero(); W]; 4];
+    for w in 0..W {
+        [out[0][w], out[1][w], out[2][w], out[3][w]] =
+            f([rows[0][w], rows[1][w], rows[2][w], rows[3][w]]);
     }
     out
 }
@@ -216,9 +195,8 @@ impl<T: Real> Form<T> {
     /// Brings the rows of blocks of lanes, each from one of `starts` on, into this form: row by row, so that
     /// memory is read in its order. A block takes `len` rows of `lanes`.
     #[inline(always)]
-    pub(super) fn load<S: Simd, const W: usize>(
+    pub(super) fn load<const W: usize>(
         &self,
-        simd: S,
         n: usize,
         starts: impl Iterator<Item = usize> + Clone,
         len: usize,
@@ -239,13 +217,7 @@ impl<T: Real> Form<T> {
                 for i in 0..n / 2 {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
                         let (x, y) = (row(i, lane), row(n - 1 - i, lane));
-                        [lanes[i], lanes[middle + i]] = self::lanes(
-                            simd,
-                            [&x, &y],
-                            [],
-                            #[inline(always)]
-                            |x, k| fold(x, k),
-                        );
+                        [lanes[i], lanes[middle + i]] = two([&x, &y], |x, y| [x + y, x - y]);
                     }
                 }
                 if n % 2 == 1 {
@@ -260,13 +232,8 @@ impl<T: Real> Form<T> {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
                         let [x, y] = [row(i, lane), row(2 * q - 1 - i, lane)];
                         let [y_far, x_far] = [row(2 * q + i, lane), row(4 * q - 1 - i, lane)];
-                        [lanes[i], lanes[q + i], lanes[2 * q + i], lanes[3 * q + i]] = self::lanes(
-                            simd,
-                            [&x, &y, &y_far, &x_far],
-                            turn,
-                            #[inline(always)]
-                            |x, k| quarters(x, k),
-                        );
+                        [lanes[i], lanes[q + i], lanes[2 * q + i], lanes[3 * q + i]] =
+                            four([&x, &y, &y_far, &x_far], |x| quarters(x, turn));
                     }
                 }
             }
@@ -279,13 +246,7 @@ impl<T: Real> Form<T> {
                 for (i, j, ratio) in pairs.each() {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
                         let (y, z) = (row(i, lane), row(j, lane));
-                        [lanes[i], lanes[j]] = self::lanes(
-                            simd,
-                            [&y, &z],
-                            [ratio],
-                            #[inline(always)]
-                            |x, k| unpair(x, k),
-                        );
+                        [lanes[i], lanes[j]] = two([&y, &z], |y, z| unpair(y, z, ratio));
                     }
                 }
             }
@@ -294,9 +255,8 @@ impl<T: Real> Form<T> {
 
     /// Writes the `m` rows of blocks of lanes in this form, row by row.
     #[inline(always)]
-    pub(super) fn store<S: Simd, const W: usize>(
+    pub(super) fn store<const W: usize>(
         &self,
-        simd: S,
         m: usize,
         starts: impl Iterator<Item = usize> + Clone,
         len: usize,
@@ -316,13 +276,7 @@ impl<T: Real> Form<T> {
                 for i in 0..m / 2 {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
                         let parts = [&lanes[i], &lanes[middle + i]];
-                        let [x, y] = self::lanes(
-                            simd,
-                            parts,
-                            [],
-                            #[inline(always)]
-                            |x, k| fold(x, k),
-                        );
+                        let [x, y] = two(parts, |even, odd| [even + odd, even - odd]);
                         row(i, lane, &x);
                         row(m - 1 - i, lane, &y);
                     }
@@ -339,13 +293,8 @@ impl<T: Real> Form<T> {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
                         let [sum, difference] = [&lanes[i], &lanes[q + i]];
                         let [a, b] = [&lanes[2 * q + i], &lanes[3 * q + i]];
-                        let [x, y, y_far, x_far] = self::lanes(
-                            simd,
-                            [sum, difference, a, b],
-                            turn,
-                            #[inline(always)]
-                            |x, k| whole(x, k),
-                        );
+                        let [x, y, y_far, x_far] =
+                            four([sum, difference, a, b], |x| whole(x, turn));
                         row(i, lane, &x);
                         row(2 * q - 1 - i, lane, &y);
                         row(2 * q + i, lane, &y_far);
@@ -361,13 +310,7 @@ impl<T: Real> Form<T> {
                 }
                 for (i, j, ratio) in pairs.each() {
                     for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        let [y, z] = self::lanes(
-                            simd,
-                            [&lanes[i], &lanes[j]],
-                            [ratio],
-                            #[inline(always)]
-                            |x, k| pair(x, k),
-                        );
+                        let [y, z] = two([&lanes[i], &lanes[j]], |u, w| pair(u, w, ratio));
                         row(i, lane, &y);
                         row(j, lane, &z);
                     }
@@ -378,32 +321,20 @@ impl<T: Real> Form<T> {
 
     /// Coefficients from what a product left in this form, in place.
     #[inline(always)]
-    pub(super) fn pair<S: Simd, const W: usize>(&self, simd: S, lanes: &mut [[T; W]]) {
+    pub(super) fn pair<const W: usize>(&self, lanes: &mut [[T; W]]) {
         if let Self::Paired(pairs) = self {
             for (i, j, ratio) in pairs.each() {
-                [lanes[i], lanes[j]] = self::lanes(
-                    simd,
-                    [&lanes[i], &lanes[j]],
-                    [ratio],
-                    #[inline(always)]
-                    |x, k| pair(x, k),
-                );
+                [lanes[i], lanes[j]] = two([&lanes[i], &lanes[j]], |u, w| pair(u, w, ratio));
             }
         }
     }
 
     /// The transpose of [`Form::pair`].
     #[inline(always)]
-    pub(super) fn unpair<S: Simd, const W: usize>(&self, simd: S, lanes: &mut [[T; W]]) {
+    pub(super) fn unpair<const W: usize>(&self, lanes: &mut [[T; W]]) {
         if let Self::Paired(pairs) = self {
             for (i, j, ratio) in pairs.each() {
-                [lanes[i], lanes[j]] = self::lanes(
-                    simd,
-                    [&lanes[i], &lanes[j]],
-                    [ratio],
-                    #[inline(always)]
-                    |x, k| unpair(x, k),
-                );
+                [lanes[i], lanes[j]] = two([&lanes[i], &lanes[j]], |y, z| unpair(y, z, ratio));
             }
         }
     }
@@ -446,7 +377,7 @@ impl<T: Real> Form<T> {
                 let (y, z) = row[*at..].split_at(ratios.len());
                 let values = y.iter().zip(z).zip(ratios);
                 for ((u, w), ((&y, &z), &ratio)) in u.iter_mut().zip(w).zip(values) {
-                    [*u, *w] = unpair([y, z], [ratio]);
+                    [*u, *w] = unpair(y, z, ratio);
                 }
             }
         }
@@ -486,7 +417,7 @@ impl<T: Real> Form<T> {
                 let (u, w) = lane[*at..].split_at(ratios.len());
                 let values = u.iter().zip(w).zip(ratios);
                 for ((y, z), ((&u, &w), &ratio)) in y.iter_mut().zip(z).zip(values) {
-                    [*y, *z] = pair([u, w], [ratio]);
+                    [*y, *z] = pair(u, w, ratio);
                 }
             }
         }
@@ -504,7 +435,6 @@ impl<T: Real> Pairs<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::PORTABLE;
     use crate::testing::random;
 
     /// Every form with lengths that it takes.
@@ -542,8 +472,8 @@ mod tests {
             let (mut lanes, mut back) = (vec![[f64::NAN; W]; 2 * n], vec![f64::NAN; 6 * n]);
             let starts = [0, W].into_iter();
             let row = |i: usize, lane: usize| std::array::from_fn(|w| x[6 * i + lane + w]);
-            form.load(PORTABLE, n, starts.clone(), n, row, &mut lanes);
-            form.store(PORTABLE, n, starts, n, &lanes, |i, lane, values| {
+            form.load(n, starts.clone(), n, row, &mut lanes);
+            form.store(n, starts, n, &lanes, |i, lane, values| {
                 back[6 * i + lane..][..W].copy_from_slice(values);
             });
             for lane in 0..6 {
@@ -565,8 +495,8 @@ mod tests {
         let pairs = Form::Paired(Pairs { at: 2, ratios: random::<f64>(4, 3) });
         let x: Vec<[f64; 2]> = (0..10).map(|i| [f64::from(i), f64::from(i * i)]).collect();
         let (mut there, mut back) = (x.clone(), x.clone());
-        pairs.pair(PORTABLE, &mut there);
-        pairs.unpair(PORTABLE, &mut back);
+        pairs.pair(&mut there);
+        pairs.unpair(&mut back);
         for lane in 0..2 {
             let column: Vec<f64> = x.iter().map(|x| x[lane]).collect();
             let (mut left, mut entered) = (vec![0.0; 10], vec![0.0; 10]);

@@ -282,17 +282,17 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
             let valid = W.min(count);
             if valid == W {
                 let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
-                first.input.load(simd, first.n, starts.clone(), len, row, a);
+                first.input.load(first.n, starts.clone(), len, row, a);
             } else {
                 let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
-                first.input.load(simd, first.n, starts.clone(), len, row, a);
+                first.input.load(first.n, starts.clone(), len, row, a);
             }
             for ((a, b), lane) in
                 a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
             {
                 first.multiply(simd, a, b);
                 if let [_, second] = products {
-                    first.output.pair(simd, b);
+                    first.output.pair(b);
                     for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
                         let gains = &table[first_lane + lane..];
                         let valid = W.min(gains.len());
@@ -304,18 +304,18 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
                             |x, [gain]| x * gain,
                         );
                     }
-                    second.input.unpair(simd, b);
+                    second.input.unpair(b);
                     second.multiply(simd, b, a);
                 }
             }
             let values = if products.len() == 1 { &*b } else { &*a };
             if valid == W {
                 let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
-                last.output.store(simd, last.m, starts, len, values, row);
+                last.output.store(last.m, starts, len, values, row);
             } else {
                 let row =
                     |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
-                last.output.store(simd, last.m, starts, len, values, row);
+                last.output.store(last.m, starts, len, values, row);
             }
         }
     }

@@ -350,7 +350,7 @@ impl<T: Real, X: Term<T>> Add<'_, T, X> {
                 term.add_inside(simd, first, &mut out[first - at..last - at]);
             }
             for (lane, kept) in lanes.zip(&kept) {
-                seams.put(lane * axis.n, kept, at, out);
+                Seams::<T, X>::put(lane * axis.n, kept, at, out);
             }
             at = to;
         }
@@ -429,7 +429,7 @@ impl<T: Real, X: Term<T>> Seams<T, X> {
 
     /// Writes them.
     #[inline(always)]
-    fn put(&self, seam: usize, values: &[T; 2 * BORDER], at: usize, out: &mut [T]) {
+    fn put(seam: usize, values: &[T; 2 * BORDER], at: usize, out: &mut [T]) {
         if let Some(place) = Self::place(seam, at, out.len()) {
             return out[place..][..2 * BORDER].copy_from_slice(values);
         }

@@ -815,21 +815,14 @@ impl<T: Real, const D: usize> Composition<T, D> {
         self.warp.add_position_bar::<D>(coefficients, d, bar, d_bar);
     }
 
-    /// Transpose of [`Composition::sample`]: `d_bar += D(v)ᵀ bar`, and `v_bar += Sᵀ bar` where S
-    /// samples v at id + d; `scratch` has the size of v.
-    pub fn sample_vjp(
-        &self,
-        coefficients: &[T],
-        d: &[T],
-        bar: &[T],
-        d_bar: &mut [T],
-        v_bar: &mut [T],
-        scratch: &mut [T],
-    ) {
+    /// Transpose of [`Composition::sample`]: `d_bar += D(v)ᵀ bar`, and `bar ← Sᵀ bar`, the cotangent of v, where S
+    /// samples v at id + d. The coefficients are used up.
+    pub fn sample_vjp(&self, coefficients: &mut [T], d: &[T], bar: &mut [T], d_bar: &mut [T]) {
         self.add_position_bar(coefficients, d, bar, d_bar);
-        scratch.fill(T::zero());
-        self.warp.scatter::<D>(d, bar, scratch);
-        self.prefilter.add_transposed::<D>(scratch, v_bar);
+        par::chunks(coefficients, |_, chunk| chunk.fill(T::zero()));
+        self.warp.scatter::<D>(d, bar, coefficients);
+        par::chunks(bar, |_, chunk| chunk.fill(T::zero()));
+        self.prefilter.add_transposed::<D>(coefficients, bar);
     }
 }
 
@@ -855,9 +848,8 @@ mod tests {
             composition.coefficients(&v, &mut c);
             let mut out = vec![0.0; 3 * n];
             composition.sample(&c, &d, &mut out);
-            let (mut d_bar, mut v_bar) = (vec![0.0; 3 * n], vec![0.0; 3 * n]);
-            let mut scratch = vec![f64::NAN; 3 * n];
-            composition.sample_vjp(&c, &d, &bar, &mut d_bar, &mut v_bar, &mut scratch);
+            let (mut d_bar, mut v_bar) = (vec![0.0; 3 * n], bar.clone());
+            composition.sample_vjp(&mut c.clone(), &d, &mut v_bar, &mut d_bar);
             let (left, right) = (pair(&out, &bar), pair(&v_bar, &v));
             assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{boundary:?}");
 

@@ -463,7 +463,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let map_bar = self.bar.map_mut().data_mut();
         self.upsample.transpose(slope, map_bar, &mut self.resample);
         let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
-        self.sweep.backward(&mut self.bar)?;
+        self.sweep.backward(&self.start, &mut self.bar)?;
         self.shooting.start_vjp(controls, &self.bar, gradient);
 
         let terms = Terms {

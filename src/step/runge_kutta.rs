@@ -45,30 +45,27 @@ pub struct Stepper<E, T, const D: usize> {
 /// Buffers of a [`Stepper`].
 pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     evolution: E::Workspace,
-    /// The stage in hand: each follows from the start of the step and the rates.
-    stage: E::State,
     /// Rates of [`Stepper::step`]; none before the first. Other steps leave theirs on a [`Trace`].
     rates: Vec<E::State>,
     stages: usize,
-    bar: E::State,
+    /// The estimate of the error; none before the first.
+    estimate: Option<E::State>,
     /// Spline coefficients of the map, likewise.
     coefficients: Vec<T>,
-    scratch: Vec<T>,
-    /// The displacement of one step, and its cotangent.
+    /// The displacement of one step.
     local: Displacement<T, D>,
-    local_bar: Displacement<T, D>,
 }
 
 impl<T: Real, const D: usize, E: Evolution<T, D>> Workspace<T, D, E> {
     /// How many states are among the buffers.
     pub(crate) fn states(&self) -> usize {
-        self.rates.len() + 2
+        self.rates.len() + usize::from(self.estimate.is_some())
     }
 
     /// The rates, as many as there are stages.
-    fn take_rates(&mut self) -> Vec<E::State> {
+    fn take_rates(&mut self, state: &E::State) -> Vec<E::State> {
         let mut rates = std::mem::take(&mut self.rates);
-        rates.resize_with(self.stages, || self.bar.zeros_like());
+        rates.resize_with(self.stages, || state.zeros_like());
         rates
     }
 
@@ -116,38 +113,35 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
     /// Buffers for states like `state`.
     #[must_use]
     pub fn workspace(&self, state: &E::State) -> Workspace<T, D, E> {
-        let (map, zeros) = (state.map(), || vec![T::zero(); state.map().data().len()]);
+        let map = state.map();
         Workspace {
             evolution: self.evolution.workspace(),
-            stage: state.zeros_like(),
             rates: Vec::new(),
             stages: self.tableau.stages(),
-            bar: state.zeros_like(),
+            estimate: None,
             coefficients: Vec::new(),
-            scratch: zeros(),
             local: map.zeros_like(),
-            local_bar: map.zeros_like(),
         }
     }
 
     /// Whether the buffers are of this tableau and of states like `state`.
     fn fits(&self, state: &E::State, other: &E::State, ws: &Workspace<T, D, E>) -> bool {
         ws.stages == self.tableau.stages()
-            && ws.bar.expect_like(state).is_ok()
-            && ws.bar.expect_like(other).is_ok()
+            && state.expect_like(other).is_ok()
+            && ws.local.expect_like(state.map()).is_ok()
+            && ws.rates.first().is_none_or(|rate| rate.expect_like(state).is_ok())
     }
 
     /// `out` ← `start` + τ Σ c_i k_i, where the step composes maps with the map of the step alone, τ Σ c_i k_i from the
     /// identity.
-    fn set_moved(
+    fn set_moved<'a>(
         &self,
-        start: &E::State,
+        start: &'a E::State,
         tau: f64,
-        (coefficients, rates): (&[f64], &[E::State]),
+        weighted: impl Iterator<Item = (f64, &'a E::State)> + Clone,
         out: &mut E::State,
     ) {
-        let moving = coefficients.iter().zip(rates).filter(|(c, _)| **c != 0.0);
-        let moving = moving.map(|(c, rate)| (T::of(tau * c), rate));
+        let moving = weighted.filter(|(c, _)| *c != 0.0).map(|(c, rate)| (T::of(tau * c), rate));
         let moved = std::iter::once((T::one(), start)).chain(moving.clone());
         match self.transport {
             MapTransport::SemiLagrangian => {
@@ -158,20 +152,20 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
     }
 
-    /// The rates of all stages, from the start of a step; calls `after(i, buffers)` after that of stage i. The last
-    /// stage is left in hand.
+    /// The rates of all stages, from the start of a step; calls `after(i, buffers)` after that of stage i. `spare`
+    /// is where the stages are.
     fn run_stages(
         &self,
         state: &E::State,
         tau: f64,
         rates: &mut [E::State],
-        ws: &mut Workspace<T, D, E>,
+        (spare, ws): (&mut E::State, &mut Workspace<T, D, E>),
         mut after: impl FnMut(usize, &mut E::Workspace),
     ) {
         for i in 0..rates.len() {
             let (rates, rest) = rates.split_at_mut(i);
             let Some(rate) = rest.first_mut() else { return };
-            let stage = self.stage(tau, state, &mut ws.stage, rates);
+            let stage = self.stage(tau, state, spare, rates);
             if self.at_identity(i) {
                 self.evolution.rate_at_identity(stage, rate, &mut ws.evolution);
             } else {
@@ -186,7 +180,8 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         i == 0 && self.transport == MapTransport::SemiLagrangian
     }
 
-    /// Y_i = y + τ Σ_{j<i} a_ij k_j after the rates of i stages, in `buffer` unless it is `start` itself.
+    /// Y_i = y + τ Σ_{j<i} a_ij k_j after the rates of i stages, in `buffer` unless it is `start` itself. The last of
+    /// them comes first, as in [`Stepper::put_stage`].
     fn stage<'a>(
         &self,
         tau: f64,
@@ -194,11 +189,35 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         buffer: &'a mut E::State,
         rates: &[E::State],
     ) -> &'a E::State {
-        if rates.is_empty() {
-            return start;
-        }
-        self.set_moved(start, tau, (self.tableau.a()[rates.len()], rates), buffer);
+        let Some((last, earlier)) = rates.split_last() else { return start };
+        let row = self.tableau.a()[rates.len()];
+        let weighted = std::iter::once((row[earlier.len()], last));
+        let weighted = weighted.chain(row.iter().copied().zip(earlier));
+        self.set_moved(start, tau, weighted, buffer);
         buffer
+    }
+
+    /// The same stage, to the bit, in the place of the last of the rates before it, unless it is `start` itself.
+    fn put_stage<'a>(
+        &self,
+        tau: f64,
+        start: &'a E::State,
+        rates: &'a mut [E::State],
+    ) -> &'a E::State {
+        let row = self.tableau.a()[rates.len()];
+        let Some((stage, earlier)) = rates.split_last_mut() else { return start };
+        let step = T::of(tau * row[earlier.len()]);
+        match self.transport {
+            MapTransport::SemiLagrangian => {
+                stage.combine_but_map(start, |rate, y| y + step * rate);
+                stage.map_mut().scale(step);
+            }
+            MapTransport::Eulerian => stage.combine(start, |rate, y| y + step * rate),
+        }
+        for (a, rate) in row.iter().zip(earlier).filter(|(a, _)| **a != 0.0) {
+            stage.axpy(T::of(tau * a), rate);
+        }
+        stage
     }
 
     /// `next` ← the state a time `tau` after `state`; NaN where states and buffers have different shapes.
@@ -212,10 +231,11 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         if !self.fits(state, next, ws) {
             return next.scale(T::nan());
         }
-        let (mut rates, mut coefficients) = (ws.take_rates(), std::mem::take(&mut ws.coefficients));
+        let (mut rates, mut coefficients) =
+            (ws.take_rates(state), std::mem::take(&mut ws.coefficients));
         coefficients.resize(self.coefficients_len(state), T::zero());
         par::inside(state.map().data().len(), || {
-            self.run_stages(state, tau, &mut rates, ws, |_, _| ());
+            self.run_stages(state, tau, &mut rates, (next, ws), |_, _| ());
             self.set_coefficients(state, &mut coefficients);
             self.finish(state, tau, (&rates, &coefficients), next, ws);
         });
@@ -245,30 +265,44 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         next: &mut E::State,
         ws: &mut Workspace<T, D, E>,
     ) {
-        self.set_moved(state, tau, (self.tableau.b(), rates), next);
+        self.set_moved(state, tau, self.tableau.b().iter().copied().zip(rates), next);
         if self.transport == MapTransport::SemiLagrangian {
             std::mem::swap(next.map_mut(), &mut ws.local);
             self.composition.compose(coefficients, ws.local.data(), next.map_mut().data_mut());
         }
     }
 
-    /// Embedded error estimate of the last [`Stepper::step`], relative to the states; `None` without an
+    /// Embedded error estimate of the last [`Stepper::step`], which gave `next`, relative to it; `None` without an
     /// embedded method. It covers the displacement of the step, not the map it is composed with.
-    pub fn error(&self, tau: f64, ws: &mut Workspace<T, D, E>) -> Option<f64> {
+    pub fn error(&self, tau: f64, next: &mut E::State, ws: &mut Workspace<T, D, E>) -> Option<f64> {
         let rates = std::mem::take(&mut ws.rates);
-        let error = self.error_of(tau, &rates, ws);
+        let error = self.error_of(tau, &rates, next, ws);
         ws.rates = rates;
         error
     }
 
     /// [`Stepper::error`] of the last step, whose stages have these rates.
-    fn error_of(&self, tau: f64, rates: &[E::State], ws: &mut Workspace<T, D, E>) -> Option<f64> {
+    fn error_of(
+        &self,
+        tau: f64,
+        rates: &[E::State],
+        next: &mut E::State,
+        ws: &mut Workspace<T, D, E>,
+    ) -> Option<f64> {
         let weights = self.tableau.error()?;
+        let estimate = ws.estimate.get_or_insert_with(|| next.zeros_like());
         let terms = weights.iter().zip(rates).map(|(&e, rate)| (T::of(tau * e), rate));
-        set_sum_of(&mut ws.bar, terms.filter(|(e, _)| !e.is_zero()));
-        // The last stage stands for the states before and after the step: it is the latter, for a method whose last
-        // row is b, and near both else.
-        Some(ws.bar.relative_error(&ws.stage, &ws.stage))
+        set_sum_of(estimate, terms.filter(|(e, _)| !e.is_zero()));
+        // With the displacement of the step in the place of the map.
+        let composed = self.transport == MapTransport::SemiLagrangian;
+        if composed {
+            std::mem::swap(next.map_mut(), &mut ws.local);
+        }
+        let error = estimate.relative_error(next, next);
+        if composed {
+            std::mem::swap(next.map_mut(), &mut ws.local);
+        }
+        Some(error)
     }
 }
 
@@ -309,22 +343,23 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             return next.scale(T::nan());
         }
         par::inside(state.map().data().len(), || {
-            self.trace_inside(state, tau, trace, ws);
+            self.trace_inside(state, tau, trace, (next, ws));
             self.finish(state, tau, (&trace.rates, &trace.coefficients), next, ws);
         });
     }
 
-    /// Leaves the stages of a step from `state` on `trace`, without the step. The cost is nearly that of the step.
+    /// Leaves the stages of a step from `state` on `trace`, without the step. The cost is nearly that of the step. What
+    /// `spare` holds does not matter, before and after.
     pub fn retrace(
         &self,
         state: &E::State,
         tau: f64,
         trace: &mut Trace<T, E::State, E::Tape>,
-        ws: &mut Workspace<T, D, E>,
+        (spare, ws): (&mut E::State, &mut Workspace<T, D, E>),
     ) {
-        if self.fits(state, state, ws) && self.traces(state, trace) {
+        if self.fits(state, spare, ws) && self.traces(state, trace) {
             let len = state.map().data().len();
-            par::inside(len, || self.trace_inside(state, tau, trace, ws));
+            par::inside(len, || self.trace_inside(state, tau, trace, (spare, ws)));
         } else {
             trace.rates.iter_mut().for_each(|rate| rate.scale(T::nan()));
         }
@@ -335,10 +370,10 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         state: &E::State,
         tau: f64,
         Trace { rates, tapes, coefficients }: &mut Trace<T, E::State, E::Tape>,
-        ws: &mut Workspace<T, D, E>,
+        buffers: (&mut E::State, &mut Workspace<T, D, E>),
     ) {
         self.set_coefficients(state, coefficients);
-        self.run_stages(state, tau, rates, ws, |i, buffers| {
+        self.run_stages(state, tau, rates, buffers, |i, buffers| {
             if let Some(tape) = tapes.get_mut(i) {
                 self.evolution.exchange(buffers, tape);
             }
@@ -349,16 +384,17 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     pub fn error_traced(
         &self,
         tau: f64,
+        next: &mut E::State,
         trace: &Trace<T, E::State, E::Tape>,
         ws: &mut Workspace<T, D, E>,
     ) -> Option<f64> {
-        self.error_of(tau, &trace.rates, ws)
+        self.error_of(tau, &trace.rates, next, ws)
     }
 
     /// The transpose of the derivative of [`Stepper::step`] at `state`: `bar`, the cotangent of the next
     /// state, becomes that of `state`. The stages are those that [`Stepper::step_traced`] or [`Stepper::retrace`] of
     /// `state` left on `trace`, which this uses up; with fewer tapes than stages, that was the last call with
-    /// these buffers.
+    /// these buffers. What `spare` holds does not matter, before and after.
     ///
     #[doc = include_str!("../../docs/math/stagesvjp.html")]
     ///
@@ -371,13 +407,14 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         tau: f64,
         bar: &mut E::State,
         trace: &mut Trace<T, E::State, E::Tape>,
-        ws: &mut Workspace<T, D, E>,
+        (spare, ws): (&mut E::State, &mut Workspace<T, D, E>),
     ) {
-        if !self.fits(state, bar, ws) || !self.traces(state, trace) {
+        let fits = self.fits(state, bar, ws) && self.fits(state, spare, ws);
+        if !fits || !self.traces(state, trace) {
             return bar.scale(T::nan());
         }
         par::inside(state.map().data().len(), || {
-            self.step_vjp_inside(state, tau, bar, trace, ws);
+            self.step_vjp_inside(state, tau, bar, trace, (spare, ws));
         });
     }
 
@@ -387,7 +424,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         tau: f64,
         bar: &mut E::State,
         Trace { rates, tapes, coefficients }: &mut Trace<T, E::State, E::Tape>,
-        ws: &mut Workspace<T, D, E>,
+        (spare, ws): (&mut E::State, &mut Workspace<T, D, E>),
     ) {
         let last = self.tableau.stages() - 1;
         let composed = self.transport == MapTransport::SemiLagrangian;
@@ -396,22 +433,21 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
             let weights = self.tableau.b().iter().zip(&*rates);
             let terms = weights.map(|(&b, rate)| (T::of(tau * b), rate.map()));
             set_sum_of(&mut ws.local, terms.filter(|(b, _)| !b.is_zero()));
-            ws.local_bar.copy_from(bar.map());
-            ws.bar.map_mut().set_zero();
+            spare.map_mut().copy_from(bar.map());
             self.composition.sample_vjp(
                 coefficients,
                 ws.local.data(),
-                ws.local_bar.data(),
                 bar.map_mut().data_mut(),
-                ws.bar.map_mut().data_mut(),
-                &mut ws.scratch,
+                spare.map_mut().data_mut(),
             );
-            std::mem::swap(ws.bar.map_mut(), &mut ws.local_bar);
+            // ū waits in the place of d until the end.
+            std::mem::swap(bar.map_mut(), spare.map_mut());
+            std::mem::swap(spare.map_mut(), &mut ws.local);
         }
         // k̄_i = τ (b_i ȳ + Σ_{j>i} a_ji Ȳ_j), Ȳ_i = (∂f/∂y)ᵀ k̄_i, ȳ ← ȳ + Σ Ȳ_i.
-        // Ȳ_i takes the place of k_i: earlier stages need earlier rates only.
+        // Y_i takes the place of k_{i−1} and Ȳ_i that of k_i: earlier stages need earlier rates only.
         for i in (0..self.tableau.stages()).rev() {
-            let rate_bar = &mut ws.bar;
+            let rate_bar = &mut *spare;
             let (rest, after) = rates.split_at_mut(i + 1);
             let column = self.tableau.a()[i + 1..].iter().map(|row| row[i]).zip(after.iter());
             let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
@@ -422,7 +458,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
                 continue;
             };
             set_sum_of(rate_bar, std::iter::once(first).chain(terms));
-            let stage = self.stage(tau, state, &mut ws.stage, before);
+            let stage = self.put_stage(tau, state, before);
             match tapes.get_mut(i) {
                 Some(tape) => self.evolution.exchange(&mut ws.evolution, tape),
                 // Still in the buffers.
@@ -438,11 +474,11 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
         let stage_bars = rates.iter().map(|stage_bar| (T::one(), stage_bar));
         let all = std::iter::once((T::one(), &*bar)).chain(stage_bars);
         if composed {
-            ws.bar.set_sum_but_map(all);
-            std::mem::swap(ws.bar.map_mut(), &mut ws.local_bar);
+            spare.set_sum_but_map(all);
+            std::mem::swap(spare.map_mut(), &mut ws.local);
         } else {
-            set_sum_of(&mut ws.bar, all);
+            set_sum_of(spare, all);
         }
-        std::mem::swap(bar, &mut ws.bar);
+        std::mem::swap(bar, spare);
     }
 }
