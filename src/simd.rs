@@ -289,7 +289,7 @@ fn update_rest<S: Simd, T: Lanes, const L: usize>(
 }
 
 /// Most lanes of a vector.
-pub(crate) const MOST: usize = 16;
+const MOST: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -820,6 +820,7 @@ fn integration() {
         let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
         let text = format!("{at_most} steps");
         refused!(sweep.forward(&start), Error::StepLimit { .. }, "tolerance", "not", &text);
+        assert!(sweep.step_sizes().is_empty());
         refused!(
             sweep.backward(&start, &mut start.clone()),
             Error::Setting { .. },

@@ -225,10 +225,13 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         start: &E::State,
         watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
-        self.from = None;
-        self.integrate(start, watch)?;
-        self.from = Some(start.dot(start));
-        Ok(&self.current)
+        let done = self.integrate(start, watch);
+        self.from = done.is_ok().then(|| start.dot(start));
+        if done.is_err() {
+            // There is nothing to pull a gradient back through.
+            self.taus.clear();
+        }
+        done.map(|()| &self.current)
     }
 
     fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The forward map beside the inverse one: particles that the flow carries.
 
 use super::{Evolution, EvolutionVjp, MapState};
-use crate::field::{Displacement, Velocity};
+use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::scalar::Real;
@@ -93,7 +93,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Tracked<E, T, D> {
     ) {
         let v = self.evolution.velocity(&state.flow, &ws.evolution);
         self.composition.coefficients(v.data(), &mut ws.coefficients);
-        ws.velocity_bar.data_mut().copy_from_slice(rate_bar.forward.data());
+        copy(rate_bar.forward.data(), ws.velocity_bar.data_mut());
         state_bar.forward.set_zero();
         self.composition.sample_vjp(
             &mut ws.coefficients,

@@ -96,12 +96,6 @@ impl<T: Real> Axis<T> {
         }
     }
 
-    /// The columns of a row at an end, which are those of ∂ and of ∂ᵀ.
-    #[inline(always)]
-    fn columns(&self, end: usize) -> [usize; 4] {
-        self.rows[end].columns
-    }
-
     /// The places of the two values before and the two behind that at a flat index away from the ends.
     #[inline(always)]
     fn beside(&self, at: usize) -> [usize; 4] {
@@ -136,16 +130,9 @@ trait Term<T: Real>: Copy {
     /// Adds it to values away from the ends of their lanes, the first of which has the flat index `at`.
     fn add_inside<S: Simd>(self, simd: S, at: usize, out: &mut [T]);
 
-    /// Adds it to values at row `end` of those at the ends, from the flat index `at` on; `columns` are where the four
-    /// columns of the row are.
-    fn add_at_end<S: Simd>(
-        self,
-        simd: S,
-        end: usize,
-        columns: [usize; 4],
-        at: usize,
-        out: &mut [T],
-    );
+    /// Adds it to values at the end of their lanes, from the flat index `at` on: `row` is one of [`Term::rows`], with the
+    /// places of its columns.
+    fn add_at_end<S: Simd>(self, simd: S, row: Row<T>, at: usize, out: &mut [T]);
 
     /// The rows at the ends of a lane, with the factor of the term.
     fn rows(self) -> [Row<T>; 2 * BORDER];
@@ -183,21 +170,13 @@ impl<T: Real> Term<T> for Scaled<'_, T> {
     }
 
     #[inline(always)]
-    fn add_at_end<S: Simd>(
-        self,
-        simd: S,
-        end: usize,
-        columns: [usize; 4],
-        at: usize,
-        out: &mut [T],
-    ) {
-        let Self { axis, s, a, f, lo } = self;
-        let [c1, c2, c3, c4] = axis.rows[end].coefficients.map(|c| Vector::splat(simd, s * c));
-        let [f1, f2, f3, f4] = columns.map(|i| &f[i..]);
+    fn add_at_end<S: Simd>(self, simd: S, row: Row<T>, at: usize, out: &mut [T]) {
+        let [c1, c2, c3, c4] = row.coefficients.map(|c| Vector::splat(simd, c));
+        let [f1, f2, f3, f4] = row.columns.map(|i| &self.f[i..]);
         update(
             simd,
             out,
-            [&a[at - lo..], f1, f2, f3, f4],
+            [&self.a[at - self.lo..], f1, f2, f3, f4],
             #[inline(always)]
             |out, [a, f1, f2, f3, f4]| out + a * ((c1 * f1 + c2 * f2) + (c3 * f3 + c4 * f4)),
         );
@@ -247,18 +226,10 @@ impl<T: Real> Term<T> for Transposed<'_, T> {
     }
 
     #[inline(always)]
-    fn add_at_end<S: Simd>(
-        self,
-        simd: S,
-        end: usize,
-        columns: [usize; 4],
-        _at: usize,
-        out: &mut [T],
-    ) {
-        let Self { axis, s, a, b } = self;
-        let coefficients = axis.transposed_rows[end].coefficients;
-        let [c1, c2, c3, c4] = coefficients.map(|c| Vector::splat(simd, s * c));
-        let [j1, j2, j3, j4] = columns;
+    fn add_at_end<S: Simd>(self, simd: S, row: Row<T>, _at: usize, out: &mut [T]) {
+        let Self { a, b, .. } = self;
+        let [c1, c2, c3, c4] = row.coefficients.map(|c| Vector::splat(simd, c));
+        let [j1, j2, j3, j4] = row.columns;
         update(
             simd,
             out,
@@ -306,14 +277,15 @@ impl<T: Real, X: Term<T>> Work for Add<'_, T, X> {
             return self.along_lanes(simd);
         }
         let Self { axis, term, lo, out, .. } = self;
+        let rows = term.rows();
         for Piece { from, to, row, end } in axis.pieces(lo, lo + out.len()) {
             let out = &mut out[from - lo..to - lo];
             match end {
                 None => term.add_inside(simd, from, out),
                 Some(end) => {
-                    let columns =
-                        axis.columns(end).map(|j| from + j * axis.inner - row * axis.inner);
-                    term.add_at_end(simd, end, columns, from, out);
+                    let Row { columns, coefficients } = rows[end];
+                    let columns = columns.map(|j| from + j * axis.inner - row * axis.inner);
+                    term.add_at_end(simd, Row { columns, coefficients }, from, out);
                 }
             }
         }
@@ -570,6 +542,37 @@ mod tests {
                         let scale = left.abs().max(1.0);
                         assert!((left - right).abs() < 1e-12 * scale, "{boundary:?} {axis}");
                     }
+                }
+            }
+        }
+    }
+
+    /// A term, added by every set of instructions there is: the same bits.
+    fn check_sets(axis: &Axis<f32>, term: impl Term<f32>, (total, lo): (usize, usize)) {
+        let start: Vec<f32> = random(total - lo - 5, 9);
+        let added = |add: &dyn Fn(&mut [f32])| {
+            let mut out = start.clone();
+            add(&mut out);
+            out
+        };
+        let expected = added(&|out| Add { axis, term, total, lo, out }.run(simd::PORTABLE));
+        let middle = added(&|out| simd::fused(Add { axis, term, total, lo, out }));
+        let widest = added(&|out| simd::explicit(Add { axis, term, total, lo, out }));
+        assert!(expected != start && middle == expected && widest == expected);
+    }
+
+    #[test]
+    fn every_set_of_instructions_gives_the_same_bits() {
+        for boundary in Boundary::ALL {
+            for shape in [[4, 5, 6], [7, 9, 33], [6, 5, 64], [5, 70, 21]] {
+                let grid = Grid::new(shape, [0.5, 1.0, 2.0]).unwrap().with_boundary(boundary);
+                let d = Difference::<f32, 3>::new(&grid, Order::Fourth);
+                let (n, lo) = (grid.len(), 17);
+                let (a, f) = (random::<f32>(n, 1), random::<f32>(n, 2));
+                for axis in &d.axes {
+                    let scaled = Scaled { axis, s: 0.5, a: &a[lo..n - 5], f: &f, lo };
+                    check_sets(axis, scaled, (n, lo));
+                    check_sets(axis, Transposed { axis, s: 0.5, a: &a, b: &f }, (n, lo));
                 }
             }
         }
