@@ -24,6 +24,7 @@ pub mod forward;
 pub mod inverse;
 pub mod jacobian;
 pub mod resample;
+mod source;
 pub mod spline;
 mod taps;
 pub mod warp;

@@ -56,6 +56,9 @@ pub(crate) fn fold_index(i: isize, n: usize, boundary: Boundary) -> usize {
     let folded = match boundary {
         _ if (0..n).contains(&i) => i,
         Boundary::Periodic => i.rem_euclid(n),
+        // One reflection needs no division.
+        Boundary::Reflecting | Boundary::Free if (-n..0).contains(&i) => -1 - i,
+        Boundary::Reflecting | Boundary::Free if (n..2 * n).contains(&i) => 2 * n - 1 - i,
         Boundary::Reflecting | Boundary::Free => {
             let j = i.rem_euclid(2 * n);
             if j < n { j } else { 2 * n - 1 - j }

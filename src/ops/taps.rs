@@ -1,167 +1,290 @@
 //! The spline taps of a block of points: what vector instructions share over several points.
+//!
+//! Taps that are neighbours along the last axis are a row, and four rows that are neighbours along the axis before it a
+//! group. Sums are formed row by row and group by group, the last axis last.
 
+use super::source::{AXES, Groups, Source, Stencil};
 use super::spline::{derivatives, weights};
+use crate::grid::Boundary;
 use crate::scalar::Real;
-use crate::simd::{Simd, mul_add};
+use crate::simd::{Simd, Vector, mul_add};
 
 /// Points of a block.
 pub(super) const LANES: usize = 16;
 
-/// Most axes of a grid that is warped.
-const AXES: u32 = 4;
-
-/// Most rows of four taps along the last axis.
-pub(super) const ROWS: usize = 4_usize.pow(AXES - 1);
-
 /// A number for each point of a block.
 pub(super) type Lane<T> = [T; LANES];
 
-/// A place for each row of taps: all axes but the last, the first outermost.
-pub(super) type Offsets = [usize; ROWS];
+/// Four neighbouring taps of `C` fields.
+pub(super) type Taps<T, const C: usize> = [[T; C]; 4];
 
-/// The taps of a point that are not where those of a point inside are, gathered.
-pub(super) type Gathered<T, const C: usize> = [[T; C]; 4 * ROWS];
-
-/// Where the rows of gathered taps begin.
-pub(super) const GATHERED: Offsets = {
-    let mut offsets = [0; ROWS];
-    let mut row = 0;
-    while row < ROWS {
-        offsets[row] = 4 * row;
-        row += 1;
-    }
-    offsets
-};
-
-/// Rows of taps of a grid of `D` axes.
-pub(super) struct Rows<const D: usize>;
-
-impl<const D: usize> Rows<D> {
-    pub(super) const COUNT: usize = {
-        assert!(1 <= D && D <= AXES as usize, "grids of one to four axes are warped");
-        ROWS >> (2 * (AXES as usize - D))
-    };
-
-    /// Offsets of the rows of a point that is inside from its first tap.
-    pub(super) fn offsets(strides: &[usize; D]) -> Offsets {
-        std::array::from_fn(|row| {
-            (0..D - 1)
-                .rev()
-                .fold((0, row), |(at, rest), a| (at + rest % 4 * strides[a], rest / 4))
-                .0
-        })
-    }
+/// A point of a block, with its taps from the first on.
+#[derive(Clone, Copy)]
+pub(super) struct Point<'a, T, const C: usize> {
+    pub(super) lane: usize,
+    pub(super) stencil: &'a Stencil,
+    pub(super) taps: &'a [[T; C]],
 }
 
 /// Where the points of a block lie in the source.
 pub(super) struct Cells<T, const D: usize> {
     /// Index of the first tap along each axis, which need not be a voxel of the grid.
-    pub(super) first: [Lane<i32>; D],
+    first: [Lane<i32>; D],
     fractions: [Lane<T>; D],
+    /// One where all taps are voxels of the grid.
+    pub(super) inside: Lane<i32>,
 }
 
 impl<T: Real, const D: usize> Cells<T, D> {
-    /// The cells of positions in source index units. What is farther than any index gets NaN.
+    /// The cells of positions in index units of a source. What is farther than any index gets NaN.
     #[inline(always)]
-    pub(super) fn new(positions: &[Lane<T>; D]) -> Self {
-        let mut cells = Self { first: [[0; LANES]; D], fractions: [[T::zero(); LANES]; D] };
+    pub(super) fn new(positions: &[Lane<T>; D], source: &Source<D>) -> Self {
+        let zeros = [[T::zero(); LANES]; D];
+        let mut cells = Self { first: [[0; LANES]; D], fractions: zeros, inside: [1; LANES] };
         for a in 0..D {
+            let last = source.last[a].cast_unsigned();
             let (mut first, mut fractions) = ([0; LANES], [T::zero(); LANES]);
             for l in 0..LANES {
                 let (position, below) = (positions[a][l], positions[a][l].floor());
                 first[l] = (below - T::one()).lattice();
                 fractions[l] = if below.abs() < T::LATTICE { position - below } else { T::nan() };
+                cells.inside[l] &= i32::from(first[l].cast_unsigned() <= last);
             }
             cells.first[a] = first;
             cells.fractions[a] = fractions;
         }
         cells
     }
+
+    /// Place of the first tap of a point that is inside.
+    #[inline(always)]
+    pub(super) fn place(&self, lane: usize, source: &Source<D>) -> usize {
+        let mut place = 0;
+        for a in 0..D {
+            place += self.first[a][lane].cast_unsigned() as usize * source.strides[a];
+        }
+        place
+    }
+
+    /// Index of the first tap of a point along each axis.
+    pub(super) fn first(&self, lane: usize) -> [isize; D] {
+        self.first.each_ref().map(|first| first[lane] as isize)
+    }
+
+    /// The four weights of each point along each axis, from the last axis on.
+    #[inline(always)]
+    fn along(&self, weights: impl Fn(T) -> [T; 4], out: &mut [[Lane<T>; 4]; AXES]) {
+        for b in 0..D {
+            let mut along = [[T::zero(); LANES]; 4];
+            for l in 0..LANES {
+                let w = weights(self.fractions[D - 1 - b][l]);
+                for k in 0..4 {
+                    along[k][l] = w[k];
+                }
+            }
+            out[b] = along;
+        }
+    }
 }
 
-/// Weights of the taps of a block of points along each axis.
+/// Where taps from four before the first of four to four behind the last are mirrored.
+const MIRRORED: [usize; 12] = [3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0];
+
+/// Weights of the taps of a block of points along each axis, from the last axis on. An axis that a grid does not have is one
+/// tap of weight one.
 #[repr(align(64))]
 pub(super) struct Weights<T, const D: usize> {
-    values: [[Lane<T>; 4]; D],
-    slopes: [[Lane<T>; 4]; D],
-    /// Products of those of values along all axes but the last.
-    rows: [Lane<T>; ROWS],
+    values: [[Lane<T>; 4]; AXES],
+    slopes: [[Lane<T>; 4]; AXES],
 }
 
 impl<T: Real, const D: usize> Weights<T, D> {
     pub(super) fn new() -> Self {
-        let zeros = [[[T::zero(); LANES]; 4]; D];
-        Self { values: zeros, slopes: zeros, rows: [[T::one(); LANES]; ROWS] }
+        let (zeros, ones) = ([T::zero(); LANES], [T::one(); LANES]);
+        Self { values: [[ones, zeros, zeros, zeros]; AXES], slopes: [[zeros; 4]; AXES] }
     }
 
     /// Those of values.
     #[inline(always)]
-    pub(super) fn set_values(&mut self, cells: &Cells<T, D>) {
-        let along = cells.along(weights);
-        set_products(&mut self.rows, &along);
-        self.values = along;
+    pub(super) fn set_values(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+        cells.along(weights, &mut self.values);
+        self.fold(cells, source);
     }
 
     /// Those of values and of derivatives.
     #[inline(always)]
-    pub(super) fn set(&mut self, cells: &Cells<T, D>) {
-        self.values = cells.along(weights);
-        self.slopes = cells.along(derivatives);
+    pub(super) fn set(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+        cells.along(weights, &mut self.values);
+        cells.along(derivatives, &mut self.slopes);
+        self.fold(cells, source);
     }
-}
 
-impl<T: Real, const D: usize> Cells<T, D> {
-    /// The four weights of each point along each axis.
+    /// Makes points inside of those at a border where taps are mirrored: the four taps at the end of the grid get the sums
+    /// of the weights.
     #[inline(always)]
-    fn along(&self, weights: impl Fn(T) -> [T; 4]) -> [[Lane<T>; 4]; D] {
-        let mut along = [[[T::zero(); LANES]; 4]; D];
-        for a in 0..D {
-            for l in 0..LANES {
-                let w = weights(self.fractions[a][l]);
+    fn fold(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+        let mirrored = source.boundary != Boundary::Periodic;
+        for lane in 0..LANES {
+            if mirrored && cells.inside[lane] == 0 {
+                self.fold_point(cells, source, lane);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn fold_point(&mut self, cells: &mut Cells<T, D>, source: &Source<D>, lane: usize) {
+        // Taps of farther points are mirrored more than once, or elsewhere.
+        let near = |a: usize| {
+            let last = source.last[a];
+            (-4..=last.saturating_add(4)).contains(&cells.first[a][lane])
+        };
+        if !(0..D).all(near) {
+            return;
+        }
+        for b in 0..D {
+            let (first, last) = (&mut cells.first[D - 1 - b][lane], source.last[D - 1 - b]);
+            if (0..=last).contains(first) {
+                continue;
+            }
+            let to = if *first < 0 { 0 } else { last };
+            let beyond = (*first - to + 4).cast_unsigned() as usize;
+            *first = to;
+            for along in [&mut self.values[b], &mut self.slopes[b]] {
+                let mut folded = [T::zero(); 4];
                 for k in 0..4 {
-                    along[a][k][l] = w[k];
+                    folded[MIRRORED[beyond + k]] += along[k][lane];
+                }
+                for k in 0..4 {
+                    along[k][lane] = folded[k];
                 }
             }
         }
-        along
+        cells.inside[lane] = 1;
+    }
+
+    /// Those of the rows of a group.
+    #[inline(always)]
+    fn rows(along: &[[Lane<T>; 4]; AXES], lane: usize) -> [T; 4] {
+        let [w0, w1, w2, w3] = &along[1];
+        [w0[lane], w1[lane], w2[lane], w3[lane]]
+    }
+
+    /// That of a group: of values, or of derivatives along an axis counted from the last.
+    #[inline(always)]
+    fn group(&self, lane: usize, group: usize, slope: Option<usize>) -> T {
+        let (mut product, mut rest) = (T::one(), group);
+        for b in 2..D {
+            let along = if slope == Some(b) { &self.slopes } else { &self.values };
+            product *= along[b][rest % 4][lane];
+            rest /= 4;
+        }
+        product
     }
 }
 
-/// The products of the weights along all axes but the last.
-#[inline(always)]
-fn set_products<T: Real, const D: usize>(rows: &mut [Lane<T>; ROWS], along: &[[Lane<T>; 4]; D]) {
-    let mut count = 1;
-    rows[0] = [T::one(); LANES];
-    for along in &along[..D - 1] {
-        for row in (0..count).rev() {
-            let before = rows[row];
-            for k in (0..4).rev() {
-                for l in 0..LANES {
-                    rows[4 * row + k][l] = before[l] * along[k][l];
-                }
-            }
+/// A row of taps in registers.
+trait Row<S: Simd, T: Real, const C: usize>: Copy {
+    fn load(simd: S, taps: &Taps<T, C>) -> Self;
+
+    /// The row times a weight.
+    fn times(self, simd: S, weight: T) -> Self;
+
+    /// Itself and another row times a weight.
+    fn plus(self, simd: S, weight: T, row: Self) -> Self;
+
+    fn store(self, taps: &mut Taps<T, C>);
+}
+
+impl<S: Simd, T: Real, const C: usize> Row<S, T, C> for Taps<T, C> {
+    #[inline(always)]
+    fn load(_: S, taps: &Taps<T, C>) -> Self {
+        *taps
+    }
+
+    #[inline(always)]
+    fn times(mut self, _: S, weight: T) -> Self {
+        for x in self.as_flattened_mut() {
+            *x *= weight;
         }
-        count *= 4;
+        self
+    }
+
+    #[inline(always)]
+    fn plus(mut self, _: S, weight: T, row: Self) -> Self {
+        for (x, &y) in self.as_flattened_mut().iter_mut().zip(row.as_flattened()) {
+            *x = mul_add::<S, T>(weight, y, *x);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn store(self, taps: &mut Taps<T, C>) {
+        *taps = self;
     }
 }
 
-/// Four neighbouring taps of `C` fields.
-pub(super) type Taps<T, const C: usize> = [[T; C]; 4];
+/// `N` vectors, the last of which ends with the row: it may share numbers with the one before.
+#[derive(Clone, Copy)]
+struct Vectors<S: Simd, T: Real, const N: usize>([Vector<S, T>; N]);
 
-/// `sum` + `weight` `taps`.
-#[inline(always)]
-fn plus<S: Simd, T: Real, const C: usize>(
-    sum: Taps<T, C>,
-    weight: T,
-    taps: &Taps<T, C>,
-) -> Taps<T, C> {
-    let mut out = sum;
-    for k in 0..4 {
-        for c in 0..C {
-            out[k][c] = mul_add::<S, T>(weight, taps[k][c], sum[k][c]);
+impl<S: Simd, T: Real, const N: usize> Vectors<S, T, N> {
+    /// Where a vector begins in a row of `len` numbers.
+    #[inline(always)]
+    fn at(vector: usize, len: usize) -> usize {
+        (vector * Vector::<S, T>::LEN).min(len - Vector::<S, T>::LEN)
+    }
+}
+
+impl<S: Simd, T: Real, const C: usize, const N: usize> Row<S, T, C> for Vectors<S, T, N> {
+    #[inline(always)]
+    fn load(simd: S, taps: &Taps<T, C>) -> Self {
+        let mut row = [Vector::splat(simd, T::zero()); N];
+        for v in 0..N {
+            row[v] = Vector::load(simd, &taps.as_flattened()[Self::at(v, 4 * C)..]);
+        }
+        Self(row)
+    }
+
+    #[inline(always)]
+    fn times(mut self, simd: S, weight: T) -> Self {
+        let weight = Vector::splat(simd, weight);
+        for v in 0..N {
+            self.0[v] = weight * self.0[v];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn plus(mut self, simd: S, weight: T, row: Self) -> Self {
+        let weight = Vector::splat(simd, weight);
+        for v in 0..N {
+            self.0[v] = weight.mul_add(row.0[v], self.0[v]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn store(self, taps: &mut Taps<T, C>) {
+        for v in 0..N {
+            self.0[v].store(&mut taps.as_flattened_mut()[Self::at(v, 4 * C)..]);
         }
     }
-    out
+}
+
+/// The rows of a group; there are none only beyond the field, which no point reaches.
+#[inline(always)]
+fn rows<'a, T, const C: usize>(
+    taps: &'a [[T; C]],
+    &Stencil { groups, stride }: &Stencil,
+    group: usize,
+) -> Option<[&'a Taps<T, C>; 4]> {
+    let group = taps.get(groups[group]..groups[group] + 3 * stride + 4)?;
+    Some([
+        group.first_chunk()?,
+        group.get(stride..)?.first_chunk()?,
+        group.get(2 * stride..)?.first_chunk()?,
+        group.get(3 * stride..)?.first_chunk()?,
+    ])
 }
 
 impl<T: Real, const D: usize> Weights<T, D> {
@@ -169,32 +292,71 @@ impl<T: Real, const D: usize> Weights<T, D> {
     #[inline(always)]
     pub(super) fn sum<S: Simd, const C: usize>(
         &self,
-        lane: usize,
-        offsets: &Offsets,
-        field: &[[T; C]],
-        out: &mut Taps<T, C>,
+        simd: S,
+        Point { lane, stencil, taps }: Point<T, C>,
+    ) -> Taps<T, C> {
+        let w = Self::rows(&self.values, lane);
+        let mut sum = [[T::zero(); C]; 4];
+        for g in 0..Groups::<D>::COUNT {
+            let Some(rows) = rows(taps, stencil, g) else { continue };
+            let mut group = rows[0].times(simd, w[0]);
+            for j in 1..4 {
+                group = group.plus(simd, w[j], *rows[j]);
+            }
+            sum = sum.plus(simd, self.group(lane, g, None), group);
+        }
+        sum
+    }
+
+    /// The same of derivatives along each of these axes, from the last on; for the last, of values.
+    #[inline(always)]
+    pub(super) fn slope_sums<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        point: Point<T, C>,
+        sums: &mut [Taps<T, C>; D],
     ) {
-        // Few sums are several each: one waits for its own last value.
-        let chains = if C == 1 {
-            CHAINS
-        } else if C <= 4 {
-            2
-        } else {
-            1
-        };
-        let chains = chains.min(Rows::<D>::COUNT);
-        let mut sums = [[[T::zero(); C]; 4]; CHAINS];
-        for first in (0..Rows::<D>::COUNT).step_by(chains) {
-            for chain in 0..chains {
-                let row = first + chain;
-                // There are none only beyond the field, which no point reaches.
-                let Some(taps) = taps(field, offsets[row]) else { continue };
-                sums[chain] = plus::<S, T, C>(sums[chain], self.rows[row][lane], taps);
+        // Of several sums at once the compiler makes less than of whole vectors.
+        match (4 * C, Vector::<S, T>::LEN) {
+            (8, 8) | (4, 4) => self.slope_sums_of::<S, C, Vectors<S, T, 1>>(simd, point, sums),
+            (12 | 16, 8) | (8, 4) => {
+                self.slope_sums_of::<S, C, Vectors<S, T, 2>>(simd, point, sums);
+            }
+            (12, 4) => self.slope_sums_of::<S, C, Vectors<S, T, 3>>(simd, point, sums),
+            _ => self.slope_sums_of::<S, C, Taps<T, C>>(simd, point, sums),
+        }
+    }
+
+    #[inline(always)]
+    fn slope_sums_of<S: Simd, const C: usize, R: Row<S, T, C>>(
+        &self,
+        simd: S,
+        Point { lane, stencil, taps }: Point<T, C>,
+        out: &mut [Taps<T, C>; D],
+    ) {
+        let (w, dw) = (Self::rows(&self.values, lane), Self::rows(&self.slopes, lane));
+        let mut sums = [R::load(simd, &[[T::zero(); C]; 4]); D];
+        for g in 0..Groups::<D>::COUNT {
+            let Some(rows) = rows(taps, stencil, g) else { continue };
+            let first = R::load(simd, rows[0]);
+            let (mut group, mut slope) = (first.times(simd, w[0]), first.times(simd, dw[0]));
+            for j in 1..4 {
+                let row = R::load(simd, rows[j]);
+                group = group.plus(simd, w[j], row);
+                slope = slope.plus(simd, dw[j], row);
+            }
+            let weight = self.group(lane, g, None);
+            for b in 0..D {
+                let (weight, row) = match b {
+                    0 => (weight, group),
+                    1 => (weight, slope),
+                    _ => (self.group(lane, g, Some(b)), group),
+                };
+                sums[b] = sums[b].plus(simd, weight, row);
             }
         }
-        *out = sums[0];
-        for chain in 1..chains {
-            *out = plus::<S, T, C>(*out, T::one(), &sums[chain]);
+        for b in 0..D {
+            sums[b].store(&mut out[b]);
         }
     }
 
@@ -204,7 +366,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
         let mut value = [T::zero(); C];
         for k in 0..4 {
             for c in 0..C {
-                value[c] = mul_add::<S, T>(self.values[D - 1][k][lane], sum[k][c], value[c]);
+                value[c] = mul_add::<S, T>(self.values[0][k][lane], sum[k][c], value[c]);
             }
         }
         value
@@ -221,15 +383,42 @@ impl<T: Real, const D: usize> Weights<T, D> {
         let (mut values, mut slopes) = ([[T::zero(); C]; 4], [[T::zero(); C]; 4]);
         for k in 0..4 {
             for c in 0..C {
-                values[k][c] = self.values[D - 1][k][lane] * bars[c];
-                slopes[k][c] = self.slopes[D - 1][k][lane] * bars[c];
+                values[k][c] = self.values[0][k][lane] * bars[c];
+                slopes[k][c] = self.slopes[0][k][lane] * bars[c];
             }
         }
         let mut by_index = [T::zero(); D];
-        for a in 0..D {
-            by_index[a] = dot::<S, T, C>(if a + 1 == D { &slopes } else { &values }, &sums[a]);
+        for b in 0..D {
+            let weights = if b == 0 { &slopes } else { &values };
+            by_index[D - 1 - b] = dot::<S, T, C>(weights, &sums[b]);
         }
         by_index
+    }
+
+    /// Transpose of values: adds `bar` to the taps of one point.
+    #[inline(always)]
+    pub(super) fn scatter<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        (lane, &Stencil { groups, stride }): (usize, &Stencil),
+        bar: [T; C],
+        taps: &mut [[T; C]],
+    ) {
+        let (w, mut last) = (Self::rows(&self.values, lane), [bar; 4]);
+        for k in 0..4 {
+            for c in 0..C {
+                last[k][c] *= self.values[0][k][lane];
+            }
+        }
+        for g in 0..Groups::<D>::COUNT {
+            let bars = last.times(simd, self.group(lane, g, None));
+            let Some(group) = taps.get_mut(groups[g]..groups[g] + 3 * stride + 4) else { continue };
+            for j in 0..4 {
+                let row = group.get_mut(j * stride..).and_then(<[_]>::first_chunk_mut);
+                let Some(row) = row else { continue };
+                *row = row.plus(simd, w[j], bars);
+            }
+        }
     }
 }
 
@@ -245,97 +434,4 @@ fn dot<S: Simd, T: Real, const C: usize>(a: &Taps<T, C>, b: &Taps<T, C>) -> T {
         }
     }
     (sums[0] + sums[1]) + (sums[2] + sums[3])
-}
-
-impl<T: Real, const D: usize> Weights<T, D> {
-    /// Sums of the taps of a point along all axes but the last, axis by axis: of derivatives along each of these; for
-    /// the last, of values.
-    #[inline(always)]
-    pub(super) fn slope_sums<S: Simd, const C: usize>(
-        &self,
-        lane: usize,
-        offsets: &Offsets,
-        field: &[[T; C]],
-    ) -> [Taps<T, C>; D] {
-        let zeros = [[[T::zero(); C]; 4]; D];
-        let mut out = zeros;
-        // Along the axes behind each.
-        let mut sums = [zeros; D];
-        for group in 0..Rows::<D>::COUNT.div_ceil(4) {
-            let mut behind = zeros;
-            for k in 0..Rows::<D>::COUNT.min(4) {
-                let Some(taps) = taps(field, offsets[4 * group + k]) else { continue };
-                if D == 1 {
-                    behind[D - 1] = *taps;
-                } else {
-                    let mut row = zeros;
-                    row[D - 1] = *taps;
-                    self.add::<S, C>((lane, D - 2, k), &row, &mut behind);
-                }
-            }
-            let mut rest = group;
-            for axis in (0..D.saturating_sub(2)).rev() {
-                let k = rest % 4;
-                rest /= 4;
-                self.add::<S, C>((lane, axis, k), &behind, &mut sums[axis]);
-                if k < 3 {
-                    break;
-                }
-                behind = std::mem::replace(&mut sums[axis], zeros);
-            }
-            out = behind;
-        }
-        out
-    }
-
-    /// Adds the sums at the `k`-th tap along an axis to those along it.
-    #[inline(always)]
-    fn add<S: Simd, const C: usize>(
-        &self,
-        (lane, axis, k): (usize, usize, usize),
-        behind: &[Taps<T, C>; D],
-        sums: &mut [Taps<T, C>; D],
-    ) {
-        let (value, slope) = (self.values[axis][k][lane], self.slopes[axis][k][lane]);
-        sums[axis] = plus::<S, T, C>(sums[axis], slope, &behind[D - 1]);
-        for a in axis + 1..D {
-            sums[a] = plus::<S, T, C>(sums[a], value, &behind[a]);
-        }
-    }
-
-    /// Transpose of values: adds `bar` to the taps of one point.
-    #[inline(always)]
-    pub(super) fn scatter<S: Simd, const C: usize>(
-        &self,
-        lane: usize,
-        offsets: &Offsets,
-        bar: [T; C],
-        out: &mut [[T; C]],
-    ) {
-        let mut last = [[T::zero(); C]; 4];
-        for k in 0..4 {
-            for c in 0..C {
-                last[k][c] = bar[c] * self.values[D - 1][k][lane];
-            }
-        }
-        for row in 0..Rows::<D>::COUNT {
-            let at = offsets[row] & PLACES;
-            let taps = out.get_mut(at..at + 4).and_then(<[_]>::first_chunk_mut);
-            let Some(taps) = taps else { continue };
-            *taps = plus::<S, T, C>(*taps, self.rows[row][lane], &last);
-        }
-    }
-}
-
-/// Most sums that are added to in turn.
-const CHAINS: usize = 4;
-
-/// Places in a buffer: that four more do not overflow saves a comparison.
-const PLACES: usize = usize::MAX >> 1;
-
-/// Four neighbouring taps.
-#[inline(always)]
-fn taps<T, const C: usize>(field: &[[T; C]], at: usize) -> Option<&Taps<T, C>> {
-    let at = at & PLACES;
-    field.get(at..at + 4)?.first_chunk()
 }

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use nalgebra::SMatrix;
 
-use super::difference::fold_index;
 use super::or_nan;
+use super::source::{Gathered, Source, Stencil, each_row, no_taps};
 use super::spline::{Prefilter, weights};
-use super::taps::{Cells, GATHERED, Gathered, LANES, Lane, Offsets, ROWS, Rows, Weights};
+use super::taps::{Cells, LANES, Lane, Point, Weights};
 use crate::error::Result;
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::{Boundary, Grid};
@@ -38,17 +38,13 @@ struct Cell<T, const D: usize> {
 /// doi:10.1109/42.875199.
 #[derive(Clone, Debug)]
 pub struct Warp<T, const D: usize> {
-    source_shape: [usize; D],
-    source_strides: [usize; D],
-    source_boundary: Boundary,
+    source: Source<D>,
     target: Grid<D>,
     /// Source index of a target index: `base · i + offset`.
     base: [[T; D]; D],
     offset: [T; D],
     /// Source index units of a displacement in physical units.
     scale: [[T; D]; D],
-    /// Offsets of the rows of taps of a cell that lies inside.
-    rows: Offsets,
 }
 
 impl<T: Real, const D: usize> Warp<T, D> {
@@ -82,14 +78,11 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let base = SMatrix::<f64, D, D>::from_fn(per_voxel);
         let offset = source.to_index(affine.apply(target.origin()));
         Self {
-            source_shape: source.shape(),
-            source_strides: source.strides(),
-            source_boundary: source.boundary().of_weights(),
+            source: Source::new(source),
             target: target.clone(),
             base: rows(|a, b| snap(base[(a, b)])),
             offset: offset.map(|x| T::of(snap(x))),
             scale: rows(|a, b| turn[(a, b)] / source.spacing()[a]),
-            rows: Rows::offsets(&source.strides()),
         }
     }
 
@@ -103,20 +96,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     fn cell(&self, position: [T; D]) -> Cell<T, D> {
         let cells = position.map(floor);
         let fractions = cells.map(|(_, fraction)| fraction);
-        Cell { offsets: self.offsets(cells.map(|(first, _)| first)), fractions }
-    }
-
-    /// Offsets into the buffer of the four taps along each axis from their first on.
-    fn offsets(&self, first: [isize; D]) -> [[usize; 4]; D] {
-        let mut offsets = [[0; 4]; D];
-        for a in 0..D {
-            let (n, stride) = (self.source_shape[a], self.source_strides[a]);
-            for k in 0..4_usize {
-                let at = fold_index(first[a] + k.cast_signed(), n, self.source_boundary);
-                offsets[a][k] = at * stride;
-            }
-        }
-        offsets
+        Cell { offsets: self.source.offsets(cells.map(|(first, _)| first)), fractions }
     }
 
     /// Walks the target voxels `lo..lo + len` in blocks that lie in a row of the last axis, and calls
@@ -126,7 +106,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         &self,
         u: &[&[T]; D],
         (lo, len): (usize, usize),
-        mut f: impl FnMut(&Cells<T, D>, usize, usize),
+        mut f: impl FnMut(&mut Cells<T, D>, usize, usize),
     ) {
         let row = self.target.shape()[D - 1];
         let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
@@ -152,70 +132,31 @@ impl<T: Real, const D: usize> Warp<T, D> {
                     }
                 }
             }
-            f(&Cells::new(&positions), k, count);
+            f(&mut Cells::new(&positions, &self.source), k, count);
             k += count;
         }
     }
 
-    /// Place in the buffer of the first tap of a point, if all of its taps are voxels of the grid.
+    /// Calls `f` for the points of a block.
     #[inline(always)]
-    fn inside(&self, cells: &Cells<T, D>, lane: usize) -> Option<usize> {
-        let mut place = 0;
-        for a in 0..D {
-            let first = usize::try_from(cells.first[a][lane]).ok()?;
-            if first + 3 >= self.source_shape[a] {
-                return None;
-            }
-            place += first * self.source_strides[a];
-        }
-        Some(place)
-    }
-
-    /// Sums of the taps of the points of a block along all axes but the last, by `sums(point, rows, taps from there on)`.
-    #[inline(always)]
-    fn each_point<const C: usize, S>(
+    fn each_point<const C: usize>(
         &self,
         cells: &Cells<T, D>,
         count: usize,
         field: &[[T; C]],
-        border: &mut Border<T, C>,
-        out: &mut [S; LANES],
-        sums: impl Fn(usize, &Offsets, &[[T; C]], &mut S),
+        taps: &mut Gathered<T, C>,
+        mut f: impl FnMut(Point<T, C>),
     ) {
         for lane in 0..count.min(LANES) {
-            let (offsets, taps) = if let Some(first) = self.inside(cells, lane) {
-                (&self.rows, &field[first..])
-            } else if self.find(cells, lane, 0, border) {
-                (&border.rows, field)
+            let (stencil, taps) = if cells.inside[lane] == 1 {
+                let place = cells.place(lane, &self.source);
+                (&self.source.stencil, field.get(place..).unwrap_or(&[]))
             } else {
-                border.gather::<D>(field);
-                (&GATHERED, border.taps.as_slice())
+                self.source.gather(cells.first(lane), field, taps);
+                (&Stencil::GATHERED, taps.as_slice())
             };
-            sums(lane, offsets, taps, &mut out[lane]);
+            f(Point { lane, stencil, taps });
         }
-    }
-
-    /// Finds the rows of taps of a point that lies anywhere; whether the taps of a row are neighbours.
-    /// Places count from `origin`.
-    #[inline(never)]
-    fn find<const C: usize>(
-        &self,
-        cells: &Cells<T, D>,
-        lane: usize,
-        origin: usize,
-        border: &mut Border<T, C>,
-    ) -> bool {
-        let mut first = [0; D];
-        for a in 0..D {
-            first[a] = cells.first[a][lane] as isize;
-        }
-        let offsets = self.offsets(first);
-        let last = offsets[D - 1];
-        let together = last[3] == last[0] + 3;
-        border.last = last;
-        let along = if together { last[0] } else { 0 };
-        each_row(&offsets, |row, at, _| border.rows[row] = at + along - origin);
-        together
     }
 
     /// Values of `C` fields at the displaced voxels.
@@ -237,7 +178,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// that is not finite gives NaN.
     #[must_use]
     pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
-        if coefficients.len() != C * self.source_len() {
+        if coefficients.len() != C * self.source.len() {
             return [T::nan(); C];
         }
         self.cell(index.map(T::of)).values(coefficients.as_chunks().0)
@@ -251,7 +192,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         bar: [T; C],
         coefficients_bar: &mut [T],
     ) {
-        let n = self.source_len();
+        let n = self.source.len();
         if !or_nan(coefficients_bar.len() == C * n, coefficients_bar) {
             return;
         }
@@ -290,7 +231,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
     /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
     pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
-        let (source, n) = (self.source_len(), self.target.len());
+        let (source, n) = (self.source.len(), self.target.len());
         let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
         if !or_nan(fits && u.len() == D * n, coefficients_bar) {
             return;
@@ -308,7 +249,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
                     later.push(slab);
                     continue;
                 }
-                let stride = self.source_strides[0];
+                let stride = self.source.strides[0];
                 let (_, from_here) = rest.split_at_mut((slab.planes.start - end) * stride);
                 let (out, after) = from_here.split_at_mut(slab.planes.len() * stride);
                 (rest, end) = (after, slab.planes.end);
@@ -339,9 +280,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
         (0..planes).step_by(thick).map(slab).collect()
     }
 
-    /// The planes of the source along its first axis that hold all taps of the points of a slab.
+    /// The planes of the source along its first axis that hold all taps of the points of a slab, and those where taps that
+    /// were mirrored could be: four at least at either end.
     fn reach(&self, u: &[&[T]; D], slab: &Range<usize>, voxels: &Range<usize>) -> Range<usize> {
-        let n = self.source_shape[0];
+        let n = self.source.shape[0];
         let (mut lo, mut hi) = (self.offset[0].f64(), self.offset[0].f64());
         let mut add = |factor: T, first: f64, last: f64| {
             let (a, b) = (factor.f64() * first, factor.f64() * last);
@@ -364,12 +306,13 @@ impl<T: Real, const D: usize> Warp<T, D> {
         if first >= 0.0 && last < n as f64 {
             return first.to_index()..last.to_index() + 1;
         }
-        if self.source_boundary == Boundary::Periodic {
+        if self.source.boundary == Boundary::Periodic {
             return 0..n;
         }
         // Mirrored at the first plane, at the last one, or at both.
         let lowest = first.min(2.0 * n as f64 - 1.0 - last).to_index();
-        lowest..(last.max(-1.0 - first).to_index() + 1).min(n)
+        let end = last.max(-1.0 - first).to_index() + 1;
+        lowest.min(n - 4)..end.max(4).min(n)
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
@@ -406,14 +349,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
         slopes
     }
 
-    fn source_len(&self) -> usize {
-        self.source_shape.iter().product()
-    }
-
     /// Whether there are `C` components of coefficients over the source and a displacement over the
     /// target.
     fn fits<const C: usize>(&self, coefficients: &[T], u: &[T]) -> bool {
-        coefficients.len() == C * self.source_len() && u.len() == D * self.target.len()
+        coefficients.len() == C * self.source.len() && u.len() == D * self.target.len()
     }
 
     fn split<'a>(&self, u: &'a [T]) -> [&'a [T]; D] {
@@ -464,43 +403,6 @@ fn block<T: Real>(values: &[T]) -> [T; LANES] {
     block
 }
 
-/// The taps of a point that is not inside.
-struct Border<T, const C: usize> {
-    rows: Offsets,
-    /// Where the taps of a row are from its place, along the last axis.
-    last: [usize; 4],
-    taps: Gathered<T, C>,
-}
-
-impl<T: Real, const C: usize> Border<T, C> {
-    fn new() -> Self {
-        Self { rows: [0; ROWS], last: [0; 4], taps: [[T::zero(); C]; 4 * ROWS] }
-    }
-
-    #[inline(never)]
-    fn gather<const D: usize>(&mut self, field: &[[T; C]]) {
-        for row in 0..Rows::<D>::COUNT {
-            for k in 0..4 {
-                self.taps[4 * row + k] = field[self.rows[row] + self.last[k]];
-            }
-        }
-    }
-
-    /// Transpose of [`Border::gather`].
-    #[inline(never)]
-    fn release<const D: usize>(&mut self, field: &mut [[T; C]]) {
-        for row in 0..Rows::<D>::COUNT {
-            for k in 0..4 {
-                let from = std::mem::replace(&mut self.taps[4 * row + k], [T::zero(); C]);
-                let to = &mut field[self.rows[row] + self.last[k]];
-                for c in 0..C {
-                    to[c] += from[c];
-                }
-            }
-        }
-    }
-}
-
 /// [`Warp::values`] of a chunk.
 struct Values<'a, 'b, T, const C: usize, const D: usize> {
     warp: &'a Warp<T, D>,
@@ -512,21 +414,20 @@ struct Values<'a, 'b, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let (mut weights, mut border) = (Weights::new(), no_taps());
         let mut sums = [[[T::zero(); C]; 4]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            weights.set_values(cells);
+            weights.set_values(cells, &warp.source);
             warp.each_point(
                 cells,
                 count,
                 field,
                 &mut border,
-                &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| weights.sum::<S, C>(lane, rows, taps, out),
+                |point| sums[point.lane] = weights.sum(simd, point),
             );
             let mut values = [[T::zero(); C]; LANES];
             for lane in 0..count.min(LANES) {
@@ -552,25 +453,24 @@ struct ValueAndGradient<'a, 'b, T, const D: usize> {
 
 impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, lo, out } = self;
         let [value, gradient @ ..] = out else { return };
-        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let (mut weights, mut border) = (Weights::new(), no_taps());
         let mut sums = [[[[T::zero(); 1]; 4]; D]; LANES];
         warp.walk(&u, (lo, value.len()), |cells, k, count| {
-            weights.set(cells);
+            weights.set(cells, &warp.source);
             warp.each_point(
                 cells,
                 count,
                 field,
                 &mut border,
-                &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| *out = weights.slope_sums::<S, 1>(lane, rows, taps),
+                |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
             );
             let mut by_index = [[T::zero(); LANES]; D];
             for lane in 0..count.min(LANES) {
-                [value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][D - 1]);
+                [value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][0]);
                 let slope = weights.slope::<S, 1>(lane, [T::one()], &sums[lane]);
                 for a in 0..D {
                     by_index[a][lane] = slope[a];
@@ -597,21 +497,20 @@ struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C, D> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, bars, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let (mut weights, mut border) = (Weights::new(), no_taps());
         let mut sums = [[[[T::zero(); C]; 4]; D]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            weights.set(cells);
+            weights.set(cells, &warp.source);
             warp.each_point(
                 cells,
                 count,
                 field,
                 &mut border,
-                &mut sums,
                 #[inline(always)]
-                |lane, rows, taps, out| *out = weights.slope_sums::<S, C>(lane, rows, taps),
+                |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
             );
             let mut by_index = [[T::zero(); LANES]; D];
             for lane in 0..count.min(LANES) {
@@ -674,27 +573,26 @@ struct Scatter<'a, T, const C: usize, const D: usize> {
 
 impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, bars, slab, out } = self;
         let Slab { voxels, planes } = slab;
-        let origin = planes.start * warp.source_strides[0];
-        let (mut weights, mut border) = (Weights::new(), Border::new());
+        let origin = planes.start * warp.source.strides[0];
+        let (mut weights, mut border) = (Weights::new(), no_taps());
         warp.walk(&u, (voxels.start, voxels.len()), |cells, k, count| {
-            weights.set_values(cells);
+            weights.set_values(cells, &warp.source);
             // Neighbours share taps: the sum of one is not ready when the next comes.
             for lane in APART.into_iter().filter(|&lane| lane < count) {
                 let mut bar = [T::zero(); C];
                 for c in 0..C {
                     bar[c] = bars[c][voxels.start + k + lane];
                 }
-                if let Some(first) = warp.inside(cells, lane) {
-                    let taps = &mut out[first - origin..];
-                    weights.scatter::<S, C>(lane, &warp.rows, bar, taps);
-                } else if warp.find(cells, lane, origin, &mut border) {
-                    weights.scatter::<S, C>(lane, &border.rows, bar, out);
+                if cells.inside[lane] == 1 {
+                    let place = cells.place(lane, &warp.source) - origin;
+                    let taps = out.get_mut(place..).unwrap_or(&mut []);
+                    weights.scatter(simd, (lane, &warp.source.stencil), bar, taps);
                 } else {
-                    weights.scatter::<S, C>(lane, &GATHERED, bar, &mut border.taps);
-                    border.release::<D>(out);
+                    weights.scatter(simd, (lane, &Stencil::GATHERED), bar, &mut border);
+                    warp.source.release(cells.first(lane), &mut border, origin, out);
                 }
             }
         });
@@ -703,24 +601,6 @@ impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
 
 /// The points of a block, each four away from the last.
 const APART: [usize; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
-
-/// Calls `f(row, flat offset of the row, digits of the leading taps)` for the 4^(D−1) rows of taps.
-#[inline(always)]
-fn each_row<const D: usize>(
-    offsets: &[[usize; 4]; D],
-    mut f: impl FnMut(usize, usize, [usize; D]),
-) {
-    for row in 0..Rows::<D>::COUNT {
-        let mut digits = [0; D];
-        let (mut rest, mut at) = (row, 0);
-        for a in (0..D - 1).rev() {
-            digits[a] = rest % 4;
-            rest /= 4;
-            at += offsets[a][digits[a]];
-        }
-        f(row, at, digits);
-    }
-}
 
 impl<T: Real, const D: usize> Cell<T, D> {
     fn values<const C: usize>(&self, field: &[[T; C]]) -> [T; C] {
@@ -867,34 +747,78 @@ mod tests {
         }
     }
 
+    /// Values and their transpose, in blocks of points and one by one.
+    fn check_blocks<const D: usize>(shape: [usize; D]) {
+        for boundary in Boundary::ALL {
+            let spacing = std::array::from_fn(|a| [0.5, 1.0, 2.0, 0.8][a]);
+            let grid = Grid::new(shape, spacing).unwrap().with_boundary(boundary);
+            let (n, warp) = (grid.len(), Warp::<f64, D>::new(&grid, &grid));
+            let (c, mut u, bar) =
+                (random::<f64>(2 * n, 1), random::<f64>(D * n, 2), random(2 * n, 3));
+            // Points inside, near a face, just beyond one, and far away.
+            u.iter_mut().step_by(5).for_each(|u| *u *= 3.0);
+            u.iter_mut().step_by(23).for_each(|u| *u *= 30.0);
+            let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; 2 * n]);
+            warp.values::<2>(&c, &u, &mut blocks);
+            warp.scatter::<2>(&u, &bar, &mut scattered);
+            let mut one_by_one = vec![0.0; 2 * n];
+            for i in 0..n {
+                let voxel = grid.unravel(i);
+                let index =
+                    std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / grid.spacing()[a]);
+                for (k, value) in warp.at_index::<2>(&c, index).into_iter().enumerate() {
+                    // Sums of up to 256 products of numbers below one, in another order, at places that are
+                    // rounded at up to a hundred.
+                    assert!((blocks[k * n + i] - value).abs() < 1e-13, "{boundary:?} {i}");
+                }
+                warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+            }
+            for (a, b) in scattered.iter().zip(&one_by_one) {
+                // Some hundred of such products meet at a voxel.
+                assert!((a - b).abs() < 1e-12, "{boundary:?}");
+            }
+        }
+    }
+
     #[test]
     fn blocks_of_points_equal_points_one_by_one() {
-        // No multiple of a block, points inside, near a face and beyond one.
-        let grid = Grid::new([14, 12, 13], [0.5, 1.0, 2.0]).unwrap();
-        let (n, warp) = (grid.len(), Warp::<f64, 3>::new(&grid, &grid));
-        let (c, u, bar) = (random::<f64>(2 * n, 1), random::<f64>(3 * n, 2), random(2 * n, 3));
-        let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; 2 * n]);
-        warp.values::<2>(&c, &u, &mut blocks);
-        warp.scatter::<2>(&u, &bar, &mut scattered);
-        let mut one_by_one = vec![0.0; 2 * n];
-        for i in 0..n {
-            let voxel = grid.unravel(i);
-            let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / grid.spacing()[a]);
-            for (k, value) in warp.at_index::<2>(&c, index).into_iter().enumerate() {
-                // Sums of 64 products of numbers below one, in another order.
-                assert!((blocks[k * n + i] - value).abs() < 1e-14, "{i}");
-            }
-            warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+        // No multiple of a block, and axes of no more than four voxels.
+        check_blocks([61]);
+        check_blocks([4]);
+        check_blocks([9, 37]);
+        check_blocks([4, 5]);
+        check_blocks([14, 12, 13]);
+        check_blocks([5, 4, 33]);
+        check_blocks([5, 6, 4, 18]);
+    }
+
+    /// Derivatives for `C` fields at once, and one after the other.
+    fn check_position_bar<T: Real, const C: usize>() {
+        let grid = Grid::new([7, 6, 21], [0.5, 1.0, 2.0]).unwrap();
+        let (n, warp) = (grid.len(), Warp::<T, 3>::new(&grid, &grid));
+        let (c, u, bar) = (random::<T>(C * n, 1), random::<T>(3 * n, 2), random::<T>(C * n, 3));
+        let (mut at_once, mut apart) = (vec![T::one(); 3 * n], vec![T::one(); 3 * n]);
+        warp.add_position_bar::<C>(&c, &u, &bar, &mut at_once);
+        for k in 0..C {
+            let component: Vec<T> = c.iter().copied().skip(k).step_by(C).collect();
+            warp.add_position_bar::<1>(&component, &u, &bar[k * n..][..n], &mut apart);
         }
-        for (a, b) in scattered.iter().zip(&one_by_one) {
-            // Some hundred of such products meet at a voxel.
-            assert!((a - b).abs() < 1e-13);
+        for (a, b) in at_once.iter().zip(&apart) {
+            // Sums of 64 products a field, of numbers up to four.
+            let off = (*a - *b).abs();
+            assert!(off < T::of(64.0 * C as f64) * T::epsilon(), "{} {C}", T::NAME);
         }
-        let inside = |i: &usize| {
-            let index = grid.unravel(*i);
-            (0..3).all(|a| index[a] > 2 && index[a] + 4 < grid.shape()[a])
-        };
-        assert!((0..n).filter(inside).count() > 16, "whole blocks lie inside");
+    }
+
+    #[test]
+    fn derivatives_for_several_fields_are_the_sums_of_those_for_each() {
+        check_position_bar::<f32, 2>();
+        check_position_bar::<f32, 3>();
+        check_position_bar::<f32, 4>();
+        check_position_bar::<f32, 5>();
+        check_position_bar::<f64, 2>();
+        check_position_bar::<f64, 3>();
+        check_position_bar::<f64, 4>();
     }
 
     #[test]
