@@ -149,7 +149,7 @@ pub mod world;
 pub use error::{Error, Result};
 pub use scalar::Real;
 
-/// The pages of the book: their code blocks are documentation tests. `tests/book.rs` checks that none is
+/// The pages of the book: their code blocks are documentation tests. `tests/suite/book.rs` checks that none is
 /// missing.
 #[cfg(doctest)]
 mod book {

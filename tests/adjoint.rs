@@ -6,6 +6,7 @@
     reason = "helpers of tests, generic over models"
 )]
 
+#[path = "suite/common/mod.rs"]
 mod common;
 
 use common::{Randomise, controls, fixed_steps, grid, randomised};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "suite/common/mod.rs"]
 mod common;
 
 use std::sync::Arc;

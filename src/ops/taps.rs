@@ -363,13 +363,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
     /// Values of `C` fields at a point from its sums.
     #[inline(always)]
     pub(super) fn value<S: Simd, const C: usize>(&self, lane: usize, sum: &Taps<T, C>) -> [T; C] {
-        let mut value = [T::zero(); C];
-        for k in 0..4 {
-            for c in 0..C {
-                value[c] = mul_add::<S, T>(self.values[0][k][lane], sum[k][c], value[c]);
-            }
-        }
-        value
+        last_axis::<S, T, C>(&self.values, lane, sum)
     }
 
     /// Σ over `C` fields of `bars` times the derivatives with respect to the source index, from the sums at a point.
@@ -380,17 +374,13 @@ impl<T: Real, const D: usize> Weights<T, D> {
         bars: [T; C],
         sums: &[Taps<T, C>; D],
     ) -> [T; D] {
-        let (mut values, mut slopes) = ([[T::zero(); C]; 4], [[T::zero(); C]; 4]);
-        for k in 0..4 {
-            for c in 0..C {
-                values[k][c] = self.values[0][k][lane] * bars[c];
-                slopes[k][c] = self.slopes[0][k][lane] * bars[c];
-            }
-        }
         let mut by_index = [T::zero(); D];
         for b in 0..D {
-            let weights = if b == 0 { &slopes } else { &values };
-            by_index[D - 1 - b] = dot::<S, T, C>(weights, &sums[b]);
+            let along = if b == 0 { &self.slopes } else { &self.values };
+            let slopes = last_axis::<S, T, C>(along, lane, &sums[b]);
+            for c in 0..C {
+                by_index[D - 1 - b] = mul_add::<S, T>(bars[c], slopes[c], by_index[D - 1 - b]);
+            }
         }
         by_index
     }
@@ -422,16 +412,18 @@ impl<T: Real, const D: usize> Weights<T, D> {
     }
 }
 
-/// Σ of products, four at a time.
+/// Sums of the taps of a point along the last axis.
 #[inline(always)]
-fn dot<S: Simd, T: Real, const C: usize>(a: &Taps<T, C>, b: &Taps<T, C>) -> T {
-    let mut sums = [T::zero(); 4];
-    let fours = a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0);
-    for (a, b) in fours {
-        let (a, b): (&[T; 4], &[T; 4]) = (a, b);
-        for l in 0..4 {
-            sums[l] = mul_add::<S, T>(a[l], b[l], sums[l]);
+fn last_axis<S: Simd, T: Real, const C: usize>(
+    along: &[[Lane<T>; 4]; AXES],
+    lane: usize,
+    sum: &Taps<T, C>,
+) -> [T; C] {
+    let mut value = [T::zero(); C];
+    for k in 0..4 {
+        for c in 0..C {
+            value[c] = mul_add::<S, T>(along[0][k][lane], sum[k][c], value[c]);
         }
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
+    value
 }

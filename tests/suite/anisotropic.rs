@@ -2,9 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which show their figures")]
 
-mod common;
-
-use common::{
+use crate::common;
+use crate::common::{
     FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, shares, slope,
     smooth,
 };

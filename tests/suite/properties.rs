@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
-use common::{FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, region};
-use common::{shoot, slope};
+use crate::common;
+use crate::common::{
+    FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, region,
+};
+use crate::common::{shoot, slope};
+use crate::for_each_model;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 use rdmm_core::Real;

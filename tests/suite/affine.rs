@@ -1,8 +1,7 @@
 //! Affine registration: exact gradients, known maps found again, and registrations that start from them.
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
-mod common;
-
+use crate::common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

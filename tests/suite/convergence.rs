@@ -6,9 +6,8 @@
     reason = "helpers of tests, which show their figures"
 )]
 
-mod common;
-
-use common::{FORMS, deviation, fixed_steps, region, slope};
+use crate::common;
+use crate::common::{FORMS, deviation, fixed_steps, region, slope};
 use rdmm_core::Error;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;

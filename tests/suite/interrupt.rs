@@ -1,8 +1,7 @@
 //! Registrations that are stopped or fail midway: what was reached is what is returned.
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
-mod common;
-
+use crate::common;
 use std::ops::ControlFlow;
 
 use rdmm_core::adjoint::Sweep;

@@ -8,7 +8,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
-#[path = "../examples/support/read.rs"]
+#[path = "../../examples/support/read.rs"]
 #[expect(dead_code, reason = "labels are read by the examples")]
 mod read;
 

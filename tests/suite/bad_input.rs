@@ -7,8 +7,7 @@
     reason = "tables of cases are spelt out where they are used"
 )]
 
-mod common;
-
+use crate::common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use common::{FORMS, deviation, grid, region, slope};
+use crate::common::{FORMS, deviation, grid, region, slope};
 use rdmm_core::dynamics::{
     Epdiff, Evolution, Flow, Geodesic, ImageAdjoint, ImageGeodesic, MapState,
 };

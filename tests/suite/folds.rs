@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
+use crate::common;
 use rdmm_core::Error;
 use rdmm_core::evaluate;
 use rdmm_core::field::Image;
