@@ -7,7 +7,7 @@
 //! | function | code | compiled for |
 //! | --- | --- | --- |
 //! | [`explicit`] | written with [`Vector`] | the portable set, AVX2 with FMA, AVX-512; NEON on aarch64 |
-//! | [`fused`], [`vectorised`] | plain loops, which the compiler makes vectors of | the same but AVX-512 |
+//! | [`fused`], [`vectorised`] | plain loops, which the compiler makes vectors of; [`Vector`], of eight `f32` at most | the same but AVX-512 |
 //!
 //! Of plain loops over blocks the compiler makes gathers where there is AVX-512, several times slower than what it
 //! makes for AVX2.

@@ -16,8 +16,8 @@ const GROUP: usize = 16;
 /// The taps of a point in a buffer of their own.
 pub(super) type Gathered<T, const C: usize> = [[T; C]; GROUP * GROUPS];
 
-/// Room for them.
-pub(super) fn no_taps<T: Real, const C: usize>() -> Gathered<T, C> {
+/// Zeros in the place of them.
+pub(super) fn zeros<T: Real, const C: usize>() -> Gathered<T, C> {
     [[T::zero(); C]; GROUP * GROUPS]
 }
 
@@ -73,7 +73,7 @@ impl<const D: usize> Source<D> {
         let stride = |b: usize| if b < D { strides[D - 1 - b] } else { 0 };
         let groups = std::array::from_fn(|g| g % 4 * stride(2) + g / 4 * stride(3));
         let stencil = Stencil { groups, stride: stride(1) };
-        // What no number of the type reaches is inside.
+        // Grids have at most 2³¹ voxels: it fits.
         let last = shape.map(|n| i32::try_from(n - 4).unwrap_or(i32::MAX));
         Self { shape, strides, last, boundary: grid.boundary().of_weights(), stencil }
     }
@@ -84,7 +84,7 @@ impl<const D: usize> Source<D> {
     }
 
     /// Indices of the four taps along an axis from the first on, which need not be one of the grid.
-    pub(super) fn taps(&self, axis: usize, first: isize) -> [usize; 4] {
+    fn taps(&self, axis: usize, first: isize) -> [usize; 4] {
         let mut taps = [0; 4];
         for k in 0..4_usize {
             taps[k] = fold_index(first + k.cast_signed(), self.shape[axis], self.boundary);

@@ -1,7 +1,6 @@
 //! The spline taps of a block of points: what vector instructions share over several points.
 //!
-//! Taps that are neighbours along the last axis are a row, and four rows that are neighbours along the axis before it a
-//! group. Sums are formed row by row and group by group, the last axis last.
+//! Sums are formed row by row and group by group ([`Stencil`]), the last axis last.
 
 use super::source::{AXES, Groups, Source, Stencil};
 use super::spline::{derivatives, weights};
@@ -31,7 +30,7 @@ pub(super) struct Cells<T, const D: usize> {
     /// Index of the first tap along each axis, which need not be a voxel of the grid.
     first: [Lane<i32>; D],
     fractions: [Lane<T>; D],
-    /// One where all taps are voxels of the grid.
+    /// One where the four taps along each axis are voxels of the grid, after folding too.
     pub(super) inside: Lane<i32>,
 }
 
@@ -87,7 +86,7 @@ impl<T: Real, const D: usize> Cells<T, D> {
     }
 }
 
-/// Where taps from four before the first of four to four behind the last are mirrored.
+/// Which of the four voxels at an end of an axis a tap falls on that is mirrored there, from four before them to four behind.
 const MIRRORED: [usize; 12] = [3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0];
 
 /// Weights of the taps of a block of points along each axis, from the last axis on. An axis that a grid does not have is one
@@ -106,25 +105,25 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     /// Those of values.
     #[inline(always)]
-    pub(super) fn set_values(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+    pub(super) fn set_values(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
         cells.along(weights, &mut self.values);
-        self.fold(cells, source);
+        self.fold(cells, count, source);
     }
 
     /// Those of values and of derivatives.
     #[inline(always)]
-    pub(super) fn set(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+    pub(super) fn set(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
         cells.along(weights, &mut self.values);
         cells.along(derivatives, &mut self.slopes);
-        self.fold(cells, source);
+        self.fold(cells, count, source);
     }
 
-    /// Makes points inside of those at a border where taps are mirrored: the four taps at the end of the grid get the sums
-    /// of the weights.
+    /// Turns the first `count` points, where they are near a mirrored border, into points inside: the four voxels at the
+    /// border get the sums of the weights.
     #[inline(always)]
-    fn fold(&mut self, cells: &mut Cells<T, D>, source: &Source<D>) {
+    fn fold(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
         let mirrored = source.boundary != Boundary::Periodic;
-        for lane in 0..LANES {
+        for lane in 0..count.min(LANES) {
             if mirrored && cells.inside[lane] == 0 {
                 self.fold_point(cells, source, lane);
             }
@@ -133,7 +132,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     #[inline(never)]
     fn fold_point(&mut self, cells: &mut Cells<T, D>, source: &Source<D>, lane: usize) {
-        // Taps of farther points are mirrored more than once, or elsewhere.
+        // Taps of farther points are mirrored more than once, or to voxels other than the four at the end.
         let near = |a: usize| {
             let last = source.last[a];
             (-4..=last.saturating_add(4)).contains(&cells.first[a][lane])
@@ -164,14 +163,14 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     /// Those of the rows of a group.
     #[inline(always)]
-    fn rows(along: &[[Lane<T>; 4]; AXES], lane: usize) -> [T; 4] {
+    fn of_rows(along: &[[Lane<T>; 4]; AXES], lane: usize) -> [T; 4] {
         let [w0, w1, w2, w3] = &along[1];
         [w0[lane], w1[lane], w2[lane], w3[lane]]
     }
 
     /// That of a group: of values, or of derivatives along an axis counted from the last.
     #[inline(always)]
-    fn group(&self, lane: usize, group: usize, slope: Option<usize>) -> T {
+    fn of_group(&self, lane: usize, group: usize, slope: Option<usize>) -> T {
         let (mut product, mut rest) = (T::one(), group);
         for b in 2..D {
             let along = if slope == Some(b) { &self.slopes } else { &self.values };
@@ -276,9 +275,9 @@ impl<S: Simd, T: Real, const C: usize, const N: usize> Row<S, T, C> for Vectors<
 fn rows<'a, T, const C: usize>(
     taps: &'a [[T; C]],
     &Stencil { groups, stride }: &Stencil,
-    group: usize,
+    g: usize,
 ) -> Option<[&'a Taps<T, C>; 4]> {
-    let group = taps.get(groups[group]..groups[group] + 3 * stride + 4)?;
+    let group = taps.get(groups[g]..groups[g] + 3 * stride + 4)?;
     Some([
         group.first_chunk()?,
         group.get(stride..)?.first_chunk()?,
@@ -295,7 +294,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
         simd: S,
         Point { lane, stencil, taps }: Point<T, C>,
     ) -> Taps<T, C> {
-        let w = Self::rows(&self.values, lane);
+        let w = Self::of_rows(&self.values, lane);
         let mut sum = [[T::zero(); C]; 4];
         for g in 0..Groups::<D>::COUNT {
             let Some(rows) = rows(taps, stencil, g) else { continue };
@@ -303,12 +302,13 @@ impl<T: Real, const D: usize> Weights<T, D> {
             for j in 1..4 {
                 group = group.plus(simd, w[j], *rows[j]);
             }
-            sum = sum.plus(simd, self.group(lane, g, None), group);
+            sum = sum.plus(simd, self.of_group(lane, g, None), group);
         }
         sum
     }
 
-    /// The same of derivatives along each of these axes, from the last on; for the last, of values.
+    /// The same for derivatives: `sums[b]` for that along the b-th axis from the last. The last is summed later, so that
+    /// `sums[0]` are of values.
     #[inline(always)]
     pub(super) fn slope_sums<S: Simd, const C: usize>(
         &self,
@@ -334,7 +334,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
         Point { lane, stencil, taps }: Point<T, C>,
         out: &mut [Taps<T, C>; D],
     ) {
-        let (w, dw) = (Self::rows(&self.values, lane), Self::rows(&self.slopes, lane));
+        let (w, dw) = (Self::of_rows(&self.values, lane), Self::of_rows(&self.slopes, lane));
         let mut sums = [R::load(simd, &[[T::zero(); C]; 4]); D];
         for g in 0..Groups::<D>::COUNT {
             let Some(rows) = rows(taps, stencil, g) else { continue };
@@ -345,12 +345,12 @@ impl<T: Real, const D: usize> Weights<T, D> {
                 group = group.plus(simd, w[j], row);
                 slope = slope.plus(simd, dw[j], row);
             }
-            let weight = self.group(lane, g, None);
+            let weight = self.of_group(lane, g, None);
             for b in 0..D {
                 let (weight, row) = match b {
                     0 => (weight, group),
                     1 => (weight, slope),
-                    _ => (self.group(lane, g, Some(b)), group),
+                    _ => (self.of_group(lane, g, Some(b)), group),
                 };
                 sums[b] = sums[b].plus(simd, weight, row);
             }
@@ -390,18 +390,19 @@ impl<T: Real, const D: usize> Weights<T, D> {
     pub(super) fn scatter<S: Simd, const C: usize>(
         &self,
         simd: S,
-        (lane, &Stencil { groups, stride }): (usize, &Stencil),
+        lane: usize,
+        &Stencil { groups, stride }: &Stencil,
         bar: [T; C],
         taps: &mut [[T; C]],
     ) {
-        let (w, mut last) = (Self::rows(&self.values, lane), [bar; 4]);
+        let (w, mut last) = (Self::of_rows(&self.values, lane), [bar; 4]);
         for k in 0..4 {
             for c in 0..C {
                 last[k][c] *= self.values[0][k][lane];
             }
         }
         for g in 0..Groups::<D>::COUNT {
-            let bars = last.times(simd, self.group(lane, g, None));
+            let bars = last.times(simd, self.of_group(lane, g, None));
             let Some(group) = taps.get_mut(groups[g]..groups[g] + 3 * stride + 4) else { continue };
             for j in 0..4 {
                 let row = group.get_mut(j * stride..).and_then(<[_]>::first_chunk_mut);

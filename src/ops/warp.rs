@@ -5,7 +5,7 @@ use std::ops::Range;
 use nalgebra::SMatrix;
 
 use super::or_nan;
-use super::source::{Gathered, Source, Stencil, each_row, no_taps};
+use super::source::{Gathered, Source, Stencil, each_row, zeros};
 use super::spline::{Prefilter, weights};
 use super::taps::{Cells, LANES, Lane, Point, Weights};
 use crate::error::Result;
@@ -31,7 +31,7 @@ struct Cell<T, const D: usize> {
 /// ([`Prefilter::interleaved`]). Displacements, values and their cotangents are component-major. Beyond its outermost voxels a field
 /// is mirrored or repeated. The interpolant is twice continuously differentiable in the position, so
 /// gradients with respect to u are exact derivatives of the values. 4ᴰ reads a point; values and
-/// gradients in one pass; no allocation.
+/// gradients in one pass. Only [`Warp::scatter`] allocates: a list of slabs.
 ///
 /// # References
 /// Thévenaz, Blu, Unser, *Interpolation revisited*, IEEE Trans. Med. Imaging 19 (2000),
@@ -280,15 +280,17 @@ impl<T: Real, const D: usize> Warp<T, D> {
         (0..planes).step_by(thick).map(slab).collect()
     }
 
-    /// The planes of the source along its first axis that hold all taps of the points of a slab, and those where taps that
-    /// were mirrored could be: four at least at either end.
+    /// The planes of the source along its first axis that hold all taps of the points of a slab. Where a point is mirrored,
+    /// its weights are folded onto the four planes at that end: all of them.
     fn reach(&self, u: &[&[T]; D], slab: &Range<usize>, voxels: &Range<usize>) -> Range<usize> {
         let n = self.source.shape[0];
         let (mut lo, mut hi) = (self.offset[0].f64(), self.offset[0].f64());
+        let mut size = lo.abs() + n as f64;
         let mut add = |factor: T, first: f64, last: f64| {
             let (a, b) = (factor.f64() * first, factor.f64() * last);
             lo += a.min(b);
             hi += a.max(b);
+            size += a.abs().max(b.abs());
         };
         for b in 0..D {
             let indices = if b == 0 { slab.clone() } else { 0..self.target.shape()[b] };
@@ -296,10 +298,11 @@ impl<T: Real, const D: usize> Warp<T, D> {
             let Some((least, largest)) = range(&u[b][voxels.clone()]) else { return 0..n };
             add(self.scale[0][b], least.f64(), largest.f64());
         }
-        // Positions are sums of a few products of this size.
-        let rounding = 16.0 * T::epsilon().f64() * (n as f64 + lo.abs() + hi.abs());
+        // Positions are rounded sums of products, which are larger than the sum where they cancel.
+        let rounding = 16.0 * T::epsilon().f64() * size;
         let (first, last) = ((lo - rounding).floor() - 1.0, (hi + rounding).floor() + 2.0);
-        let folds_once = first >= -(n as f64) && last < (2.0 * n as f64).min(T::LATTICE.f64());
+        let most = T::LATTICE.f64();
+        let folds_once = first >= -(n as f64).min(most) && last < (2.0 * n as f64).min(most);
         if !folds_once {
             return 0..n;
         }
@@ -417,10 +420,10 @@ impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let (mut weights, mut border) = (Weights::new(), no_taps());
+        let (mut weights, mut border) = (Weights::new(), zeros());
         let mut sums = [[[T::zero(); C]; 4]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            weights.set_values(cells, &warp.source);
+            weights.set_values(cells, count, &warp.source);
             warp.each_point(
                 cells,
                 count,
@@ -456,10 +459,10 @@ impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, lo, out } = self;
         let [value, gradient @ ..] = out else { return };
-        let (mut weights, mut border) = (Weights::new(), no_taps());
+        let (mut weights, mut border) = (Weights::new(), zeros());
         let mut sums = [[[[T::zero(); 1]; 4]; D]; LANES];
         warp.walk(&u, (lo, value.len()), |cells, k, count| {
-            weights.set(cells, &warp.source);
+            weights.set(cells, count, &warp.source);
             warp.each_point(
                 cells,
                 count,
@@ -500,10 +503,10 @@ impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C,
     fn run<S: Simd>(self, simd: S) {
         let Self { warp, u, field, bars, lo, out } = self;
         let len = out.first().map_or(0, |chunk| chunk.len());
-        let (mut weights, mut border) = (Weights::new(), no_taps());
+        let (mut weights, mut border) = (Weights::new(), zeros());
         let mut sums = [[[[T::zero(); C]; 4]; D]; LANES];
         warp.walk(&u, (lo, len), |cells, k, count| {
-            weights.set(cells, &warp.source);
+            weights.set(cells, count, &warp.source);
             warp.each_point(
                 cells,
                 count,
@@ -577,9 +580,9 @@ impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
         let Self { warp, u, bars, slab, out } = self;
         let Slab { voxels, planes } = slab;
         let origin = planes.start * warp.source.strides[0];
-        let (mut weights, mut border) = (Weights::new(), no_taps());
+        let (mut weights, mut border) = (Weights::new(), zeros());
         warp.walk(&u, (voxels.start, voxels.len()), |cells, k, count| {
-            weights.set_values(cells, &warp.source);
+            weights.set_values(cells, count, &warp.source);
             // Neighbours share taps: the sum of one is not ready when the next comes.
             for lane in APART.into_iter().filter(|&lane| lane < count) {
                 let mut bar = [T::zero(); C];
@@ -588,10 +591,11 @@ impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
                 }
                 if cells.inside[lane] == 1 {
                     let place = cells.place(lane, &warp.source) - origin;
+                    debug_assert!(place <= out.len(), "a slab reaches all of its taps");
                     let taps = out.get_mut(place..).unwrap_or(&mut []);
-                    weights.scatter(simd, (lane, &warp.source.stencil), bar, taps);
+                    weights.scatter(simd, lane, &warp.source.stencil, bar, taps);
                 } else {
-                    weights.scatter(simd, (lane, &Stencil::GATHERED), bar, &mut border);
+                    weights.scatter(simd, lane, &Stencil::GATHERED, bar, &mut border);
                     warp.source.release(cells.first(lane), &mut border, origin, out);
                 }
             }
@@ -777,6 +781,20 @@ mod tests {
                 // Some hundred of such products meet at a voxel.
                 assert!((a - b).abs() < 1e-12, "{boundary:?}");
             }
+            let (mut value, mut slope) = (vec![0.0; n], vec![0.0; D * n]);
+            warp.value_and_gradient(&c[..n], &u, &mut value, &mut slope);
+            for i in 0..D * n {
+                let (a, voxel) = (i / n, grid.unravel(i % n));
+                let at = |e: f64| {
+                    let moved = |b: usize| u[b * n + i % n] + if a == b { e } else { 0.0 };
+                    let index = |b: usize| voxel[b] as f64 + moved(b) / grid.spacing()[b];
+                    let [value] = warp.at_index::<1>(&c[..n], std::array::from_fn(index));
+                    value
+                };
+                // Central differences: e² truncation and 1e-16/e rounding, of places that are rounded at up to a hundred.
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((numeric - slope[i]).abs() < 1e-7, "{boundary:?} {i}");
+            }
         }
     }
 
@@ -851,6 +869,58 @@ mod tests {
             let rounds = warp.slabs(&warp.split(&u));
             assert!(rounds.len() > 4 && rounds.iter().any(|slab| slab.planes == (0..70)));
             assert!(rounds.iter().any(|slab| slab.planes.len() < 35), "some go together");
+        }
+    }
+
+    #[test]
+    fn slabs_reach_points_whose_coordinates_cancel() {
+        let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
+        let source = Grid::new([32, 20], [1.0, 1.0]).unwrap();
+        let target = Grid::new([64, 32], [0.5, 0.0625])
+            .and_then(|g| g.with_origin([3.982_676, 2.1]))
+            .and_then(|g| g.with_direction(turn))
+            .unwrap();
+        let (n, warp) = (target.len(), Warp::<f32, 2>::new(&source, &target));
+        let (c, bar) = (random::<f32>(source.len(), 1), random::<f32>(n, 2));
+        let mut u = vec![0.0; 2 * n];
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        for (k, shift) in random::<f32>(1000, 3).into_iter().enumerate() {
+            // 0.6·4 = 0.8·3, to the rounding of numbers of a million; and beyond all numbers.
+            let far = if k == 0 { f32::MAX / 8.0 } else { 3e5 * (1.0 + shift) };
+            u[..n].fill(4.0 * far);
+            u[n..].fill(3.0 * far + 4.0 * shift);
+            let (mut values, mut c_bar) = (vec![0.0; n], vec![0.0; source.len()]);
+            warp.values::<1>(&c, &u, &mut values);
+            warp.scatter::<1>(&u, &bar, &mut c_bar);
+            let (left, right) = (dot(&values, &bar), dot(&c, &c_bar));
+            // Rounded sums of two thousand products of numbers below one.
+            assert!((left - right).abs() < 1e-3 || (left.is_nan() && right.is_nan()), "{k}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_makes_values_nan_where_it_is() {
+        // Several slabs.
+        let grid = Grid::new([64, 256], [1.0, 1.0]).unwrap();
+        let (n, warp) = (grid.len(), Warp::<f32, 2>::new(&grid, &grid));
+        let (c, bar) = (random::<f32>(n, 1), vec![1.0; n]);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+            for at in [0, 17 * 256 + 3, n - 1, n + 5000] {
+                let mut u = random::<f32>(2 * n, 2);
+                u[at] = bad;
+                let (mut values, mut slope) = (vec![0.0; n], vec![0.0; 2 * n]);
+                warp.value_and_gradient(&c, &u, &mut values, &mut slope);
+                let nan =
+                    |x: &[f32]| -> Vec<usize> { (0..x.len()).filter(|&i| x[i].is_nan()).collect() };
+                assert_eq!(nan(&values), [at % n], "{bad} {at}");
+                assert_eq!(nan(&slope), [at % n, n + at % n], "{bad} {at}");
+                let mut c_bar = vec![0.0; n];
+                warp.scatter::<1>(&u, &bar, &mut c_bar);
+                let taps = nan(&c_bar).len();
+                assert!((1..=16).contains(&taps), "those of one point, some mirrored onto others");
+            }
         }
     }
 

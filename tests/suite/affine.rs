@@ -1,10 +1,10 @@
 //! Affine registration: exact gradients, known maps found again, and registrations that start from them.
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
-use crate::common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use crate::common;
 use nalgebra::{Rotation3, SMatrix, SVector};
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::affine::{

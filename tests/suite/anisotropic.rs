@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which show their figures")]
 
-use crate::common;
 use crate::common::{
-    FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, shares, slope,
-    smooth,
+    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, shares,
+    slope, smooth,
 };
 use nalgebra::SMatrix;
 use rdmm_core::Error;

@@ -7,10 +7,10 @@
     reason = "tables of cases are spelt out where they are used"
 )]
 
-use crate::common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use crate::common;
 use nalgebra::SMatrix;
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;

@@ -6,8 +6,7 @@
     reason = "helpers of tests, which show their figures"
 )]
 
-use crate::common;
-use crate::common::{FORMS, Randomise, Region, fixed_steps, grid, region, slope, smooth};
+use crate::common::{self, FORMS, Randomise, Region, fixed_steps, grid, region, slope, smooth};
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, Flow, Geodesic};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};

@@ -6,8 +6,7 @@
     reason = "helpers of tests, which show their figures"
 )]
 
-use crate::common;
-use crate::common::{FORMS, deviation, fixed_steps, region, slope};
+use crate::common::{self, FORMS, deviation, fixed_steps, region, slope};
 use rdmm_core::Error;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;

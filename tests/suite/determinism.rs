@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::common;
-use crate::common::{bits, controls, fixed_steps, grid};
+use crate::common::{self, bits, controls, fixed_steps, grid};
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::dynamics::MapState;
 use rdmm_core::grid::{Boundary, Grid};

@@ -1,9 +1,9 @@
 //! Registrations that are stopped or fail midway: what was reached is what is returned.
 #![expect(clippy::unwrap_used, reason = "a test stops where its problem cannot be built")]
 
-use crate::common;
 use std::ops::ControlFlow;
 
+use crate::common;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};

@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::common;
 use crate::common::{
-    FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, region,
+    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, region,
+    shoot, slope,
 };
-use crate::common::{shoot, slope};
 use crate::for_each_model;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::common;
-use crate::common::{Randomise, bits, controls, fixed_steps, grid, randomised, slope, smooth};
+use crate::common::{
+    self, Randomise, bits, controls, fixed_steps, grid, randomised, slope, smooth,
+};
 use crate::for_each_model;
 use rdmm_core::adjoint::Checkpoints;
 use rdmm_core::adjoint::sweep::Integration;
