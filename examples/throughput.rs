@@ -87,8 +87,8 @@ fn measure_apart(case: &Workload, threads: usize) -> Fallible<Value> {
 /// A case with its figures, one a number of threads.
 type Row = (Workload, Vec<Value>);
 
-/// A heading and the cell of a case's figures.
-type Column = (&'static str, fn(&Value) -> String);
+/// A heading and the cell of a case's figures, with the bandwidth in GB/s.
+type Column = (&'static str, fn(&Value, f64) -> String);
 
 fn number(figures: &Value, key: &str) -> f64 {
     figures[key].as_f64().unwrap_or(f64::NAN)
@@ -98,14 +98,16 @@ fn whole(count: Option<usize>) -> String {
     count.map_or("–".to_owned(), |count| count.to_string())
 }
 
-/// One row a case: `columns` of the figures for each number of threads between what is done and the memory.
-fn figures(rows: &[Row], threads: &[usize], columns: [Column; 2]) -> String {
+/// One row a case: `columns` of the figures for each number of threads between what is done and the memory. The bandwidth is
+/// that of `all` cases: from one to the next the memory of a virtual machine may be half as fast or twice.
+fn figures(rows: &[Row], all: &[Row], threads: &[usize], columns: [Column; 2]) -> String {
     let mut headings: Vec<String> =
         ["model", "operation", "grid", "float", "N", "steps"].map(str::to_owned).into();
     for count in threads {
         headings.extend(columns.map(|(name, _)| format!("{name}, {count}T")));
     }
     headings.push("peak MB".to_owned());
+    let triads: Vec<f64> = (0..threads.len()).map(|k| bandwidth(all, k)).collect();
     let cells = |(case, figures): &Row| {
         let operation = case.operation;
         let mut cells = vec![
@@ -116,8 +118,8 @@ fn figures(rows: &[Row], threads: &[usize], columns: [Column; 2]) -> String {
             whole(operation.gaussians()),
             whole(operation.flow().map(|flow| flow.steps)),
         ];
-        for one in figures {
-            cells.extend(columns.map(|(_, of)| of(one)));
+        for (one, triad) in figures.iter().zip(&triads) {
+            cells.extend(columns.map(|(_, of)| of(one, *triad)));
         }
         let peaks = figures.iter().filter_map(|one| one["peak_mb"].as_f64());
         cells.push(peaks.reduce(f64::max).map_or("–".to_owned(), |peak| format!("{peak:.0}")));
@@ -131,36 +133,40 @@ fn figures(rows: &[Row], threads: &[usize], columns: [Column; 2]) -> String {
 fn flow_table(rows: &[Row], threads: &[usize]) -> String {
     let flows: Vec<Row> =
         rows.iter().filter(|(case, _)| case.operation.flow().is_some()).cloned().collect();
-    let seconds = |one: &Value| format!("{:.3}", number(one, "seconds"));
-    figures(&flows, threads, [("s", seconds), ("ratio", ratio)])
+    let seconds = |one: &Value, _: f64| format!("{:.3}", number(one, "seconds"));
+    figures(&flows, rows, threads, [("s", seconds), ("ratio", ratio)])
 }
 
 /// Nanoseconds a voxel of kernels.
 fn kernel_table(rows: &[Row], threads: &[usize]) -> String {
     let kernels: Vec<Row> =
         rows.iter().filter(|(case, _)| case.operation.flow().is_none()).cloned().collect();
-    let nanoseconds = |one: &Value| format!("{:.2}", 1e9 / number(one, "voxels_per_second"));
-    figures(&kernels, threads, [("ns/voxel", nanoseconds), ("ratio", ratio)])
+    let nanoseconds =
+        |one: &Value, _: f64| format!("{:.2}", 1e9 / number(one, "voxels_per_second"));
+    figures(&kernels, rows, threads, [("ns/voxel", nanoseconds), ("ratio", ratio)])
 }
 
-fn ratio(one: &Value) -> String {
-    format!("{:.1}", number(one, "ratio_to_bound"))
+/// Seconds by those that the memory takes to move the bytes.
+fn ratio(one: &Value, triad: f64) -> String {
+    format!("{:.1}", number(one, "seconds") * triad * 1e9 / number(one, "bytes_moved"))
 }
 
-/// The processor, and its bandwidth by each number of threads: the median of all cases.
+/// The bandwidth by the k-th number of threads, in GB/s: the median of all cases.
+fn bandwidth(rows: &[Row], k: usize) -> f64 {
+    let of_row = |(_, figures): &Row| figures.get(k).map(|one| number(one, "triad_gb_per_s"));
+    let mut all: Vec<f64> = rows.iter().filter_map(of_row).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The processor, and its bandwidth by each number of threads.
 fn machine(rows: &[Row], threads: &[usize]) -> String {
     let info = fs::read_to_string("/proc/cpuinfo").ok();
     let mut lines = info.as_deref().into_iter().flat_map(str::lines);
     let model = lines.find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split_once(':')).map_or("unknown processor", |m| m.1);
-    let median = |k: usize| {
-        let of_row = |(_, figures): &Row| figures.get(k).map(|one| number(one, "triad_gb_per_s"));
-        let mut all: Vec<f64> = rows.iter().filter_map(of_row).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
-    };
     let triads = threads.iter().enumerate();
-    let triads = triads.map(|(k, count)| format!("{:.1} GB/s with {count}T", median(k)));
+    let triads = triads.map(|(k, count)| format!("{:.1} GB/s with {count}T", bandwidth(rows, k)));
     format!("{}; triad {}.", model.trim(), triads.collect::<Vec<_>>().join(", "))
 }
 
