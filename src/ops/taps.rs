@@ -428,3 +428,16 @@ fn last_axis<S: Simd, T: Real, const C: usize>(
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::difference::fold_index;
+
+    #[test]
+    fn the_table_of_mirrored_taps_is_that_of_an_axis_of_four() {
+        for (tap, &mirrored) in (-4..8).zip(&MIRRORED) {
+            assert_eq!(mirrored, fold_index(tap, 4, Boundary::Reflecting), "{tap}");
+        }
+    }
+}

@@ -93,11 +93,8 @@ fn gradients_are_exact<const D: usize>(shapes: [[usize; D]; 2]) {
             }
             let direction: Vec<f64> = random(n, 6);
             let slope = gradient.dot(&direction);
-            let mut remainder = |e: f64| {
-                let mut x = at.clone();
-                x.axpy(e, &direction);
-                (objective.evaluate(&x, &mut other).unwrap() - value - e * slope).abs()
-            };
+            let mut moved = common::along(&mut objective, &at, &direction);
+            let mut remainder = |e: f64| (moved(e) - value - e * slope).abs();
             let order = (remainder(1e-3) / remainder(5e-4)).log2();
             // The third-order term adds about e times the ratio of the derivatives.
             assert!((order - 2.0).abs() < 0.1, "{what}: {order}");
@@ -350,12 +347,7 @@ fn the_gradient_of_the_energy_goes_through_the_initial_map() {
     direction.momentum.data_mut().copy_from_slice(&noise);
     direction.scale(controls.norm() / direction.norm());
     let slope = gradient.dot(&direction);
-    let mut other = controls.zeros_like();
-    let mut at = |e: f64| {
-        let mut moved = controls.clone();
-        moved.axpy(e, &direction);
-        energy.evaluate(&moved, &mut other).unwrap()
-    };
+    let mut at = common::along(&mut energy, &controls, &direction);
     let numeric = (at(1e-4) - at(-1e-4)) / 2e-4;
     // Truncation of e² = 1e-8, relative to slopes of about the value.
     assert!((numeric - slope).abs() < 1e-6 * slope.abs(), "{numeric} and {slope}");

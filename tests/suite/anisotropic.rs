@@ -110,14 +110,10 @@ where
     let mut direction = randomised(&shooting.rest(), 22);
     direction.momentum = controls(&mut shooting, 0.5, 22).momentum;
     let mut energy = PairObjective::new(shooting, &image(1), grid, similarity, 3.0, how).unwrap();
-    let (mut gradient, mut rest) = (start.zeros_like(), start.zeros_like());
+    let mut gradient = start.zeros_like();
     let value = energy.evaluate(&start, &mut gradient).unwrap();
     let exact = gradient.dot(&direction);
-    let mut at = |e: f64| {
-        let mut moved = start.clone();
-        moved.axpy(e, &direction);
-        energy.evaluate(&moved, &mut rest).unwrap()
-    };
+    let mut at = common::along(&mut energy, &start, &direction);
     // Truncation e² = 1e-8 times a third derivative, rounding 1e-16 / e = 1e-12.
     let e = 1e-4;
     let numeric = (at(e) - at(-e)) / (2.0 * e);

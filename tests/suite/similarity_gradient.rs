@@ -72,7 +72,7 @@ where
     ControlsOf<M, D>: Randomise,
 {
     let start = point(grid, model, 5);
-    let (mut gradient, mut rest) = (start.zeros_like(), start.zeros_like());
+    let mut gradient = start.zeros_like();
     let value = energy.evaluate(&start, &mut gradient).unwrap();
     let (mut worst, mut bend) = (0.0_f64, 0.0_f64);
     for (direction, smooth) in [
@@ -81,11 +81,7 @@ where
         (point(grid, model, 23), true),
     ] {
         let exact = gradient.dot(&direction);
-        let mut at = |e: f64| {
-            let mut moved = start.clone();
-            moved.axpy(e, &direction);
-            energy.evaluate(&moved, &mut rest).unwrap()
-        };
+        let mut at = common::along(&mut energy, &start, &direction);
         // Truncation e² = 1e-8 times a third derivative, rounding 1e-16 / e = 1e-12.
         let e = 1e-4;
         let numeric = (at(e) - at(-e)) / (2.0 * e);

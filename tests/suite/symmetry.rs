@@ -1,6 +1,7 @@
 //! Two-sided registration: the energy and the map from either end.
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its input stops")]
 
+use crate::common::along;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::dynamics::MapState;
@@ -87,12 +88,7 @@ fn the_gradient_is_the_derivative_and_the_taylor_remainder_has_slope_two() {
     let value = objective.evaluate(&at, &mut gradient).unwrap();
     assert!(objective.diagnostics(value).terms.reverse > 1e-3, "the other side counts");
     let slope = gradient.dot(&direction);
-    let mut unused = at.zeros_like();
-    let mut moved = |e: f64| {
-        let mut there = at.clone();
-        there.axpy(e, &direction);
-        objective.evaluate(&there, &mut unused).unwrap()
-    };
+    let mut moved = along(&mut objective, &at, &direction);
     let numeric = (moved(1e-4) - moved(-1e-4)) / 2e-4;
     // Truncation 1e-8 and rounding 1e-16/1e-4, relative to third derivatives of order ten.
     assert!((numeric / slope - 1.0).abs() < 1e-6, "{numeric} {slope}");

@@ -21,6 +21,7 @@ use rdmm_core::model::{
     Vsvf,
 };
 use rdmm_core::ops::difference::Order;
+use rdmm_core::optim::Objective;
 use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
@@ -162,6 +163,20 @@ pub fn deviation<T: Real>(a: &[T], b: &[T]) -> f64 {
     let size = largest(&|i| b[i].f64().abs());
     let off = largest(&|i| (a[i].f64() - b[i].f64()).abs());
     if off > 0.0 { off / size } else { 0.0 }
+}
+
+/// The values of an objective on a line: e ↦ f(start + e·direction).
+pub fn along<'a, O: Objective<f64>>(
+    objective: &'a mut O,
+    start: &'a O::Control,
+    direction: &'a O::Control,
+) -> impl FnMut(f64) -> f64 + 'a {
+    let mut gradient = start.zeros_like();
+    move |e| {
+        let mut moved = start.clone();
+        moved.axpy(e, direction);
+        objective.evaluate(&moved, &mut gradient).unwrap()
+    }
 }
 
 /// Least-squares slope of log y over log x: the observed order where y is an error and x a step.
