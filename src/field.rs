@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::par;
@@ -58,7 +59,7 @@ use kind::Kind;
 pub struct Field<T, const D: usize, K> {
     grid: Grid<D>,
     components: usize,
-    data: Vec<T>,
+    data: Aligned<T>,
     kind: PhantomData<K>,
 }
 
@@ -96,8 +97,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
             return Err(Error::Length { what: K::NAME, expected, found: components });
         }
         let len = components.saturating_mul(grid.len());
-        let mut data = reserved(len)?;
-        data.resize(len, T::zero());
+        let data = Aligned::try_zeros(len)?;
         Ok(Self { grid: grid.clone(), components, data, kind: PhantomData })
     }
 
@@ -105,13 +105,13 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// Kinds with a free number of components get one.
     pub(crate) fn blank(grid: &Grid<D>) -> Self {
         let components = K::components(D).unwrap_or(1);
-        let data = vec![T::zero(); components * grid.len()];
+        let data = Aligned::zeros(components * grid.len());
         Self { grid: grid.clone(), components, data, kind: PhantomData }
     }
 
     /// Like [`Field::blank`], with a number of components.
     pub(crate) fn blank_with(grid: &Grid<D>, components: usize) -> Self {
-        let data = vec![T::zero(); components * grid.len()];
+        let data = Aligned::zeros(components * grid.len());
         Self { grid: grid.clone(), components, data, kind: PhantomData }
     }
 
@@ -125,7 +125,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         if data.len() != expected {
             return Err(Error::Length { what: K::NAME, expected, found: data.len() });
         }
-        let field = Self { grid: grid.clone(), components, data, kind: PhantomData };
+        let field = Self { grid: grid.clone(), components, data: data.into(), kind: PhantomData };
         field.expect_finite(K::NAME)?;
         Ok(field)
     }
@@ -165,9 +165,12 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
             let found = format!("{:?}", array.shape());
             return Err(Error::Shape { what: K::NAME, expected, found });
         }
-        let mut data = reserved(array.len())?;
-        data.extend(array.iter());
-        Self::from_vec(grid, data)
+        let mut field = Self::zeros_with(grid, array.len() / grid.len())?;
+        for (value, &x) in field.data.iter_mut().zip(array.iter()) {
+            *value = x;
+        }
+        field.expect_finite(K::NAME)?;
+        Ok(field)
     }
 
     /// A field from a function of the voxel's local position (array index times spacing).
@@ -214,10 +217,10 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         &mut self.data
     }
 
-    /// The buffer itself.
+    /// The buffer itself. Values are moved within it: a copy in time, none in memory.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
-        self.data
+        self.data.into_vec()
     }
 
     /// Component `c`, C order.
@@ -320,14 +323,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
             Some(index) => Err(Error::NonFinite { what, index, found: self.data[index].f64() }),
         }
     }
-}
-
-/// An empty buffer with room for `len` values.
-pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
-    let mut data = Vec::new();
-    let bytes = len.saturating_mul(size_of::<T>());
-    data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
-    Ok(data)
 }
 
 /// Sum of products in double precision; NaN for buffers of different lengths.
@@ -498,7 +493,7 @@ mod serde_field {
 
     impl<T: Real + Serialize, const D: usize, K: Kind> Serialize for Field<T, D, K> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            Stored { grid: self.grid.clone(), data: self.data.clone() }.serialize(serializer)
+            Stored { grid: self.grid.clone(), data: self.data.to_vec() }.serialize(serializer)
         }
     }
 

@@ -15,6 +15,7 @@ pub use gaussian::{Gaussian, GaussianBank};
 pub use spectral::Spectral;
 pub use window::Windowed;
 
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::kind::Kind;
 use crate::field::{Field, add_products};
@@ -112,14 +113,14 @@ fn sum_and_apply<T: Real, K: Kernel<T> + ?Sized>(
         return;
     }
     let mut sum = std::mem::take(&mut ws.sum);
-    sum.resize(out.len(), T::zero());
+    let field = sum.grown(out.len());
     par::components(
-        &mut sum,
+        field,
         n,
         #[inline(always)]
         |c, lo, chunk| sum_products(terms, (c * n, lo), chunk),
     );
-    kernel.apply(&sum, out, ws);
+    kernel.apply(field, out, ws);
     ws.sum = sum;
 }
 
@@ -160,11 +161,11 @@ impl<T: Real> Kernel<T> for Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
     pub(crate) slots: Vec<transform::Slot<T>>,
-    pub(crate) fields: [Vec<T>; 2],
+    pub(crate) fields: [Aligned<T>; 2],
     pub(crate) parts: Vec<engine::Slot<T>>,
-    pub(crate) part: Vec<T>,
-    pub(crate) sum: Vec<T>,
-    pub(crate) window: Vec<T>,
+    pub(crate) part: Aligned<T>,
+    pub(crate) sum: Aligned<T>,
+    pub(crate) window: Aligned<T>,
 }
 
 impl<T: Real> Workspace<T> {

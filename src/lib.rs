@@ -122,6 +122,7 @@
 
 pub mod adjoint;
 pub mod affine;
+mod aligned;
 pub mod dynamics;
 pub mod error;
 pub mod evaluate;

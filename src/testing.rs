@@ -51,7 +51,7 @@ pub fn check_positive<T: Real>(kernel: &impl Kernel<T>, n: usize, tolerance: f64
 /// ⟨x, K y⟩, in a workspace that holds rubbish.
 fn pairing<T: Real>(x: &[T], kernel: &impl Kernel<T>, y: &[T]) -> f64 {
     let mut out = vec![T::nan(); x.len()];
-    let mut ws = Workspace { window: vec![T::nan(); 7], ..Workspace::new() };
+    let mut ws = Workspace { window: vec![T::nan(); 7].into(), ..Workspace::new() };
     kernel.apply(y, &mut out, &mut ws);
     crate::field::dot(x, &out)
 }

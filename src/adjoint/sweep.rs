@@ -2,9 +2,9 @@
 
 use super::checkpoint::{Checkpoints, Schedule};
 use super::continuous;
+use crate::aligned::reserved;
 use crate::dynamics::{EvolutionVjp, MapState};
 use crate::error::{Error, Result};
-use crate::field::reserved;
 use crate::grid::Grid;
 use crate::scalar::Real;
 use crate::space::StateSpace;

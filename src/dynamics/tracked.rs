@@ -1,6 +1,7 @@
 //! The forward map beside the inverse one: particles that the flow carries.
 
 use super::{Evolution, EvolutionVjp, MapState};
+use crate::aligned::Aligned;
 use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
@@ -110,7 +111,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Tracked<E, T, D> {
 #[derive(Clone, Debug)]
 pub struct Workspace<T, const D: usize, W> {
     evolution: W,
-    coefficients: Vec<T>,
+    coefficients: Aligned<T>,
     velocity_bar: Velocity<T, D>,
 }
 
@@ -119,7 +120,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E,
     type Workspace = Workspace<T, D, E::Workspace>;
 
     fn workspace(&self) -> Self::Workspace {
-        let zeros = || vec![T::zero(); D * self.grid.len()];
+        let zeros = || Aligned::zeros(D * self.grid.len());
         Workspace {
             evolution: self.evolution.workspace(),
             coefficients: zeros(),

@@ -11,8 +11,9 @@
 use std::ops::Range;
 
 use super::axis::{Axis, Modes};
-use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, grown, width};
+use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, width};
 use super::sum_products;
+use crate::aligned::Aligned;
 use crate::par;
 use crate::scalar::Real;
 use crate::simd::{self, Simd};
@@ -58,14 +59,14 @@ pub(super) enum Input<'a, T> {
 impl<'a, T: Real> Input<'a, T> {
     /// The values of a range, formed in `sum` where they are products.
     #[inline(always)]
-    fn values<'b>(self, range: Range<usize>, sum: &'b mut Vec<T>) -> &'b [T]
+    fn values<'b>(self, range: Range<usize>, sum: &'b mut Aligned<T>) -> &'b [T]
     where
         'a: 'b,
     {
         match self {
             Self::Values(values) => &values[range],
             Self::Products { terms, component } => {
-                let sum = grown(sum, range.len());
+                let sum = sum.grown(range.len());
                 sum_products(terms, (component, range.start), sum);
                 sum
             }
@@ -77,8 +78,8 @@ impl<'a, T: Real> Input<'a, T> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot<T> {
     buffers: Buffers<T>,
-    sum: Vec<T>,
-    slabs: [Vec<T>; 2],
+    sum: Aligned<T>,
+    slabs: [Aligned<T>; 2],
 }
 
 impl<T: Real> Engine<T> {
@@ -146,7 +147,7 @@ impl<T: Real> Engine<T> {
         &self,
         input: &[T],
         out: &mut [T],
-        fields: &mut [Vec<T>; 2],
+        fields: &mut [Aligned<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
         let component = |c: usize| Input::Values(&input[c * self.n..][..self.n]);
@@ -158,7 +159,7 @@ impl<T: Real> Engine<T> {
         &self,
         terms: &[(&[T], &[T])],
         out: &mut [T],
-        fields: &mut [Vec<T>; 2],
+        fields: &mut [Aligned<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
         let component = |c: usize| Input::Products { terms, component: c * self.n };
@@ -169,7 +170,7 @@ impl<T: Real> Engine<T> {
         &self,
         input: impl Fn(usize) -> Input<'a, T> + Send,
         out: &mut [T],
-        fields: &mut [Vec<T>; 2],
+        fields: &mut [Aligned<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
         par::inside(out.len(), || self.apply_inside(input, out, fields, slots));
@@ -179,7 +180,7 @@ impl<T: Real> Engine<T> {
         &self,
         input: impl Fn(usize) -> Input<'a, T>,
         out: &mut [T],
-        fields: &mut [Vec<T>; 2],
+        fields: &mut [Aligned<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
         if slots.len() < PARTS {
@@ -193,14 +194,14 @@ impl<T: Real> Engine<T> {
             let coefficients = if self.there.is_empty() {
                 input(c).values(0..self.n, a)
             } else {
-                let coefficients = grown(a, rows * inner);
+                let coefficients = a.grown(rows * inner);
                 slabs(&self.there, (input(c), slab), (coefficients, inner), slots);
                 &*coefficients
             };
             if self.back.is_empty() {
                 self.columns(coefficients, inner, out, slots);
             } else {
-                let smooth = grown(b, rows * inner);
+                let smooth = b.grown(rows * inner);
                 self.columns(coefficients, inner, smooth, slots);
                 slabs(&self.back, (Input::Values(smooth), inner), (out, slab), slots);
             }
@@ -274,7 +275,7 @@ impl<T: Real> simd::Work for Slabs<'_, T> {
             let next = Pass::output(len, pass);
             let last = i + 1 == self.passes.len();
             let from = if i == 0 { input } else { &b[..len] };
-            let to = if last { &mut *self.out } else { grown(a, next) };
+            let to = if last { &mut *self.out } else { a.grown(next) };
             pass.run(simd, from, to, buffers);
             std::mem::swap(&mut a, &mut b);
             len = next;

@@ -212,15 +212,11 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
             }
             Operator::Separable(axes) => axes,
         };
-        for field in &mut ws.fields {
-            if field.len() < n {
-                field.resize(n, T::zero());
-            }
-        }
-        let (fields, slots) = (&mut ws.fields, &mut ws.slots);
+        let mut fields = ws.fields.each_mut().map(|field| field.grown(n));
+        let slots = &mut ws.slots;
         for (input, out) in input.chunks(n).zip(out.chunks_mut(n)) {
             for (a, (transform, gain)) in axes.iter().enumerate() {
-                let [even, odd] = fields;
+                let [even, odd] = &mut fields;
                 let (from, to) = if a % 2 == 0 { (odd, even) } else { (even, odd) };
                 let from = if a == 0 { input } else { &from[..n] };
                 let to = if a + 1 == D { &mut *out } else { &mut to[..n] };

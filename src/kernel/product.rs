@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::form::Form;
+use crate::aligned::Aligned;
 use crate::scalar::Real;
 use crate::simd::{Simd, Vector, mul_add, update};
 
@@ -27,7 +28,7 @@ struct Panel<T> {
     at: usize,
     from: usize,
     /// Column by column.
-    entries: Vec<T>,
+    entries: Aligned<T>,
 }
 
 /// The matrix M of lanes of `n` values into lanes of `m`, in panels.
@@ -47,8 +48,8 @@ pub(super) struct Product<T> {
 /// Buffers of a product: what comes in, what goes out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buffers<T> {
-    input: Vec<T>,
-    output: Vec<T>,
+    input: Aligned<T>,
+    output: Aligned<T>,
 }
 
 /// Rows of lanes that can be written to: row i of a block of `count` lanes from `lane` on.
@@ -93,7 +94,7 @@ impl<T: Real> Product<T> {
             let zero = |&j: &usize| rows.clone().all(|i| T::of(entry(i, j)).is_zero());
             let from = (0..columns).take_while(zero).count();
             let to = columns - (from..columns).rev().take_while(zero).count();
-            let mut entries = vec![T::zero(); (to - from) * block];
+            let mut entries = Aligned::zeros((to - from) * block);
             for (j, column) in (from..to).zip(entries.chunks_mut(block)) {
                 for (i, x) in rows.clone().zip(column) {
                     *x = T::of(entry(i, j));
@@ -220,14 +221,6 @@ fn vectors<S: Simd, T: Real, const R: usize, const W: usize, const C: usize>(
     out
 }
 
-/// At least `len` values of a buffer that grows at first use only.
-pub(super) fn grown<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    if buffer.len() < len {
-        buffer.resize(len, T::zero());
-    }
-    &mut buffer[..len]
-}
-
 /// Applies one product, or two with a multiplication by `table` in between, to `count` lanes along a strided
 /// axis: rows of `input` at a distance of `inner`, into the rows of `out`, both from `lane` on.
 #[inline(always)]
@@ -273,8 +266,8 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
         let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m + ROWS));
         let len = sizes.max().unwrap_or(0);
         let most = (LANES / (size_of::<T>() * len * W)).max(1) * W;
-        let (a, _) = grown(&mut buffers.input, len * most).as_chunks_mut::<W>();
-        let (b, _) = grown(&mut buffers.output, len * most).as_chunks_mut::<W>();
+        let (a, _) = buffers.input.grown(len * most).as_chunks_mut::<W>();
+        let (b, _) = buffers.output.grown(len * most).as_chunks_mut::<W>();
         for lane in (0..count).step_by(most) {
             // The last block begins earlier, so that it is whole.
             let lanes = most.min(count - lane);
@@ -347,7 +340,7 @@ pub(super) fn along_contiguous<T: Real, S: Simd, const W: usize>(
     let input = if matches!(product.input, Form::Plain) {
         input
     } else {
-        let lanes = grown(&mut buffers.input, rows * len);
+        let lanes = buffers.input.grown(rows * len);
         for (row, lane) in input.chunks_exact(n).zip(lanes.chunks_exact_mut(len)) {
             product.input.enter(row, lane);
         }
@@ -358,7 +351,7 @@ pub(super) fn along_contiguous<T: Real, S: Simd, const W: usize>(
     } else {
         // The last panel of a block writes behind it.
         let padded = m + W;
-        let lanes = grown(&mut buffers.output, rows * padded);
+        let lanes = buffers.output.grown(rows * padded);
         rows_of_block::<T, S, W>(simd, product, input, len, (lanes, padded));
         for (lane, row) in lanes.chunks_exact(padded).zip(out.chunks_exact_mut(m)) {
             product.output.leave(&lane[..m], row);

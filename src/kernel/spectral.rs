@@ -251,10 +251,10 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
             Operator::Sum(parts) => {
                 out.fill(T::zero());
                 let mut part = std::mem::take(&mut ws.part);
-                part.resize(input.len(), T::zero());
+                let field = part.grown(input.len());
                 for (share, engine) in parts {
-                    engine.apply(input, &mut part, &mut ws.fields, &mut ws.parts);
-                    axpy(out, *share, &part);
+                    engine.apply(input, field, &mut ws.fields, &mut ws.parts);
+                    axpy(out, *share, field);
                 }
                 ws.part = part;
             }
@@ -270,12 +270,8 @@ impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
 impl<T: Real, const D: usize> Transformed<T, D> {
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let spectrum = self.table.len();
-        for field in &mut ws.fields {
-            if field.len() < spectrum {
-                field.resize(spectrum, T::zero());
-            }
-        }
-        let ([mut a, mut b], slots) = (ws.fields.each_mut(), &mut ws.slots);
+        let [mut a, mut b] = ws.fields.each_mut().map(|field| field.grown(spectrum));
+        let slots = &mut ws.slots;
         for (input, out) in input.chunks(self.n).zip(out.chunks_mut(self.n)) {
             let mut len = self.n;
             for (axis, transform) in self.transforms.iter().enumerate() {

@@ -51,15 +51,15 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
             return;
         }
         let mut windowed = std::mem::take(&mut ws.window);
-        windowed.clear();
-        windowed.extend_from_slice(input);
+        let field = windowed.grown(input.len());
+        field.copy_from_slice(input);
         let by_window = |_: usize, lo: usize, chunk: &mut [T]| {
             for (x, &b) in chunk.iter_mut().zip(&b[lo..]) {
                 *x *= b;
             }
         };
-        par::components(&mut windowed, n, by_window);
-        self.kernel.apply(&windowed, out, ws);
+        par::components(field, n, by_window);
+        self.kernel.apply(field, out, ws);
         par::components(out, n, by_window);
         ws.window = windowed;
     }

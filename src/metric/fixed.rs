@@ -1,6 +1,7 @@
 //! One metric everywhere: LDDMM.
 
 use super::Metric;
+use crate::aligned::Aligned;
 use crate::field::{Momentum, Velocity, axpy};
 use crate::kernel::{self, Kernel};
 use crate::scalar::Real;
@@ -24,7 +25,7 @@ impl<K> Fixed<K> {
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
-    smooth: Vec<T>,
+    smooth: Aligned<T>,
 }
 
 impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
@@ -33,7 +34,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
     type Tape = ();
 
     fn workspace(&self) -> Workspace<T> {
-        Workspace { kernel: kernel::Workspace::new(), smooth: Vec::new() }
+        Workspace { kernel: kernel::Workspace::new(), smooth: Aligned::default() }
     }
 
     fn tape(&self) {}
@@ -61,9 +62,9 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
         (momentum_bar, ()): (&mut Momentum<T, D>, &mut ()),
         ws: &mut Workspace<T>,
     ) {
-        ws.smooth.resize(velocity_bar.data().len(), T::zero());
-        self.kernel.apply(velocity_bar.data(), &mut ws.smooth, &mut ws.kernel);
-        axpy(momentum_bar.data_mut(), T::one(), &ws.smooth);
+        let smooth = ws.smooth.grown(velocity_bar.data().len());
+        self.kernel.apply(velocity_bar.data(), smooth, &mut ws.kernel);
+        axpy(momentum_bar.data_mut(), T::one(), smooth);
     }
 
     fn carry(

@@ -1,6 +1,7 @@
 //! A metric that varies in space: RDMM.
 
 use super::Metric;
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
@@ -151,11 +152,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
 #[derive(Clone, Debug)]
 pub struct Tape<T> {
     /// w = G ⋆ h.
-    weights: Vec<T>,
+    weights: Aligned<T>,
     /// ν_i, scale by scale.
-    nu: Vec<T>,
+    nu: Aligned<T>,
     /// q_i = G ⋆ (m·ν_i).
-    force: Vec<T>,
+    force: Aligned<T>,
 }
 
 /// Buffers of [`Mixture`].
@@ -164,8 +165,8 @@ pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
     tape: Tape<T>,
     /// One vector field, and two scalar fields a scale.
-    smooth: Vec<T>,
-    scalars: [Vec<T>; 2],
+    smooth: Aligned<T>,
+    scalars: [Aligned<T>; 2],
 }
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
@@ -174,7 +175,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
     type Tape = Tape<T>;
 
     fn workspace(&self) -> Workspace<T> {
-        let zeros = |components: usize| vec![T::zero(); components * self.n];
+        let zeros = |components: usize| Aligned::zeros(components * self.n);
         let scales = self.kernels.len();
         Workspace {
             kernel: kernel::Workspace::new(),
@@ -185,7 +186,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
     }
 
     fn tape(&self) -> Tape<T> {
-        let zeros = |components: usize| vec![T::zero(); components * self.n];
+        let zeros = |components: usize| Aligned::zeros(components * self.n);
         let scales = self.kernels.len();
         Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) }
     }

@@ -1,6 +1,7 @@
 //! One step of a flow, and its exact transpose.
 
 use super::tableau::Tableau;
+use crate::aligned::Aligned;
 use crate::dynamics::{Evolution, EvolutionVjp, MapState};
 use crate::field::Displacement;
 use crate::grid::Grid;
@@ -51,7 +52,7 @@ pub struct Workspace<T: Real, const D: usize, E: Evolution<T, D>> {
     /// The estimate of the error; none before the first.
     estimate: Option<E::State>,
     /// Spline coefficients of the map, likewise.
-    coefficients: Vec<T>,
+    coefficients: Aligned<T>,
     /// The displacement of one step.
     local: Displacement<T, D>,
 }
@@ -81,7 +82,7 @@ pub struct Trace<T, S, P> {
     rates: Vec<S>,
     tapes: Vec<P>,
     /// None where the map is transported with the other fields.
-    coefficients: Vec<T>,
+    coefficients: Aligned<T>,
 }
 
 impl<T, S, P> Trace<T, S, P> {
@@ -119,7 +120,7 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
             rates: Vec::new(),
             stages: self.tableau.stages(),
             estimate: None,
-            coefficients: Vec::new(),
+            coefficients: Aligned::default(),
             local: map.zeros_like(),
         }
     }
@@ -233,11 +234,11 @@ impl<T: Real, const D: usize, E: Evolution<T, D>> Stepper<E, T, D> {
         }
         let (mut rates, mut coefficients) =
             (ws.take_rates(state), std::mem::take(&mut ws.coefficients));
-        coefficients.resize(self.coefficients_len(state), T::zero());
+        let of_map = coefficients.grown(self.coefficients_len(state));
         par::inside(state.map().data().len(), || {
             self.run_stages(state, tau, &mut rates, (next, ws), |_, _| ());
-            self.set_coefficients(state, &mut coefficients);
-            self.finish(state, tau, (&rates, &coefficients), next, ws);
+            self.set_coefficients(state, of_map);
+            self.finish(state, tau, (&rates, of_map), next, ws);
         });
         (ws.rates, ws.coefficients) = (rates, coefficients);
     }
@@ -313,7 +314,7 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Stepper<E, T, D> {
     pub fn trace(&self, state: &E::State, tapes: usize) -> Trace<T, E::State, E::Tape> {
         let stages = self.tableau.stages();
         let tapes = (0..tapes.min(stages)).map(|_| self.evolution.tape()).collect();
-        let coefficients = vec![T::zero(); self.coefficients_len(state)];
+        let coefficients = Aligned::zeros(self.coefficients_len(state));
         Trace { rates: vec![state.zeros_like(); stages], tapes, coefficients }
     }
 
