@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::form::Form;
 use crate::aligned::Aligned;
 use crate::scalar::Real;
-use crate::simd::{Simd, Vector, mul_add, update};
+use crate::simd::{Simd, Vector, mul_add};
 
 /// Rows of a register block.
 pub(super) const ROWS: usize = 4;
@@ -286,16 +286,8 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
                 first.multiply(simd, a, b);
                 if let [_, second] = products {
                     first.output.pair(b);
-                    for (row, table) in b.iter_mut().zip(table.chunks(inner)) {
-                        let gains = &table[first_lane + lane..];
-                        let valid = W.min(gains.len());
-                        update(
-                            simd,
-                            &mut row[..valid],
-                            [gains],
-                            #[inline(always)]
-                            |x, [gain]| x * gain,
-                        );
+                    for (row, table) in b.iter_mut().zip(table.chunks_exact(inner)) {
+                        times(simd, row, &table[first_lane + lane..]);
                     }
                     second.input.unpair(b);
                     second.multiply(simd, b, a);
@@ -311,6 +303,20 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
                 last.output.store(last.m, starts, len, values, row);
             }
         }
+    }
+}
+
+/// Multiplies a row of lanes by their gains, as many as there are.
+#[inline(always)]
+fn times<S: Simd, T: Real, const W: usize>(simd: S, row: &mut [T; W], gains: &[T]) {
+    let len = Vector::<S, T>::LEN;
+    match gains.first_chunk::<W>() {
+        Some(gains) => {
+            for (x, gain) in row.chunks_exact_mut(len).zip(gains.chunks_exact(len)) {
+                (Vector::load(simd, x) * Vector::load(simd, gain)).store(x);
+            }
+        }
+        None => row.iter_mut().zip(gains).for_each(|(x, &gain)| *x *= gain),
     }
 }
 
