@@ -255,18 +255,18 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             return weights_rate.scale(T::nan());
         }
         let q = &ws.tape.force;
-        // ∂t m_a += Σ_i q_i ∂_a h_i
-        par::vectors::<T, D>(momentum_rate.data_mut(), n, |a, lo, chunk| {
-            for i in 0..self.kernels.len() {
-                d.add_scaled(a, T::one(), &q[i * n..(i + 1) * n], weights.component(i), lo, chunk);
-            }
-        });
-        // ∂t h_i = −Σ_j v_j ∂_j h_i
-        par::components(weights_rate.data_mut(), n, |i, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                let (v, h) = (velocity.component(j), weights.component(i));
-                d.add_scaled(j, -T::one(), v, h, lo, chunk);
+        let rates = momentum_rate.components_mut().chain(weights_rate.components_mut());
+        par::slices(rates.collect(), |lo, rates| {
+            let (m_rate, h_rate) = rates.split_at_mut(D);
+            for (i, h_rate) in h_rate.iter_mut().enumerate() {
+                let (q, h) = (&q[i * n..(i + 1) * n], weights.component(i));
+                h_rate.fill(T::zero());
+                for (a, m_rate) in m_rate.iter_mut().enumerate() {
+                    // ∂t m_a += q_i ∂_a h_i
+                    d.add_scaled(a, T::one(), q, h, lo, m_rate);
+                    // ∂t h_i −= v_a ∂_a h_i
+                    d.add_scaled(a, -T::one(), velocity.component(a), h, lo, h_rate);
+                }
             }
         });
     }
@@ -292,30 +292,29 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         let Workspace { kernel, tape: Tape { force: q, .. }, scalars: [s, q_bar], .. } = &mut *ws;
         let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
 
-        // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i.
-        par::components(weights_bar.data_mut(), n, |i, lo, chunk| {
-            chunk.fill(T::zero());
-            let (q, h_rate_bar) = (&q[i * n..(i + 1) * n], weights_rate_bar.component(i));
-            for a in 0..D {
-                d.add_transposed(a, one, q, m_rate_bar.component(a), lo, chunk);
-                d.add_transposed(a, -one, h_rate_bar, velocity.component(a), lo, chunk);
+        let scales = self.kernels.len();
+        let bars = weights_bar.components_mut().chain(q_bar.chunks_mut(n));
+        par::slices(bars.chain(velocity_bar.components_mut()).collect(), |lo, bars| {
+            let (h_bars, bars) = bars.split_at_mut(scales);
+            let (q_bars, v_bars) = bars.split_at_mut(scales);
+            for (i, (h_bar, q_bar)) in h_bars.iter_mut().zip(q_bars).enumerate() {
+                let (q, h) = (&q[i * n..(i + 1) * n], weights.component(i));
+                let h_rate_bar = weights_rate_bar.component(i);
+                h_bar.fill(T::zero());
+                q_bar.fill(T::zero());
+                for (a, v_bar) in v_bars.iter_mut().enumerate() {
+                    let (m_rate_bar, v) = (m_rate_bar.component(a), velocity.component(a));
+                    // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i …
+                    d.add_transposed(a, one, q, m_rate_bar, lo, h_bar);
+                    d.add_transposed(a, -one, h_rate_bar, v, lo, h_bar);
+                    // … the force in q_i, and the transport in v_a.
+                    d.add_scaled(a, one, m_rate_bar, h, lo, q_bar);
+                    d.add_scaled(a, -one, h_rate_bar, h, lo, v_bar);
+                }
             }
         });
-        // The force, in q_i: q̄_i = Σ_a m̄rate_a ∂_a h_i, then s̄ = G ⋆ q̄.
-        par::components(q_bar, n, |i, lo, chunk| {
-            chunk.fill(T::zero());
-            for a in 0..D {
-                d.add_scaled(a, one, m_rate_bar.component(a), weights.component(i), lo, chunk);
-            }
-        });
+        // q_i = G ⋆ s_i
         self.smoothing.apply(q_bar, s, kernel);
-        // The transport, in v: v̄_a −= Σ_i h̄rate_i ∂_a h_i.
-        par::vectors::<T, D>(velocity_bar.data_mut(), n, |a, lo, chunk| {
-            for i in 0..self.kernels.len() {
-                let (bar, h) = (weights_rate_bar.component(i), weights.component(i));
-                d.add_scaled(a, -one, bar, h, lo, chunk);
-            }
-        });
         self.pull_back_velocity(m, velocity_bar.data(), (momentum_bar, weights_bar), ws);
     }
 
