@@ -1,8 +1,7 @@
 use super::window::{Average, Window};
 use super::{Measure, NO_CONTRAST, Shares, Similarity};
-use crate::aligned::Aligned;
 use crate::error::Result;
-use crate::field::Image;
+use crate::field::{Image, Weights};
 use crate::par;
 use crate::scalar::Real;
 
@@ -69,8 +68,8 @@ struct Prepared<T, const D: usize> {
     shares: Shares<T>,
     window: Average<T, D>,
     /// Three components before and after the windows.
-    products: Aligned<T>,
-    windowed: Aligned<T>,
+    products: Vec<T>,
+    windowed: Vec<T>,
 }
 
 /// Second moments in one window, with those of the texture.
@@ -130,7 +129,7 @@ pub(super) fn prepared<T: Real, const D: usize>(
     let grid = fixed.grid();
     let shares = Shares::new(grid, mask)?;
     let (mean, contrast) = shares.contrast(fixed.data(), "fixed image")?;
-    let three = || Aligned::try_zeros(3 * grid.len());
+    let three = || Weights::<T, D>::zeros_with(grid, 3).map(Weights::into_vec);
     let mut loss = Prepared {
         fixed: centred(fixed.data(), mean),
         fixed_mean: Vec::new(),
