@@ -217,7 +217,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         &mut self.data
     }
 
-    /// The buffer itself. Values are moved within it: a copy in time, none in memory.
+    /// The buffer as a vector: without further memory, but its values may have to be moved to its beginning.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         self.data.into_vec()
