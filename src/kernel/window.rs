@@ -2,7 +2,7 @@
 
 use super::{Kernel, Workspace};
 use crate::error::{Error, Result};
-use crate::field::Image;
+use crate::field::{Image, add_products};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
@@ -52,15 +52,15 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
         }
         let mut windowed = std::mem::take(&mut ws.window);
         let field = windowed.grown(input.len());
-        field.copy_from_slice(input);
-        let by_window = |_: usize, lo: usize, chunk: &mut [T]| {
+        par::components(field, n, |c, lo, chunk| {
+            add_products(true, &input[c * n + lo..], &b[lo..], chunk);
+        });
+        self.kernel.apply(field, out, ws);
+        par::components(out, n, |_, lo, chunk| {
             for (x, &b) in chunk.iter_mut().zip(&b[lo..]) {
                 *x *= b;
             }
-        };
-        par::components(field, n, by_window);
-        self.kernel.apply(field, out, ws);
-        par::components(out, n, by_window);
+        });
         ws.window = windowed;
     }
 

@@ -313,7 +313,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
                 }
             }
         });
-        // q_i = G ⋆ s_i
+        // q_i = G ⋆ s_i: s̄_i = G ⋆ q̄_i
         self.smoothing.apply(q_bar, s, kernel);
         self.pull_back_velocity(m, velocity_bar.data(), (momentum_bar, weights_bar), ws);
     }

@@ -713,6 +713,7 @@ impl<T: Real, const D: usize> Composition<T, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::dot;
     use crate::testing::random;
 
     fn pair(a: &[f64], b: &[f64]) -> f64 {
@@ -872,20 +873,20 @@ mod tests {
         }
     }
 
+    /// A grid turned by the angle of the 3-4-5 triangle.
+    fn turned(shape: [usize; 2], spacing: [f64; 2], origin: [f64; 2]) -> Grid<2> {
+        let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
+        let grid = Grid::new(shape, spacing).and_then(|g| g.with_origin(origin));
+        grid.and_then(|g| g.with_direction(turn)).unwrap()
+    }
+
     #[test]
     fn slabs_reach_points_whose_coordinates_cancel() {
-        let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
         let source = Grid::new([32, 20], [1.0, 1.0]).unwrap();
-        let target = Grid::new([64, 32], [0.5, 0.0625])
-            .and_then(|g| g.with_origin([3.982_676, 2.1]))
-            .and_then(|g| g.with_direction(turn))
-            .unwrap();
+        let target = turned([64, 32], [0.5, 0.0625], [3.982_676, 2.1]);
         let (n, warp) = (target.len(), Warp::<f32, 2>::new(&source, &target));
         let (c, bar) = (random::<f32>(source.len(), 1), random::<f32>(n, 2));
         let mut u = vec![0.0; 2 * n];
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-        };
         for (k, shift) in random::<f32>(1000, 3).into_iter().enumerate() {
             // 0.6·4 = 0.8·3, to the rounding of numbers of a million; and beyond all numbers.
             let far = if k == 0 { f32::MAX / 8.0 } else { 3e5 * (1.0 + shift) };
@@ -995,12 +996,8 @@ mod tests {
 
     #[test]
     fn an_affine_map_in_between_reads_where_the_whole_map_does() {
-        let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
         let source = Grid::new([9, 8], [0.5, 1.0]).unwrap();
-        let target = Grid::new([6, 7], [0.8, 0.6])
-            .and_then(|g| g.with_origin([0.3, 1.0]))
-            .and_then(|g| g.with_direction(turn))
-            .unwrap();
+        let target = turned([6, 7], [0.8, 0.6], [0.3, 1.0]);
         let shear = SMatrix::<f64, 2, 2>::new(0.9, 0.3, -0.2, 1.2);
         let affine = Affine::new(shear, [0.2, -0.4].into()).unwrap();
         let mut c: Vec<f64> = random(72, 1);
