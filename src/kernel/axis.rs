@@ -1,6 +1,6 @@
 //! The matrix of a Gaussian along one axis, and the cheapest way to apply it.
 
-use super::engine::PASS;
+use super::engine::{PASS, PASS_ACROSS};
 use super::form::{Form, Pairs, Turns};
 use super::gaussian::multiplier;
 use super::product::{Product, ROWS, width};
@@ -190,7 +190,7 @@ impl Modes {
             cost
         });
         let later = later.sum::<f64>();
-        later + axes.first().map_or(0.0, |modes| rest * (there_and_back(modes) + 2.0 * PASS))
+        later + axes.first().map_or(0.0, |modes| rest * (there_and_back(modes) + PASS_ACROSS))
     }
 
     /// diag(gain) B: from values to coefficients.

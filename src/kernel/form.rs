@@ -88,40 +88,98 @@ fn reversed<T: Real, const B: usize>(block: [T; B]) -> [T; B] {
     out
 }
 
+/// Where blocks of `B` values begin that cover `len`, at least as many: the last one earlier, so that it is whole.
+#[inline(always)]
+fn starts<const B: usize>(len: usize) -> impl Iterator<Item = usize> {
+    (0..len).step_by(B).map(
+        #[inline(always)]
+        move |i| i.min(len - B),
+    )
+}
+
 impl<T: Real> Turns<T> {
-    /// The quarters of a contiguous row from value i of each on.
+    /// The quarters of contiguous rows of `n` values, `B` values of each at once.
     #[inline(always)]
-    fn enter_block<const B: usize>(&self, i: usize, row: &[T], lane: &mut [T]) {
-        let q = row.len() / 4;
-        let (x, x_far) = (get::<T, B>(row, i), reversed(get::<T, B>(row, 4 * q - B - i)));
-        let (y, y_far) = (reversed(get::<T, B>(row, 2 * q - B - i)), get::<T, B>(row, 2 * q + i));
-        let (cos, sin) = (get::<T, B>(&self.cos, i), get::<T, B>(&self.sin, i));
-        let mut out = [[T::zero(); B]; 4];
-        for w in 0..B {
-            [out[0][w], out[1][w], out[2][w], out[3][w]] =
-                quarters([x[w], y[w], y_far[w], x_far[w]], [cos[w], sin[w]]);
-        }
-        for (quarter, out) in out.into_iter().enumerate() {
-            put(lane, quarter * q + i, out);
+    fn enter<const B: usize>(&self, n: usize, rows: &[T], lanes: &mut [T]) {
+        let q = n / 4;
+        for (row, lane) in rows.chunks_exact(n).zip(lanes.chunks_exact_mut(n)) {
+            for i in starts::<B>(q) {
+                let (x, x_far) = (get::<T, B>(row, i), get::<T, B>(row, 4 * q - B - i));
+                let (y, y_far) = (get::<T, B>(row, 2 * q - B - i), get::<T, B>(row, 2 * q + i));
+                let (x_far, y) = (reversed(x_far), reversed(y));
+                let (cos, sin) = (get::<T, B>(&self.cos, i), get::<T, B>(&self.sin, i));
+                let mut out = [[T::zero(); B]; 4];
+                for w in 0..B {
+                    [out[0][w], out[1][w], out[2][w], out[3][w]] =
+                        quarters([x[w], y[w], y_far[w], x_far[w]], [cos[w], sin[w]]);
+                }
+                for (quarter, out) in out.into_iter().enumerate() {
+                    put(lane, quarter * q + i, out);
+                }
+            }
         }
     }
 
-    /// The transpose.
+    /// The transpose, of lanes at a distance of `len`.
     #[inline(always)]
-    fn leave_block<const B: usize>(&self, i: usize, lane: &[T], row: &mut [T]) {
-        let q = row.len() / 4;
-        let (sum, difference) = (get::<T, B>(lane, i), get::<T, B>(lane, q + i));
-        let (a, b) = (get::<T, B>(lane, 2 * q + i), get::<T, B>(lane, 3 * q + i));
-        let (cos, sin) = (get::<T, B>(&self.cos, i), get::<T, B>(&self.sin, i));
-        let mut out = [[T::zero(); B]; 4];
-        for w in 0..B {
-            [out[0][w], out[1][w], out[2][w], out[3][w]] =
-                whole([sum[w], difference[w], a[w], b[w]], [cos[w], sin[w]]);
+    fn leave<const B: usize>(&self, lanes: &[T], len: usize, n: usize, rows: &mut [T]) {
+        let q = n / 4;
+        for (lane, row) in lanes.chunks_exact(len).zip(rows.chunks_exact_mut(n)) {
+            for i in starts::<B>(q) {
+                let (sum, difference) = (get::<T, B>(lane, i), get::<T, B>(lane, q + i));
+                let (a, b) = (get::<T, B>(lane, 2 * q + i), get::<T, B>(lane, 3 * q + i));
+                let (cos, sin) = (get::<T, B>(&self.cos, i), get::<T, B>(&self.sin, i));
+                let mut out = [[T::zero(); B]; 4];
+                for w in 0..B {
+                    [out[0][w], out[1][w], out[2][w], out[3][w]] =
+                        whole([sum[w], difference[w], a[w], b[w]], [cos[w], sin[w]]);
+                }
+                put(row, i, out[0]);
+                put(row, 2 * q - B - i, reversed(out[1]));
+                put(row, 2 * q + i, out[2]);
+                put(row, 4 * q - B - i, reversed(out[3]));
+            }
         }
-        put(row, i, out[0]);
-        put(row, 2 * q - B - i, reversed(out[1]));
-        put(row, 2 * q + i, out[2]);
-        put(row, 4 * q - B - i, reversed(out[3]));
+    }
+}
+
+impl<T: Real> Pairs<T> {
+    /// Takes contiguous coefficients of `n` values in rows at a distance of `from_len` into such at a distance of
+    /// `to_len`: those without a partner as they are, `B` at once, pairs by `f`, `C` at once.
+    #[inline(always)]
+    fn each_row<const B: usize, const C: usize>(
+        &self,
+        (from, from_len): (&[T], usize),
+        (to, to_len): (&mut [T], usize),
+        f: impl Fn(T, T, T) -> [T; 2],
+    ) {
+        let (at, count) = (self.at, self.ratios.len());
+        for (from, to) in from.chunks_exact(from_len).zip(to.chunks_exact_mut(to_len)) {
+            for i in starts::<B>(at) {
+                put(to, i, get::<T, B>(from, i));
+            }
+            for p in starts::<C>(count) {
+                let [x, y] = [get::<T, C>(from, at + p), get::<T, C>(from, at + count + p)];
+                let ratios = get::<T, C>(&self.ratios, p);
+                let mut out = [[T::zero(); C]; 2];
+                for w in 0..C {
+                    [out[0][w], out[1][w]] = f(x[w], y[w], ratios[w]);
+                }
+                put(to, at + p, out[0]);
+                put(to, at + count + p, out[1]);
+            }
+        }
+    }
+
+    /// The same with blocks as long as there are values for.
+    #[inline(always)]
+    fn rows(&self, from: (&[T], usize), to: (&mut [T], usize), f: impl Fn(T, T, T) -> [T; 2]) {
+        match (self.at < BLOCK, self.ratios.len() < BLOCK) {
+            (true, true) => self.each_row::<1, 1>(from, to, f),
+            (true, false) => self.each_row::<1, BLOCK>(from, to, f),
+            (false, true) => self.each_row::<BLOCK, 1>(from, to, f),
+            (false, false) => self.each_row::<BLOCK, BLOCK>(from, to, f),
+        }
     }
 }
 
@@ -187,8 +245,8 @@ impl<T: Real> Form<T> {
         match self {
             Self::Plain | Self::Repeated(_) => 0,
             Self::Folded => 4 * n,
-            Self::Quartered(_) => 6 * n,
-            Self::Paired(_) => 2 * n,
+            Self::Quartered(_) => 12 * n,
+            Self::Paired(_) => 4 * n,
         }
     }
 
@@ -339,87 +397,65 @@ impl<T: Real> Form<T> {
         }
     }
 
-    /// Brings one contiguous row into this form.
+    /// Brings contiguous rows of `n` values into this form.
     #[inline(always)]
-    pub(super) fn enter(&self, row: &[T], lane: &mut [T]) {
-        let n = row.len();
+    pub(super) fn enter(&self, n: usize, rows: &[T], lanes: &mut [T]) {
         match self {
-            Self::Plain => lane.copy_from_slice(row),
+            Self::Plain => lanes.copy_from_slice(rows),
             Self::Repeated(r) => {
-                lane[..*r].copy_from_slice(&row[n - r..]);
-                lane[*r..n + r].copy_from_slice(row);
-                lane[n + r..].copy_from_slice(&row[..*r]);
+                for (row, lane) in rows.chunks_exact(n).zip(lanes.chunks_exact_mut(n + 2 * r)) {
+                    lane[..*r].copy_from_slice(&row[n - r..]);
+                    lane[*r..n + r].copy_from_slice(row);
+                    lane[n + r..].copy_from_slice(&row[..*r]);
+                }
             }
             Self::Folded => {
-                let (even, odd) = lane.split_at_mut(n.div_ceil(2));
-                let (front, back) = (&row[..n / 2], &row[n.div_ceil(2)..]);
-                let pairs = front.iter().zip(back.iter().rev());
-                for ((even, odd), (&x, &y)) in even.iter_mut().zip(odd).zip(pairs) {
-                    *even = x + y;
-                    *odd = x - y;
-                }
-                if n % 2 == 1 {
-                    even[n / 2] = row[n / 2];
-                }
-            }
-            Self::Quartered(turns) => {
-                let q = n / 4;
-                for i in (0..q - q % BLOCK).step_by(BLOCK) {
-                    turns.enter_block::<BLOCK>(i, row, lane);
-                }
-                for i in q - q % BLOCK..q {
-                    turns.enter_block::<1>(i, row, lane);
+                for (row, lane) in rows.chunks_exact(n).zip(lanes.chunks_exact_mut(n)) {
+                    let (even, odd) = lane.split_at_mut(n.div_ceil(2));
+                    let (front, back) = (&row[..n / 2], &row[n.div_ceil(2)..]);
+                    let pairs = front.iter().zip(back.iter().rev());
+                    for ((even, odd), (&x, &y)) in even.iter_mut().zip(odd).zip(pairs) {
+                        *even = x + y;
+                        *odd = x - y;
+                    }
+                    if n % 2 == 1 {
+                        even[n / 2] = row[n / 2];
+                    }
                 }
             }
-            Self::Paired(Pairs { at, ratios }) => {
-                lane[..*at].copy_from_slice(&row[..*at]);
-                let (u, w) = lane[*at..].split_at_mut(ratios.len());
-                let (y, z) = row[*at..].split_at(ratios.len());
-                let values = y.iter().zip(z).zip(ratios);
-                for ((u, w), ((&y, &z), &ratio)) in u.iter_mut().zip(w).zip(values) {
-                    [*u, *w] = unpair(y, z, ratio);
-                }
-            }
+            Self::Quartered(turns) if n / 4 < BLOCK => turns.enter::<1>(n, rows, lanes),
+            Self::Quartered(turns) => turns.enter::<BLOCK>(n, rows, lanes),
+            Self::Paired(pairs) => pairs.rows((rows, n), (lanes, n), unpair),
         }
     }
 
-    /// Writes one contiguous row from this form.
+    /// Writes contiguous rows of `m` values from lanes in this form, at a distance of `len`.
     #[inline(always)]
-    pub(super) fn leave(&self, lane: &[T], row: &mut [T]) {
-        let m = row.len();
+    pub(super) fn leave(&self, lanes: &[T], len: usize, m: usize, rows: &mut [T]) {
         match self {
-            Self::Plain | Self::Repeated(_) => row.copy_from_slice(&lane[..m]),
+            Self::Plain | Self::Repeated(_) => {
+                for (lane, row) in lanes.chunks_exact(len).zip(rows.chunks_exact_mut(m)) {
+                    row.copy_from_slice(&lane[..m]);
+                }
+            }
             Self::Folded => {
-                let (even, odd) = lane.split_at(m.div_ceil(2));
-                let (front, back) = row.split_at_mut(m.div_ceil(2));
-                for ((x, y), (&even, &odd)) in
-                    front.iter_mut().zip(back.iter_mut().rev()).zip(even.iter().zip(odd))
-                {
-                    *x = even + odd;
-                    *y = even - odd;
-                }
-                if m % 2 == 1 {
-                    front[m / 2] = even[m / 2];
-                }
-            }
-            Self::Quartered(turns) => {
-                let q = m / 4;
-                for i in (0..q - q % BLOCK).step_by(BLOCK) {
-                    turns.leave_block::<BLOCK>(i, lane, row);
-                }
-                for i in q - q % BLOCK..q {
-                    turns.leave_block::<1>(i, lane, row);
+                for (lane, row) in lanes.chunks_exact(len).zip(rows.chunks_exact_mut(m)) {
+                    let (even, odd) = lane[..m].split_at(m.div_ceil(2));
+                    let (front, back) = row.split_at_mut(m.div_ceil(2));
+                    for ((x, y), (&even, &odd)) in
+                        front.iter_mut().zip(back.iter_mut().rev()).zip(even.iter().zip(odd))
+                    {
+                        *x = even + odd;
+                        *y = even - odd;
+                    }
+                    if m % 2 == 1 {
+                        front[m / 2] = even[m / 2];
+                    }
                 }
             }
-            Self::Paired(Pairs { at, ratios }) => {
-                row[..*at].copy_from_slice(&lane[..*at]);
-                let (y, z) = row[*at..].split_at_mut(ratios.len());
-                let (u, w) = lane[*at..].split_at(ratios.len());
-                let values = u.iter().zip(w).zip(ratios);
-                for ((y, z), ((&u, &w), &ratio)) in y.iter_mut().zip(z).zip(values) {
-                    [*y, *z] = pair(u, w, ratio);
-                }
-            }
+            Self::Quartered(turns) if m / 4 < BLOCK => turns.leave::<1>(lanes, len, m, rows),
+            Self::Quartered(turns) => turns.leave::<BLOCK>(lanes, len, m, rows),
+            Self::Paired(pairs) => pairs.rows((lanes, len), (rows, m), pair),
         }
     }
 }
@@ -454,8 +490,8 @@ mod tests {
         for (form, n) in forms() {
             let (x, y) = (random::<f64>(n, 1), random::<f64>(n, 2));
             let (mut lane, mut row) = (vec![f64::NAN; n], vec![f64::NAN; n]);
-            form.enter(&x, &mut lane);
-            form.leave(&y, &mut row);
+            form.enter(n, &x, &mut lane);
+            form.leave(&y, n, n, &mut row);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             // Sums of up to 68 products of numbers below four.
             let (left, right) = (dot(&lane, &y), dot(&x, &row));
@@ -479,8 +515,8 @@ mod tests {
             for lane in 0..6 {
                 let column: Vec<f64> = (0..n).map(|i| x[6 * i + lane]).collect();
                 let (mut entered, mut left) = (vec![f64::NAN; n], vec![f64::NAN; n]);
-                form.enter(&column, &mut entered);
-                form.leave(&entered, &mut left);
+                form.enter(n, &column, &mut entered);
+                form.leave(&entered, n, n, &mut left);
                 for i in 0..n {
                     let side = lanes[lane / W * n + i][lane % W];
                     assert!((side - entered[i]).abs() < 1e-14, "{form:?} {n}, lane {lane}");
@@ -500,8 +536,8 @@ mod tests {
         for lane in 0..2 {
             let column: Vec<f64> = x.iter().map(|x| x[lane]).collect();
             let (mut left, mut entered) = (vec![0.0; 10], vec![0.0; 10]);
-            pairs.leave(&column, &mut left);
-            pairs.enter(&column, &mut entered);
+            pairs.leave(&column, 10, 10, &mut left);
+            pairs.enter(10, &column, &mut entered);
             assert!(there.iter().map(|x| x[lane]).eq(left));
             assert!(back.iter().map(|x| x[lane]).eq(entered));
         }

@@ -347,9 +347,7 @@ pub(super) fn along_contiguous<T: Real, S: Simd, const W: usize>(
         input
     } else {
         let lanes = buffers.input.grown(rows * len);
-        for (row, lane) in input.chunks_exact(n).zip(lanes.chunks_exact_mut(len)) {
-            product.input.enter(row, lane);
-        }
+        product.input.enter(n, input, lanes);
         &*lanes
     };
     if matches!(product.output, Form::Plain) && !product.spills {
@@ -359,9 +357,7 @@ pub(super) fn along_contiguous<T: Real, S: Simd, const W: usize>(
         let padded = m + W;
         let lanes = buffers.output.grown(rows * padded);
         rows_of_block::<T, S, W>(simd, product, input, len, (lanes, padded));
-        for (lane, row) in lanes.chunks_exact(padded).zip(out.chunks_exact_mut(m)) {
-            product.output.leave(&lane[..m], row);
-        }
+        product.output.leave(lanes, padded, m, out);
     }
 }
 
