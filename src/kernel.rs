@@ -55,6 +55,40 @@ pub trait Kernel<T: Real>: Send + Sync {
         sum_and_apply(self, terms, out, ws);
     }
 
+    /// The first part of [`Kernel::apply_products`], with as many components as the inputs: leaves in `half` what
+    /// [`Kernel::finish`] makes the result of. The default does all of it; of a [`Gaussian`] by products with the modes
+    /// along all axes but the first, the way back from the coefficients remains.
+    ///
+    /// ```
+    /// use rdmm_core::{grid::Grid, kernel::{Gaussian, Half, Kernel, Workspace}, testing::random};
+    /// let grid = Grid::new([12, 10], [1.0, 1.0])?;
+    /// let (w, m) = (random::<f64>(120, 1), random::<f64>(240, 2)); // a weight, a vector field
+    /// let (kernel, mut ws) = (Gaussian::new(&grid, 2.0)?, Workspace::new());
+    /// let (mut half, mut expected) = (Half::new(), vec![0.0; 240]);
+    /// kernel.apply_products(&[(&w, &m)], &mut expected, &mut ws);
+    /// kernel.begin_products(&[(&w, &m)], &mut half, &mut ws);
+    /// let mut rows = vec![0.0; 30]; // rows 4 to 6 of the second component
+    /// kernel.finish(&half, 1, 4 * 10, &mut rows, &mut Default::default());
+    /// assert_eq!(rows, expected[120 + 40..][..30]);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
+        begin_and_finish(self, terms, half, ws);
+    }
+
+    /// `out ←` the result's values from `lo` on in one component: whole slabs across the first axis. Where `half`
+    /// has no such values, `out` is NaN.
+    fn finish(
+        &self,
+        half: &Half<T>,
+        component: usize,
+        lo: usize,
+        out: &mut [T],
+        _scratch: &mut Scratch<T>,
+    ) {
+        half.copy(component, lo, out);
+    }
+
     /// Voxels along each axis of the grid that the kernel was made for; `None` where it takes any.
     fn shape(&self) -> Option<Vec<usize>> {
         None
@@ -124,6 +158,18 @@ fn sum_and_apply<T: Real, K: Kernel<T> + ?Sized>(
     ws.sum = sum;
 }
 
+/// [`Kernel::begin_products`] of all.
+fn begin_and_finish<T: Real, K: Kernel<T> + ?Sized>(
+    kernel: &K,
+    terms: &[(&[T], &[T])],
+    half: &mut Half<T>,
+    ws: &mut Workspace<T>,
+) {
+    let (n, len) = terms.first().map_or((0, 0), |(weight, input)| (weight.len(), input.len()));
+    let components = len.checked_div(n).unwrap_or(0);
+    kernel.apply_products(terms, half.grown(n, components), ws);
+}
+
 /// Whether every weight has `n` values and every input those of `out`, whole components; `out` is NaN otherwise.
 fn products_fit<T: Real>(n: usize, terms: &[(&[T], &[T])], out: &mut [T]) -> bool {
     let fits = out.len().is_multiple_of(n)
@@ -156,6 +202,49 @@ impl<T: Real> Kernel<T> for Identity {
         }
     }
 }
+
+/// A smoothing that is done but for what [`Kernel::finish`] does slab by slab, so that a slab is still in cache when the
+/// caller reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Half<T> {
+    /// Values of a component.
+    len: usize,
+    components: usize,
+    values: Aligned<T>,
+}
+
+impl<T: Real> Half<T> {
+    /// An empty one. It grows to what it has to hold and is then reused.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The values, for so many components of `len`.
+    fn grown(&mut self, len: usize, components: usize) -> &mut [T] {
+        (self.len, self.components) = (len, components);
+        self.values.grown(len * components)
+    }
+
+    /// The values of a component, if there is one.
+    fn component(&self, component: usize) -> &[T] {
+        let all = component < self.components;
+        if all { &self.values[component * self.len..][..self.len] } else { &[] }
+    }
+
+    /// Copies values of a component, from `lo` on.
+    fn copy(&self, component: usize, lo: usize, out: &mut [T]) {
+        let values = self.component(component).get(lo..lo + out.len());
+        match values {
+            Some(values) => out.copy_from_slice(values),
+            None => out.fill(T::nan()),
+        }
+    }
+}
+
+/// Buffers of [`Kernel::finish`]: one for every thread that calls it. They grow and are reused.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch<T>(engine::Slot<T>);
 
 /// Buffers that kernels share. They grow to what the largest kernel needs and are then reused.
 #[derive(Clone, Debug, Default)]

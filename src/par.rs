@@ -161,28 +161,60 @@ pub(crate) fn columns<T: Send, S: Send>(
     f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
 ) {
     let (inner, width) = (inner.max(1), width.max(1));
-    #[cfg(feature = "rayon")]
-    let serial = out.len() <= SERIAL;
+    let len = out.len();
     let mut blocks: Vec<Vec<&mut [T]>> = Vec::new();
-    blocks.resize_with(inner.div_ceil(width), || Vec::with_capacity(out.len() / inner));
-    debug_assert!(blocks.len() <= slots.len());
+    blocks.resize_with(inner.div_ceil(width), || Vec::with_capacity(len / inner));
     for row in out.chunks_mut(inner) {
         for (block, piece) in blocks.iter_mut().zip(row.chunks_mut(width)) {
             block.push(piece);
         }
     }
-    #[cfg(feature = "rayon")]
-    if !serial {
-        use rayon::prelude::*;
-        blocks
-            .par_iter_mut()
-            .zip(slots.par_iter_mut())
-            .enumerate()
-            .for_each(|(b, (rows, slot))| f(b * width, rows, slot));
-        return;
+    lists_with_slots(len, blocks, slots, |b, rows, slot| f(b * width, rows, slot));
+}
+
+/// Calls `f(offset, chunks, slot)` for the matching chunks, of `len` elements, of any number of slices of equal
+/// length, with a scratch slot that no other thread has.
+pub(crate) fn slices_with_slots<T: Send, S: Send>(
+    slices: Vec<&mut [T]>,
+    len: usize,
+    slots: &mut [S],
+    f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
+) {
+    let len = len.max(1);
+    let total = slices.first().map_or(0, |slice| slice.len());
+    let (count, elements) = (slices.len(), total * slices.len());
+    let mut chunks: Vec<Vec<&mut [T]>> = Vec::new();
+    chunks.resize_with(total.div_ceil(len), || Vec::with_capacity(count));
+    for slice in slices {
+        for (chunk, piece) in chunks.iter_mut().zip(slice.chunks_mut(len)) {
+            chunk.push(piece);
+        }
     }
-    for (b, (rows, slot)) in blocks.iter_mut().zip(slots).enumerate() {
-        f(b * width, rows, slot);
+    lists_with_slots(elements, chunks, slots, |i, chunk, slot| f(i * len, chunk, slot));
+}
+
+/// Calls `f(index, list, slot)` for each list of pieces, of `len` elements in all. Neighbours share a slot.
+fn lists_with_slots<T: Send, S: Send>(
+    len: usize,
+    mut lists: Vec<Vec<&mut [T]>>,
+    slots: &mut [S],
+    f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
+) {
+    let share = lists.len().div_ceil(slots.len().max(1)).max(1);
+    let some = |s: usize, lists: &mut [Vec<&mut [T]>], slot: &mut S| {
+        for (i, list) in lists.iter_mut().enumerate() {
+            f(s * share + i, list, slot);
+        }
+    };
+    #[cfg(feature = "rayon")]
+    if len > SERIAL {
+        use rayon::prelude::*;
+        let parts = lists.par_chunks_mut(share).zip(slots.par_iter_mut());
+        return parts.enumerate().for_each(|(s, (lists, slot))| some(s, lists, slot));
+    }
+    let _ = len;
+    for (s, (lists, slot)) in lists.chunks_mut(share).zip(slots).enumerate() {
+        some(s, lists, slot);
     }
 }
 

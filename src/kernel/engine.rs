@@ -186,29 +186,76 @@ impl<T: Real> Engine<T> {
         fields: &mut [Aligned<T>; 2],
         slots: &mut Vec<Slot<T>>,
     ) {
+        let [a, b] = fields;
+        for (c, out) in out.chunks_mut(self.n).enumerate() {
+            if self.back.is_empty() {
+                self.begin(input(c), out, a, slots);
+            } else {
+                let smooth = b.grown(self.half());
+                self.begin(input(c), smooth, a, slots);
+                let (len, slab) = (self.half() / self.rows(), self.n / self.rows());
+                slabs(&self.back, (Input::Values(smooth), len), (out, slab), slots);
+            }
+        }
+    }
+
+    /// Lanes begin and end in the slabs' rows: as many slabs.
+    fn rows(&self) -> usize {
+        self.columns.first().map_or(1, Product::input_len)
+    }
+
+    /// Values of a field that [`Engine::begin`] leaves.
+    pub(super) fn half(&self) -> usize {
+        self.rows() * self.there.iter().fold(self.n / self.rows(), Pass::output)
+    }
+
+    /// All stages of a field but the one back.
+    fn begin(
+        &self,
+        input: Input<T>,
+        half: &mut [T],
+        field: &mut Aligned<T>,
+        slots: &mut Vec<Slot<T>>,
+    ) {
         if slots.len() < PARTS {
             slots.resize_with(PARTS, Slot::default);
         }
-        let rows = self.columns.first().map_or(1, Product::input_len);
-        let slab = self.n / rows;
-        let inner = self.there.iter().fold(slab, Pass::output);
-        let [a, b] = fields;
-        for (c, out) in out.chunks_mut(self.n).enumerate() {
-            let coefficients = if self.there.is_empty() {
-                input(c).values(0..self.n, a)
-            } else {
-                let coefficients = a.grown(rows * inner);
-                slabs(&self.there, (input(c), slab), (coefficients, inner), slots);
-                &*coefficients
-            };
-            if self.back.is_empty() {
-                self.columns(coefficients, inner, out, slots);
-            } else {
-                let smooth = b.grown(rows * inner);
-                self.columns(coefficients, inner, smooth, slots);
-                slabs(&self.back, (Input::Values(smooth), inner), (out, slab), slots);
+        let inner = half.len() / self.rows();
+        let coefficients = if self.there.is_empty() {
+            input.values(0..self.n, field)
+        } else {
+            let coefficients = field.grown(half.len());
+            let slab = self.n / self.rows();
+            slabs(&self.there, (input, slab), (coefficients, inner), slots);
+            coefficients
+        };
+        self.columns(coefficients, inner, half, slots);
+    }
+
+    /// All stages of every field of Σ_t weightₜ ⊙ inputₜ but the one back, each into [`Engine::half`] values.
+    pub(super) fn begin_products(
+        &self,
+        terms: &[(&[T], &[T])],
+        half: &mut [T],
+        fields: &mut [Aligned<T>; 2],
+        slots: &mut Vec<Slot<T>>,
+    ) {
+        let [field, _] = fields;
+        par::inside(half.len(), || {
+            for (c, half) in half.chunks_mut(self.half()).enumerate() {
+                let input = Input::Products { terms, component: c * self.n };
+                self.begin(input, half, field, slots);
             }
+        });
+    }
+
+    /// The stage back, of the slabs of a field from its value `lo` on.
+    pub(super) fn finish(&self, half: &[T], lo: usize, out: &mut [T], slot: &mut Slot<T>) {
+        let (slab, len) = (self.n / self.rows(), self.half() / self.rows());
+        if self.back.is_empty() {
+            return out.copy_from_slice(&half[lo..][..out.len()]);
         }
+        some_slabs(&self.back, (Input::Values(half), len), lo / slab, (out, slab), slot);
     }
 
     /// The products along the first axis.
@@ -235,16 +282,31 @@ fn slabs<T: Real>(
     slots: &mut [Slot<T>],
 ) {
     let count = out.len() / out_len;
-    let together = (SLABS / len.max(out_len)).max(1);
-    let a_part = count.div_ceil(PARTS).next_multiple_of(together);
+    let a_part = count.div_ceil(PARTS).next_multiple_of(together(len, out_len));
     par::with_slots(out, a_part * out_len, slots, |part, out, slot| {
-        let mut first = part * a_part * len;
-        for out in out.chunks_mut(together * out_len) {
-            let range = first..first + out.len() / out_len * len;
-            first = range.end;
-            simd::explicit(Slabs { passes, input, range, out, slot });
-        }
+        some_slabs(passes, (input, len), part * a_part, (out, out_len), slot);
     });
+}
+
+/// Slabs that are worked on together.
+fn together(len: usize, out_len: usize) -> usize {
+    (SLABS / len.max(out_len)).max(1)
+}
+
+/// The same for the slabs from `first` on that `out` has, on this thread.
+fn some_slabs<T: Real>(
+    passes: &[Pass<T>],
+    (input, len): (Input<T>, usize),
+    first: usize,
+    (out, out_len): (&mut [T], usize),
+    slot: &mut Slot<T>,
+) {
+    let mut from = first * len;
+    for out in out.chunks_mut(together(len, out_len) * out_len) {
+        let range = from..from + out.len() / out_len * len;
+        from = range.end;
+        simd::explicit(Slabs { passes, input, range, out, slot });
+    }
 }
 
 /// Brings values into the cache: one line after the other, so that their misses overlap, which they do less

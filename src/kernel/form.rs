@@ -244,9 +244,8 @@ impl<T: Real> Form<T> {
     pub(super) fn cost(&self, n: usize) -> usize {
         match self {
             Self::Plain | Self::Repeated(_) => 0,
-            Self::Folded => 4 * n,
+            Self::Folded | Self::Paired(_) => 4 * n,
             Self::Quartered(_) => 12 * n,
-            Self::Paired(_) => 4 * n,
         }
     }
 

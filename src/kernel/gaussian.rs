@@ -9,7 +9,7 @@ use super::anisotropic::{Covariance, Spectrum};
 use super::axis::Axis;
 use super::engine::Engine;
 use super::transform::{Lattice, Transform};
-use super::{Kernel, Spectral, Workspace};
+use super::{Half, Kernel, Scratch, Spectral, Workspace};
 use crate::error::{Error, Result, positive};
 use crate::grid::{Boundary, Grid, MAX_VOXELS};
 use crate::scalar::Real;
@@ -231,6 +231,39 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         };
         if super::products_fit(self.grid.len(), terms, out) {
             engine.apply_products(terms, out, &mut ws.fields, &mut ws.parts);
+        }
+    }
+
+    fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
+        let Operator::Products(engine) = &self.operator else {
+            return super::begin_and_finish(self, terms, half, ws);
+        };
+        let n = self.grid.len();
+        let len = terms.first().map_or(0, |(_, input)| input.len());
+        let fits = |(weight, input): &(&[T], &[T])| weight.len() == n && input.len() == len;
+        let fits = len.is_multiple_of(n) && terms.iter().all(fits);
+        let half = half.grown(engine.half(), if fits { len / n } else { 0 });
+        engine.begin_products(terms, half, &mut ws.fields, &mut ws.parts);
+    }
+
+    fn finish(
+        &self,
+        half: &Half<T>,
+        component: usize,
+        lo: usize,
+        out: &mut [T],
+        Scratch(slot): &mut Scratch<T>,
+    ) {
+        let Operator::Products(engine) = &self.operator else {
+            return half.copy(component, lo, out);
+        };
+        let (n, slab) = (self.grid.len(), self.grid.len() / self.grid.shape()[0]);
+        let values = half.component(component);
+        let slabs = lo.is_multiple_of(slab) && out.len().is_multiple_of(slab);
+        if values.len() == engine.half() && slabs && lo + out.len() <= n {
+            engine.finish(values, lo, out, slot);
+        } else {
+            out.fill(T::nan());
         }
     }
 
@@ -629,6 +662,10 @@ mod tests {
                         let mut found = vec![T::nan(); 3 * n];
                         kernel.apply_products(&terms, &mut found, &mut ws);
                         assert_eq!(found, expected, "{boundary:?} {shape:?} σ = {sigma}");
+                        if count > 0 {
+                            let halves = in_halves(kernel, &terms, 3, n / shape[0]);
+                            assert_eq!(halves, expected, "{boundary:?} {shape:?} σ = {sigma}");
+                        }
                     }
                 }
                 let mut out = vec![T::zero(); 3 * n];
@@ -638,6 +675,27 @@ mod tests {
                     out.fill(T::zero());
                 }
             }
+        }
+
+        /// Begun at once, and finished by three slabs at a time.
+        fn in_halves<T: Real>(
+            kernel: &dyn Kernel<T>,
+            terms: &[(&[T], &[T])],
+            components: usize,
+            slab: usize,
+        ) -> Vec<T> {
+            let (mut half, mut scratch) = (Half::new(), Scratch::default());
+            // What it held before must not matter.
+            kernel.begin_products(&[terms[0], terms[0]], &mut half, &mut Workspace::new());
+            kernel.begin_products(terms, &mut half, &mut Workspace::new());
+            let n = terms[0].0.len();
+            let mut out = vec![T::nan(); components * n];
+            for (c, out) in out.chunks_mut(n).enumerate() {
+                for (k, out) in out.chunks_mut(3 * slab).enumerate() {
+                    kernel.finish(&half, c, 3 * k * slab, out, &mut scratch);
+                }
+            }
+            out
         }
 
         /// A kernel that knows nothing about products.
@@ -654,6 +712,32 @@ mod tests {
             check::<f32, 2>([37, 70], sigma, rounding::<f32>());
             check::<f64, 3>([9, 11, 20], sigma, 1e-6);
             check::<f64, 2>([9, 11], sigma, 0.0);
+        }
+    }
+
+    #[test]
+    fn what_was_not_begun_is_not_finished() {
+        let grid = Grid::new([9, 8, 20], [1.0; 3]).unwrap();
+        let (n, slab) = (grid.len(), 160);
+        let (w, m) = (crate::testing::random::<f64>(n, 1), crate::testing::random(2 * n, 2));
+        let gaussian = Gaussian::<f64, 3>::new(&grid, 3.0).unwrap();
+        let (mut half, mut ws) = (Half::new(), Workspace::new());
+        let mut finished = |half: &Half<f64>, component: usize, lo: usize, len: usize| {
+            let mut out = vec![0.0; len];
+            gaussian.finish(half, component, lo, &mut out, &mut Scratch::default());
+            let nan = out.iter().filter(|x| x.is_nan()).count();
+            assert!(nan == 0 || nan == len, "all or nothing");
+            nan == 0
+        };
+        assert!(!finished(&half, 0, 0, slab), "nothing was begun");
+        gaussian.begin_products(&[(&w, &m)], &mut half, &mut ws);
+        assert!(finished(&half, 1, 2 * slab, 7 * slab));
+        assert!(!finished(&half, 2, 0, slab), "two components were begun");
+        assert!(!finished(&half, 1, 2 * slab, 8 * slab), "there are nine slabs");
+        assert!(!finished(&half, 0, 1, slab) && !finished(&half, 0, 0, 1), "whole slabs");
+        for terms in [[(&w[1..], &m[..])], [(&w[..], &m[1..])]] {
+            gaussian.begin_products(&terms, &mut half, &mut ws);
+            assert!(!finished(&half, 0, 0, slab), "lengths that do not fit");
         }
     }
 

@@ -1,14 +1,17 @@
 //! A metric that varies in space: RDMM.
 
+use std::ops::Range;
+
 use super::Metric;
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Half, Kernel, Scratch};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
+use crate::simd::vectorised;
 use crate::space::StateSpace;
 
 /// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
@@ -39,7 +42,12 @@ pub struct Mixture<K, G, T, const D: usize> {
     smoothing: G,
     difference: Difference<T, D>,
     n: usize,
+    /// Values that are worked on together: slabs across the first axis.
+    group: usize,
 }
+
+/// Values of a group, where a slab has fewer.
+const GROUP: usize = 4096;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// The metric of these kernels and this smoothing of the carried weights, all on `grid`.
@@ -55,7 +63,10 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
             kernel::expect_on(kernel, grid, "grid of a mixture")?;
         }
         kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
-        Ok(Self { kernels, smoothing, difference: Difference::new(grid, order), n: grid.len() })
+        let (difference, n) = (Difference::new(grid, order), grid.len());
+        let slab = n / grid.shape()[0];
+        let group = (GROUP / slab).max(1) * slab;
+        Ok(Self { kernels, smoothing, difference, n, group })
     }
 
     /// Number of kernels N.
@@ -81,27 +92,65 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         vectors.iter().all(|v| v.len() == D * n)
             && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
             && ws.tape.nu.len() == scales * D * n
-            && ws.smooth.len() == D * n
+            && ws.halves.len() == scales
     }
 
-    /// ν_i of the last velocity.
-    fn smoothed<'a>(&self, nu: &'a [T], i: usize) -> &'a [T] {
-        &nu[i * D * self.n..(i + 1) * D * self.n]
+    /// Begins K_i ⋆ Σ weight ⊙ input for every i, where `terms` has the weights and inputs for field i of weights.
+    fn begin<'a, const P: usize>(
+        &self,
+        terms: impl Fn(Range<usize>) -> [(&'a [T], &'a [T]); P],
+        halves: &mut [Half<T>],
+        ws: &mut kernel::Workspace<T>,
+    ) {
+        for (i, (k, half)) in self.kernels.iter().zip(halves).enumerate() {
+            k.begin_products(&terms(i * self.n..(i + 1) * self.n), half, ws);
+        }
     }
 
-    /// v ← Σ_i w_i ν_i, and the densities s_i ← m·ν_i for every i.
-    fn sums(&self, m: &[T], (w, nu): (&[T], &[T]), velocity: &mut [T], densities: &mut [T]) {
+    /// Ends K_i for a group of slabs from the value `lo` on, component by component.
+    fn finish<'a>(
+        &self,
+        (i, half): (usize, &Half<T>),
+        lo: usize,
+        out: impl Iterator<Item = &'a mut [T]>,
+        scratch: &mut Scratch<T>,
+    ) {
+        for (a, out) in out.enumerate() {
+            self.kernels[i].finish(half, a, lo, out, scratch);
+        }
+    }
+
+    /// Ends ν_i = K_i ⋆ (w_i m) and forms v ← Σ_i w_i ν_i and the densities s_i ← m·ν_i while ν_i is in cache.
+    fn finish_velocity(
+        &self,
+        (m, w): (&[T], &[T]),
+        (halves, parts): (&[Half<T>], &mut [Part<T>]),
+        nu: &mut [T],
+        velocity: &mut [T],
+        densities: &mut [T],
+    ) {
         let n = self.n;
-        let out = velocity.chunks_mut(n).chain(densities.chunks_mut(n)).collect();
-        par::slices(out, |lo, out| {
+        let out = [nu, velocity, densities].into_iter().flat_map(|x| x.chunks_mut(n)).collect();
+        par::slices_with_slots(out, self.group, parts, |lo, out, part| {
+            let (nu, out) = out.split_at_mut(D * halves.len());
             let (v, s) = out.split_at_mut(D);
-            for (i, s) in s.iter_mut().enumerate() {
-                let (w, nu) = (&w[i * n + lo..], self.smoothed(nu, i));
-                for (a, v) in v.iter_mut().enumerate() {
-                    let (m, nu) = (&m[a * n + lo..], &nu[a * n + lo..]);
-                    add_products(i == 0, w, nu, v);
-                    add_products(a == 0, m, nu, s);
-                }
+            for (i, (nu, s)) in nu.chunks_mut(D).zip(s).enumerate() {
+                let w = &w[i * n + lo..];
+                self.finish(
+                    (i, &halves[i]),
+                    lo,
+                    nu.iter_mut().map(|nu| &mut **nu),
+                    &mut part.scratch,
+                );
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (a, (nu, v)) in nu.iter().zip(v.iter_mut()).enumerate() {
+                            add_products(i == 0, w, nu, v);
+                            add_products(a == 0, &m[a * n + lo..], nu, s);
+                        }
+                    },
+                );
             }
         });
     }
@@ -116,32 +165,39 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, tape, smooth, scalars: [s, w_bar], .. } = ws;
-        let (w, nu) = (&*tape.weights, &*tape.nu);
-        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m), for one i after the other.
-        for (i, k) in self.kernels.iter().enumerate() {
-            let (w, s_bar) = (&w[i * n..(i + 1) * n], &s[i * n..(i + 1) * n]);
-            let nu = self.smoothed(nu, i);
-            k.apply_products(&[(w, v_bar), (s_bar, m)], smooth, kernel);
-            let p_bar = &*smooth;
-            let w_bar = &mut w_bar[i * n..(i + 1) * n];
-            let out = std::iter::once(w_bar).chain(momentum_bar.components_mut()).collect();
-            par::slices(out, |lo, out| {
-                let [w_bar, m_bar @ ..] = out else { return };
-                w_bar.fill(T::zero());
-                for (a, m_bar) in m_bar.iter_mut().enumerate() {
-                    let (from, len) = (a * n + lo, m_bar.len());
-                    let [v_bar, p_bar, nu, m] = [v_bar, p_bar, nu, m].map(|x| &x[from..][..len]);
-                    let (s_bar, w) = (&s_bar[lo..][..len], &w[lo..][..len]);
-                    for k in 0..len {
-                        w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
-                    }
-                    for k in 0..len {
-                        m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
-                    }
-                }
-            });
-        }
+        let Workspace { kernel, tape, halves, parts, scalars: [s, w_bar], .. } = ws;
+        let (w, nu, s_bar) = (&*tape.weights, &*tape.nu, &*s);
+        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
+        self.begin(|i| [(&w[i.clone()], v_bar), (&s_bar[i], m)], halves, kernel);
+        let out = w_bar.chunks_mut(n).chain(momentum_bar.components_mut()).collect();
+        par::slices_with_slots(out, self.group, parts, |lo, out, part| {
+            let (w_bars, m_bars) = out.split_at_mut(halves.len());
+            for (i, w_bar) in w_bars.iter_mut().enumerate() {
+                let len = w_bar.len();
+                let p_bar = part.smooth.grown(D * len);
+                self.finish((i, &halves[i]), lo, p_bar.chunks_mut(len), &mut part.scratch);
+                let (s_bar, w) = (&s_bar[i * n + lo..][..len], &w[i * n + lo..][..len]);
+                let nu = &nu[i * D * n..(i + 1) * D * n];
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        w_bar.fill(T::zero());
+                        for (a, m_bar) in m_bars.iter_mut().enumerate() {
+                            let p_bar = &p_bar[a * len..(a + 1) * len];
+                            let from = a * n + lo;
+                            let (v_bar, nu) = (&v_bar[from..][..len], &nu[from..][..len]);
+                            let (m, m_bar) = (&m[from..][..len], &mut m_bar[..len]);
+                            for k in 0..len {
+                                w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
+                            }
+                            for k in 0..len {
+                                m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
+                            }
+                        }
+                    },
+                );
+            }
+        });
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, kernel);
         axpy(weights_bar.data_mut(), T::one(), s);
@@ -164,10 +220,23 @@ pub struct Tape<T> {
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
     tape: Tape<T>,
-    /// One vector field, and two scalar fields a scale.
-    smooth: Aligned<T>,
+    /// Smoothings of every scale that wait for their last passes.
+    halves: Vec<Half<T>>,
+    parts: Vec<Part<T>>,
+    /// Two scalar fields a scale.
     scalars: [Aligned<T>; 2],
 }
+
+/// Buffers of a part of the slabs.
+#[derive(Clone, Debug, Default)]
+struct Part<T> {
+    scratch: Scratch<T>,
+    /// A vector field of a group.
+    smooth: Aligned<T>,
+}
+
+/// Parts of the slabs that may be worked on at once.
+const PARTS: usize = 16;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
     type Weights = Weights<T, D>;
@@ -180,7 +249,8 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Workspace {
             kernel: kernel::Workspace::new(),
             tape: Metric::<T, D>::tape(self),
-            smooth: zeros(D),
+            halves: vec![Half::new(); scales],
+            parts: vec![Part::default(); PARTS],
             scalars: [zeros(scales), zeros(scales)],
         }
     }
@@ -207,19 +277,15 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         velocity: &mut Velocity<T, D>,
         ws: &mut Workspace<T>,
     ) {
-        let n = self.n;
         if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
             return velocity.scale(T::nan());
         }
-        let Workspace { kernel, tape, scalars: [s, _], .. } = ws;
+        let Workspace { kernel, tape, halves, parts, scalars: [s, _] } = ws;
         let Tape { weights: w, nu, force } = tape;
+        let m = momentum.data();
         self.smoothing.apply(weights.data(), w, kernel);
-        for (i, k) in self.kernels.iter().enumerate() {
-            let w = &w[i * n..(i + 1) * n];
-            let nu = &mut nu[i * D * n..(i + 1) * D * n];
-            k.apply_products(&[(w, momentum.data())], nu, kernel);
-        }
-        self.sums(momentum.data(), (w, nu), velocity.data_mut(), s);
+        self.begin(|i| [(&w[i], m)], halves, kernel);
+        self.finish_velocity((m, w), (halves, parts), nu, velocity.data_mut(), s);
         self.smoothing.apply(s, force, kernel);
     }
 
