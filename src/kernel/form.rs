@@ -249,128 +249,108 @@ impl<T: Real> Form<T> {
         }
     }
 
-    /// Brings the rows of blocks of lanes, each from one of `starts` on, into this form: row by row, so that
-    /// memory is read in its order. A block takes `len` rows of `lanes`.
+    /// Brings the rows of lanes side by side into this form.
     #[inline(always)]
     pub(super) fn load<const W: usize>(
         &self,
         n: usize,
-        starts: impl Iterator<Item = usize> + Clone,
-        len: usize,
-        row: impl Fn(usize, usize) -> [T; W],
+        row: impl Fn(usize) -> [T; W],
         lanes: &mut [[T; W]],
     ) {
         match self {
-            Self::Plain | Self::Repeated(_) => {
-                let before = if let Self::Repeated(r) = self { n - r } else { 0 };
-                for i in 0..self.len(n) {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-                        lanes[i] = row((before + i) % n, lane);
-                    }
+            Self::Plain => {
+                for (i, lanes) in lanes[..n].iter_mut().enumerate() {
+                    *lanes = row(i);
+                }
+            }
+            Self::Repeated(r) => {
+                let repeated = (n - r..n).chain(0..n).chain(0..*r);
+                for (i, lanes) in repeated.zip(lanes) {
+                    *lanes = row(i);
                 }
             }
             Self::Folded => {
-                let middle = n.div_ceil(2);
-                for i in 0..n / 2 {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-                        let (x, y) = (row(i, lane), row(n - 1 - i, lane));
-                        [lanes[i], lanes[middle + i]] = two([&x, &y], |x, y| [x + y, x - y]);
-                    }
+                let (even, odd) = lanes[..n].split_at_mut(n.div_ceil(2));
+                for (i, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+                    let (x, y) = (row(i), row(n - 1 - i));
+                    [*even, *odd] = two([&x, &y], |x, y| [x + y, x - y]);
                 }
                 if n % 2 == 1 {
-                    for (lane, lanes) in starts.zip(lanes.chunks_exact_mut(len)) {
-                        lanes[n / 2] = row(n / 2, lane);
-                    }
+                    even[n / 2] = row(n / 2);
                 }
             }
             Self::Quartered(turns) => {
                 let q = n / 4;
-                for (i, turn) in turns.each() {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-                        let [x, y] = [row(i, lane), row(2 * q - 1 - i, lane)];
-                        let [y_far, x_far] = [row(2 * q + i, lane), row(4 * q - 1 - i, lane)];
-                        [lanes[i], lanes[q + i], lanes[2 * q + i], lanes[3 * q + i]] =
-                            four([&x, &y, &y_far, &x_far], |x| quarters(x, turn));
-                    }
+                let (even, odd) = lanes[..n].split_at_mut(2 * q);
+                let (sums, differences) = even.split_at_mut(q);
+                let (a, b) = odd.split_at_mut(q);
+                let quarters_of = sums.iter_mut().zip(differences).zip(a.iter_mut().zip(b));
+                for ((i, turn), ((sum, difference), (a, b))) in turns.each().zip(quarters_of) {
+                    let [x, y] = [row(i), row(2 * q - 1 - i)];
+                    let [y_far, x_far] = [row(2 * q + i), row(4 * q - 1 - i)];
+                    [*sum, *difference, *a, *b] =
+                        four([&x, &y, &y_far, &x_far], |x| quarters(x, turn));
                 }
             }
             Self::Paired(pairs) => {
-                for i in 0..pairs.at {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-                        lanes[i] = row(i, lane);
-                    }
+                for (i, lanes) in lanes[..pairs.at].iter_mut().enumerate() {
+                    *lanes = row(i);
                 }
                 for (i, j, ratio) in pairs.each() {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact_mut(len)) {
-                        let (y, z) = (row(i, lane), row(j, lane));
-                        [lanes[i], lanes[j]] = two([&y, &z], |y, z| unpair(y, z, ratio));
-                    }
+                    let (y, z) = (row(i), row(j));
+                    [lanes[i], lanes[j]] = two([&y, &z], |y, z| unpair(y, z, ratio));
                 }
             }
         }
     }
 
-    /// Writes the `m` rows of blocks of lanes in this form, row by row.
+    /// Calls `row` with the `m` rows of lanes side by side in this form.
     #[inline(always)]
     pub(super) fn store<const W: usize>(
         &self,
         m: usize,
-        starts: impl Iterator<Item = usize> + Clone,
-        len: usize,
         lanes: &[[T; W]],
-        mut row: impl FnMut(usize, usize, &[T; W]),
+        mut row: impl FnMut(usize, &[T; W]),
     ) {
         match self {
             Self::Plain | Self::Repeated(_) => {
-                for i in 0..m {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        row(i, lane, &lanes[i]);
-                    }
+                for (i, lanes) in lanes[..m].iter().enumerate() {
+                    row(i, lanes);
                 }
             }
             Self::Folded => {
-                let middle = m.div_ceil(2);
-                for i in 0..m / 2 {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        let parts = [&lanes[i], &lanes[middle + i]];
-                        let [x, y] = two(parts, |even, odd| [even + odd, even - odd]);
-                        row(i, lane, &x);
-                        row(m - 1 - i, lane, &y);
-                    }
+                let (even, odd) = lanes[..m].split_at(m.div_ceil(2));
+                for (i, (even, odd)) in even.iter().zip(odd).enumerate() {
+                    let [x, y] = two([even, odd], |even, odd| [even + odd, even - odd]);
+                    row(i, &x);
+                    row(m - 1 - i, &y);
                 }
                 if m % 2 == 1 {
-                    for (lane, lanes) in starts.zip(lanes.chunks_exact(len)) {
-                        row(m / 2, lane, &lanes[m / 2]);
-                    }
+                    row(m / 2, &even[m / 2]);
                 }
             }
             Self::Quartered(turns) => {
                 let q = m / 4;
-                for (i, turn) in turns.each() {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        let [sum, difference] = [&lanes[i], &lanes[q + i]];
-                        let [a, b] = [&lanes[2 * q + i], &lanes[3 * q + i]];
-                        let [x, y, y_far, x_far] =
-                            four([sum, difference, a, b], |x| whole(x, turn));
-                        row(i, lane, &x);
-                        row(2 * q - 1 - i, lane, &y);
-                        row(2 * q + i, lane, &y_far);
-                        row(4 * q - 1 - i, lane, &x_far);
-                    }
+                let (even, odd) = lanes[..m].split_at(2 * q);
+                let (sums, differences) = even.split_at(q);
+                let (a, b) = odd.split_at(q);
+                let quarters_of = sums.iter().zip(differences).zip(a.iter().zip(b));
+                for ((i, turn), ((sum, difference), (a, b))) in turns.each().zip(quarters_of) {
+                    let [x, y, y_far, x_far] = four([sum, difference, a, b], |x| whole(x, turn));
+                    row(i, &x);
+                    row(2 * q - 1 - i, &y);
+                    row(2 * q + i, &y_far);
+                    row(4 * q - 1 - i, &x_far);
                 }
             }
             Self::Paired(pairs) => {
-                for i in 0..pairs.at {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        row(i, lane, &lanes[i]);
-                    }
+                for (i, lanes) in lanes[..pairs.at].iter().enumerate() {
+                    row(i, lanes);
                 }
                 for (i, j, ratio) in pairs.each() {
-                    for (lane, lanes) in starts.clone().zip(lanes.chunks_exact(len)) {
-                        let [y, z] = two([&lanes[i], &lanes[j]], |u, w| pair(u, w, ratio));
-                        row(i, lane, &y);
-                        row(j, lane, &z);
-                    }
+                    let [y, z] = two([&lanes[i], &lanes[j]], |u, w| pair(u, w, ratio));
+                    row(i, &y);
+                    row(j, &z);
                 }
             }
         }
@@ -502,24 +482,19 @@ mod tests {
     fn lanes_side_by_side_have_the_form_of_contiguous_ones() {
         const W: usize = 3;
         for (form, n) in forms() {
-            // Two blocks of three lanes; rows of six values.
-            let x = random::<f64>(6 * n, 1);
-            let (mut lanes, mut back) = (vec![[f64::NAN; W]; 2 * n], vec![f64::NAN; 6 * n]);
-            let starts = [0, W].into_iter();
-            let row = |i: usize, lane: usize| std::array::from_fn(|w| x[6 * i + lane + w]);
-            form.load(n, starts.clone(), n, row, &mut lanes);
-            form.store(n, starts, n, &lanes, |i, lane, values| {
-                back[6 * i + lane..][..W].copy_from_slice(values);
-            });
-            for lane in 0..6 {
-                let column: Vec<f64> = (0..n).map(|i| x[6 * i + lane]).collect();
+            let x = random::<f64>(W * n, 1);
+            let (mut lanes, mut back) = (vec![[f64::NAN; W]; n], vec![f64::NAN; W * n]);
+            form.load(n, |i| std::array::from_fn(|w| x[W * i + w]), &mut lanes);
+            form.store(n, &lanes, |i, values| back[W * i..][..W].copy_from_slice(values));
+            for lane in 0..W {
+                let column: Vec<f64> = (0..n).map(|i| x[W * i + lane]).collect();
                 let (mut entered, mut left) = (vec![f64::NAN; n], vec![f64::NAN; n]);
                 form.enter(n, &column, &mut entered);
                 form.leave(&entered, n, n, &mut left);
                 for i in 0..n {
-                    let side = lanes[lane / W * n + i][lane % W];
+                    let side = lanes[i][lane];
                     assert!((side - entered[i]).abs() < 1e-14, "{form:?} {n}, lane {lane}");
-                    assert!((back[6 * i + lane] - left[i]).abs() < 1e-14, "{form:?} {n}");
+                    assert!((back[W * i + lane] - left[i]).abs() < 1e-14, "{form:?} {n}");
                 }
             }
         }

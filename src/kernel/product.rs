@@ -19,9 +19,6 @@ pub(super) const fn width<T>() -> usize {
     64 / size_of::<T>()
 }
 
-/// Bytes of the lanes along a strided axis that are worked on together: half of the first-level cache.
-const LANES: usize = 16 << 10;
-
 /// A block of rows of a matrix, from row `at` on, between its first and its last column that is not zero.
 #[derive(Clone, Debug)]
 struct Panel<T> {
@@ -145,17 +142,60 @@ impl<T: Real> Product<T> {
         multiplications + forms
     }
 
-    /// Applies the matrix to `lanes` side by side, `W` lanes a value. The last panel writes up to [`ROWS`] − 1
-    /// values behind the others.
+    /// Calls `f` with the first row and the rows of every panel's product with `lanes` side by side, `W` lanes a value. The
+    /// last panel may have up to [`ROWS`] − 1 rows too many.
     #[inline(always)]
-    fn multiply<S: Simd, const W: usize>(&self, simd: S, lanes: &[[T; W]], out: &mut [[T; W]]) {
+    fn each_block<S: Simd, const W: usize>(
+        &self,
+        simd: S,
+        lanes: &[[T; W]],
+        mut f: impl FnMut(usize, [[T; W]; ROWS]),
+    ) {
         for Panel { at, from, entries } in &self.panels {
             let entries = entries.as_chunks::<ROWS>().0;
             let lanes = &lanes[*from..][..entries.len()];
-            if let Some(out) = out[*at..].first_chunk_mut() {
-                *out = block(simd, entries.iter().copied(), lanes);
-            }
+            f(*at, block(simd, entries.iter().copied(), lanes));
         }
+    }
+
+    /// Applies the matrix to lanes side by side, in their form.
+    #[inline(always)]
+    fn multiply<S: Simd, const W: usize>(&self, simd: S, lanes: &[[T; W]], out: &mut [[T; W]]) {
+        self.each_block(
+            simd,
+            lanes,
+            #[inline(always)]
+            |at, block| {
+                if let Some(out) = out[at..].first_chunk_mut() {
+                    *out = block;
+                }
+            },
+        );
+    }
+
+    /// Applies the matrix to lanes side by side and calls `row` with what comes out of their form. `out` is a buffer.
+    #[inline(always)]
+    fn multiply_rows<S: Simd, const W: usize>(
+        &self,
+        simd: S,
+        lanes: &[[T; W]],
+        out: &mut [[T; W]],
+        mut row: impl FnMut(usize, &[T; W]),
+    ) {
+        if !matches!(self.output, Form::Plain) {
+            self.multiply(simd, lanes, out);
+            return self.output.store(self.m, out, row);
+        }
+        self.each_block(
+            simd,
+            lanes,
+            #[inline(always)]
+            |at, block| {
+                for (r, lanes) in block.iter().enumerate().take(self.m - at) {
+                    row(at + r, lanes);
+                }
+            },
+        );
     }
 }
 
@@ -262,45 +302,37 @@ impl<S: Simd, T: Real> Strips<'_, S, T> {
         buffers: &mut Buffers<T>,
     ) {
         let Self { simd, products, table, input: (input, inner), first_lane } = self;
-        let (Some(first), Some(last)) = (products.first(), products.last()) else { return };
+        let Some(first) = products.first() else { return };
         let sizes = products.iter().map(|p| p.input.len(p.n).max(p.m + ROWS));
         let len = sizes.max().unwrap_or(0);
-        let most = (LANES / (size_of::<T>() * len * W)).max(1) * W;
-        let (a, _) = buffers.input.grown(len * most).as_chunks_mut::<W>();
-        let (b, _) = buffers.output.grown(len * most).as_chunks_mut::<W>();
-        for lane in (0..count).step_by(most) {
+        let (a, _) = buffers.input.grown(len * W).as_chunks_mut::<W>();
+        let (b, _) = buffers.output.grown(len * W).as_chunks_mut::<W>();
+        let valid = W.min(count);
+        for lane in (0..count).step_by(W) {
             // The last block begins earlier, so that it is whole.
-            let lanes = most.min(count - lane);
-            let starts = (0..lanes).step_by(W).map(|at| (lane + at).min(count.max(W) - W));
-            let valid = W.min(count);
-            if valid == W {
-                let row = |i, lane| whole(&input[i * inner + first_lane + lane..]);
-                first.input.load(first.n, starts.clone(), len, row, a);
-            } else {
-                let row = |i, lane| part(&input[i * inner + first_lane + lane..][..valid]);
-                first.input.load(first.n, starts.clone(), len, row, a);
-            }
-            for ((a, b), lane) in
-                a.chunks_exact_mut(len).zip(b.chunks_exact_mut(len)).zip(starts.clone())
-            {
-                first.multiply(simd, a, b);
-                if let [_, second] = products {
-                    first.output.pair(b);
-                    for (row, table) in b.iter_mut().zip(table.chunks_exact(inner)) {
-                        times(simd, row, &table[first_lane + lane..]);
-                    }
-                    second.input.unpair(b);
-                    second.multiply(simd, b, a);
+            let lane = lane.min(count - valid);
+            let read = |i: usize| {
+                let row = &input[i * inner + first_lane + lane..];
+                if valid == W { whole(row) } else { part(&row[..valid]) }
+            };
+            let write = |i: usize, lanes: &[T; W]| {
+                let row = out.row(i, lane, valid);
+                match row.first_chunk_mut() {
+                    Some(row) => *row = *lanes,
+                    None => row.copy_from_slice(&lanes[..valid]),
                 }
-            }
-            let values = if products.len() == 1 { &*b } else { &*a };
-            if valid == W {
-                let row = |i, lane, x: &[T; W]| out.row(i, lane, W).copy_from_slice(x);
-                last.output.store(last.m, starts, len, values, row);
+            };
+            first.input.load(first.n, read, a);
+            if let [_, second] = products {
+                first.multiply(simd, a, b);
+                first.output.pair(b);
+                for (row, table) in b.iter_mut().zip(table.chunks_exact(inner)) {
+                    times(simd, row, &table[first_lane + lane..]);
+                }
+                second.input.unpair(b);
+                second.multiply_rows(simd, b, a, write);
             } else {
-                let row =
-                    |i, lane, x: &[T; W]| out.row(i, lane, valid).copy_from_slice(&x[..valid]);
-                last.output.store(last.m, starts, len, values, row);
+                first.multiply_rows(simd, a, b, write);
             }
         }
     }
@@ -372,15 +404,15 @@ fn rows_of_block<T: Real, S: Simd, const W: usize>(
 ) {
     // As many sums at once as their latency asks for.
     if W == Vector::<S, T>::LEN {
-        multiply_rows::<T, S, { 2 * ROWS }, W>(simd, product, input, len, out);
+        multiply_contiguous::<T, S, { 2 * ROWS }, W>(simd, product, input, len, out);
     } else {
-        multiply_rows::<T, S, ROWS, W>(simd, product, input, len, out);
+        multiply_contiguous::<T, S, ROWS, W>(simd, product, input, len, out);
     }
 }
 
 /// The same, `R` rows at a time.
 #[inline(always)]
-fn multiply_rows<T: Real, S: Simd, const R: usize, const W: usize>(
+fn multiply_contiguous<T: Real, S: Simd, const R: usize, const W: usize>(
     simd: S,
     product: &Product<T>,
     input: &[T],
