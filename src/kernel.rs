@@ -56,11 +56,15 @@ pub trait Kernel<T: Real>: Send + Sync {
     }
 
     /// The first part of [`Kernel::apply_products`], with as many components as the inputs: leaves in `half` what
-    /// [`Kernel::finish`] makes the result of. The default does all of it; of a [`Gaussian`] by products with the modes
-    /// along all axes but the first, the way back from the coefficients remains.
+    /// [`Kernel::finish`] makes the result of, no more than one number a value. The default does all of it; of a [`Gaussian`]
+    /// by products with the modes along all axes but the first, the way back from the coefficients remains. Where lengths
+    /// do not fit, or without terms, there are no components.
+    ///
+    /// Whoever overrides one of the two methods overrides both, and a kernel that passes one on to another kernel passes on both.
     ///
     /// ```
-    /// use rdmm_core::{grid::Grid, kernel::{Gaussian, Half, Kernel, Workspace}, testing::random};
+    /// use rdmm_core::{grid::Grid, kernel::{Gaussian, Half, Kernel, Scratch, Workspace}};
+    /// use rdmm_core::testing::random;
     /// let grid = Grid::new([12, 10], [1.0, 1.0])?;
     /// let (w, m) = (random::<f64>(120, 1), random::<f64>(240, 2)); // a weight, a vector field
     /// let (kernel, mut ws) = (Gaussian::new(&grid, 2.0)?, Workspace::new());
@@ -68,7 +72,7 @@ pub trait Kernel<T: Real>: Send + Sync {
     /// kernel.apply_products(&[(&w, &m)], &mut expected, &mut ws);
     /// kernel.begin_products(&[(&w, &m)], &mut half, &mut ws);
     /// let mut rows = vec![0.0; 30]; // rows 4 to 6 of the second component
-    /// kernel.finish(&half, 1, 4 * 10, &mut rows, &mut Default::default());
+    /// kernel.finish(&half, 1, 4 * 10, &mut rows, &mut Scratch::new());
     /// assert_eq!(rows, expected[120 + 40..][..30]);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
@@ -76,8 +80,9 @@ pub trait Kernel<T: Real>: Send + Sync {
         begin_and_finish(self, terms, half, ws);
     }
 
-    /// `out ←` the result's values from `lo` on in one component: whole slabs across the first axis. Where `half`
-    /// has no such values, `out` is NaN.
+    /// `out ←` the result's values from `lo` on in one component: whole slabs across the first axis, so that `lo` and the
+    /// length of `out` are multiples of n / n₀ for n₀ of n voxels along it. Where there are no such values, `out` is NaN.
+    /// This kernel must have begun `half`: what another one left means something else.
     fn finish(
         &self,
         half: &Half<T>,
@@ -158,7 +163,7 @@ fn sum_and_apply<T: Real, K: Kernel<T> + ?Sized>(
     ws.sum = sum;
 }
 
-/// [`Kernel::begin_products`] of all.
+/// [`Kernel::begin_products`] that leaves nothing but a copy to [`Kernel::finish`].
 fn begin_and_finish<T: Real, K: Kernel<T> + ?Sized>(
     kernel: &K,
     terms: &[(&[T], &[T])],
@@ -172,12 +177,17 @@ fn begin_and_finish<T: Real, K: Kernel<T> + ?Sized>(
 
 /// Whether every weight has `n` values and every input those of `out`, whole components; `out` is NaN otherwise.
 fn products_fit<T: Real>(n: usize, terms: &[(&[T], &[T])], out: &mut [T]) -> bool {
-    let fits = out.len().is_multiple_of(n)
-        && terms.iter().all(|(weight, input)| weight.len() == n && input.len() == out.len());
+    let fits = terms_fit(n, terms, out.len());
     if !fits {
         out.fill(T::nan());
     }
     fits
+}
+
+/// Whether every weight has `n` values and every input `len`, whole components.
+fn terms_fit<T>(n: usize, terms: &[(&[T], &[T])], len: usize) -> bool {
+    let fits = |(weight, input): &(&[T], &[T])| weight.len() == n && input.len() == len;
+    len.is_multiple_of(n) && terms.iter().all(fits)
 }
 
 /// `out ← Σ_t weightₜ ⊙ inputₜ` from the value `lo` of a component on that begins at `component`.
@@ -228,14 +238,17 @@ impl<T: Real> Half<T> {
 
     /// The values of a component, if there is one.
     fn component(&self, component: usize) -> &[T] {
-        let all = component < self.components;
-        if all { &self.values[component * self.len..][..self.len] } else { &[] }
+        if component < self.components {
+            &self.values[component * self.len..][..self.len]
+        } else {
+            &[]
+        }
     }
 
     /// Copies values of a component, from `lo` on.
     fn copy(&self, component: usize, lo: usize, out: &mut [T]) {
-        let values = self.component(component).get(lo..lo + out.len());
-        match values {
+        let from_lo = self.component(component).get(lo..);
+        match from_lo.and_then(|values| values.get(..out.len())) {
             Some(values) => out.copy_from_slice(values),
             None => out.fill(T::nan()),
         }
@@ -245,6 +258,14 @@ impl<T: Real> Half<T> {
 /// Buffers of [`Kernel::finish`]: one for every thread that calls it. They grow and are reused.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch<T>(engine::Slot<T>);
+
+impl<T: Real> Scratch<T> {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
 
 /// Buffers that kernels share. They grow to what the largest kernel needs and are then reused.
 #[derive(Clone, Debug, Default)]

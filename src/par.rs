@@ -12,6 +12,9 @@ use crate::simd::vectorised;
 /// Elements of a chunk: a few chunks of a fused pass stay in the second-level cache.
 pub(crate) const CHUNK: usize = 8192;
 
+/// Parts of a loop whose threads need a scratch slot each.
+pub(crate) const PARTS: usize = 16;
+
 /// Work of fewer elements than this is done by the calling thread: a fork and a join cost more.
 #[cfg(feature = "rayon")]
 const SERIAL: usize = 2 * CHUNK;
@@ -151,8 +154,7 @@ pub(crate) fn with_slots<T: Send, S: Send>(
 }
 
 /// Calls `f(first column, rows, slot)` for blocks of `width` columns of a matrix with rows of `inner`
-/// values, each with a scratch slot of its own: `rows` are the pieces of all rows in these columns. There must
-/// be at least as many slots as blocks.
+/// values, with a scratch slot that no other thread has: `rows` are the pieces of all rows in these columns.
 pub(crate) fn columns<T: Send, S: Send>(
     out: &mut [T],
     inner: usize,
@@ -200,6 +202,7 @@ fn lists_with_slots<T: Send, S: Send>(
     slots: &mut [S],
     f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
 ) {
+    debug_assert!(!slots.is_empty() || lists.is_empty());
     let share = lists.len().div_ceil(slots.len().max(1)).max(1);
     let some = |s: usize, lists: &mut [Vec<&mut [T]>], slot: &mut S| {
         for (i, list) in lists.iter_mut().enumerate() {
@@ -400,4 +403,32 @@ fn zipped_from<T: Send, A: Send, const K: usize>(
     }
     let a = zipped_from(lo, left, f, join);
     join(a, zipped_from(lo + mid, right, f, join))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_slices_come_with_their_offsets_whatever_the_slots() {
+        // Shorter and longer than what one thread does alone; a last chunk that is not whole.
+        for (len, chunk) in [(37 * 5 - 2, 5), (37 * 2000 - 1, 2000), (3, 7), (0, 4)] {
+            for count in [1, 2, PARTS, 64] {
+                let (mut a, mut b) = (vec![0; len], vec![0; len]);
+                let mut slots = vec![0; count];
+                let slices = vec![&mut a[..], &mut b[..]];
+                slices_with_slots(slices, chunk, &mut slots, |lo, chunks, slot| {
+                    *slot += chunks[0].len();
+                    for (k, chunk) in chunks.iter_mut().enumerate() {
+                        for (i, x) in chunk.iter_mut().enumerate() {
+                            *x += 2 * (lo + i) + k;
+                        }
+                    }
+                });
+                assert!(a.into_iter().eq((0..len).map(|i| 2 * i)), "{len} by {chunk}");
+                assert!(b.into_iter().eq((0..len).map(|i| 2 * i + 1)), "{len} by {chunk}");
+                assert_eq!(slots.iter().sum::<usize>(), len);
+            }
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The matrix of a Gaussian along one axis, and the cheapest way to apply it.
 
-use super::engine::{PASS, PASS_ACROSS};
 use super::form::{Form, Pairs, Turns};
 use super::gaussian::multiplier;
 use super::product::{Product, ROWS, width};
@@ -176,23 +175,6 @@ impl Modes {
         }
     }
 
-    /// Time of products with the modes of all axes, there and back, in multiplications a value.
-    pub(super) fn cost(axes: &[Self]) -> f64 {
-        let share = |m: &Self| m.len() as f64 / m.lattice.n as f64;
-        let there_and_back = |m: &Self| match m.blocks {
-            Blocks::Halves { .. } => m.len() as f64,
-            Blocks::Quarters { .. } => 0.5 * m.len() as f64 + TURNING,
-        };
-        let mut rest = 1.0;
-        let later = axes.iter().skip(1).map(|modes| {
-            let cost = rest * (there_and_back(modes) + PASS * (1.0 + share(modes)));
-            rest *= share(modes);
-            cost
-        });
-        let later = later.sum::<f64>();
-        later + axes.first().map_or(0.0, |modes| rest * (there_and_back(modes) + PASS_ACROSS))
-    }
-
     /// diag(gain) B: from values to coefficients.
     pub(super) fn forward<T: Real>(
         &self,
@@ -334,9 +316,6 @@ fn square<T: Real>(taps: &Taps, tolerance: f64, contiguous: bool) -> Product<T> 
 
 /// Multiplications a value that take as long as to form even and odd parts of contiguous values and to undo it.
 const FOLDING: usize = 8;
-
-/// Multiplications that take as long as to fold and turn a value and to undo it.
-const TURNING: f64 = 4.0;
 
 /// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
 /// as long as the multiplications that they save.

@@ -14,16 +14,15 @@ use super::axis::{Axis, Modes};
 use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, width};
 use super::sum_products;
 use crate::aligned::Aligned;
-use crate::par;
+use crate::par::{self, PARTS};
 use crate::scalar::Real;
 use crate::simd::{self, Simd};
 
-/// Parts of a stage that may run at once.
-const PARTS: usize = 16;
-
-/// Multiplications that take as long as to read and write a value, in slabs and across them. Measured.
+/// Multiplications that take as long as to read and write a value of a slab. Measured.
 pub(super) const PASS: f64 = 8.0;
-pub(super) const PASS_ACROSS: f64 = 12.0;
+
+/// The same for a value of a lane along the first axis, where rows are far apart.
+const PASS_ACROSS: f64 = 12.0;
 
 /// Values of the slabs that are worked on together: they stay in the first-level cache.
 const SLABS: usize = 2048;
@@ -120,14 +119,19 @@ impl<T: Real> Engine<T> {
         (1..1 << axes.len()).map(way).fold(first, |a, b| if b.cost() < a.cost() { b } else { a })
     }
 
-    /// B diag(table) Bᵀ with the modes B of all axes.
-    pub(super) fn spectral(axes: &[Modes], table: Vec<T>) -> Self {
+    /// B Bᵀ with the modes B of all axes.
+    pub(super) fn spectral(axes: &[Modes]) -> Self {
         let last = axes.len() - 1;
         let pair = |(a, modes): (usize, &Modes)| Axis::Modes {
             forward: modes.forward(|_| 1.0, a == last && a > 0),
             back: modes.back(|_| 1.0, a == last && a > 0),
         };
-        Self { table, ..Self::separable(axes.iter().enumerate().map(pair).collect()) }
+        Self::separable(axes.iter().enumerate().map(pair).collect())
+    }
+
+    /// B diag(table) Bᵀ in place of B Bᵀ.
+    pub(super) fn with_table(self, table: Vec<T>) -> Self {
+        Self { table, ..self }
     }
 
     /// Time of the operator a value of a field, in multiplications: those that it does, and a few a pass for
@@ -193,20 +197,29 @@ impl<T: Real> Engine<T> {
             } else {
                 let smooth = b.grown(self.half());
                 self.begin(input(c), smooth, a, slots);
-                let (len, slab) = (self.half() / self.rows(), self.n / self.rows());
-                slabs(&self.back, (Input::Values(smooth), len), (out, slab), slots);
+                slabs(&self.back, (Input::Values(smooth), self.inner()), (out, self.slab()), slots);
             }
         }
     }
 
-    /// Lanes begin and end in the slabs' rows: as many slabs.
+    /// Number of slabs.
     fn rows(&self) -> usize {
         self.columns.first().map_or(1, Product::input_len)
     }
 
+    /// Values of a slab.
+    pub(super) fn slab(&self) -> usize {
+        self.n / self.rows()
+    }
+
+    /// What the stage there makes of them.
+    fn inner(&self) -> usize {
+        self.there.iter().fold(self.slab(), Pass::output)
+    }
+
     /// Values of a field that [`Engine::begin`] leaves.
     pub(super) fn half(&self) -> usize {
-        self.rows() * self.there.iter().fold(self.n / self.rows(), Pass::output)
+        self.rows() * self.inner()
     }
 
     /// All stages of a field but the one back.
@@ -214,19 +227,18 @@ impl<T: Real> Engine<T> {
         &self,
         input: Input<T>,
         half: &mut [T],
-        field: &mut Aligned<T>,
+        buffer: &mut Aligned<T>,
         slots: &mut Vec<Slot<T>>,
     ) {
         if slots.len() < PARTS {
             slots.resize_with(PARTS, Slot::default);
         }
-        let inner = half.len() / self.rows();
+        let inner = self.inner();
         let coefficients = if self.there.is_empty() {
-            input.values(0..self.n, field)
+            input.values(0..self.n, buffer)
         } else {
-            let coefficients = field.grown(half.len());
-            let slab = self.n / self.rows();
-            slabs(&self.there, (input, slab), (coefficients, inner), slots);
+            let coefficients = buffer.grown(half.len());
+            slabs(&self.there, (input, self.slab()), (coefficients, inner), slots);
             coefficients
         };
         self.columns(coefficients, inner, half, slots);
@@ -237,25 +249,24 @@ impl<T: Real> Engine<T> {
         &self,
         terms: &[(&[T], &[T])],
         half: &mut [T],
-        fields: &mut [Aligned<T>; 2],
+        buffer: &mut Aligned<T>,
         slots: &mut Vec<Slot<T>>,
     ) {
-        let [field, _] = fields;
         par::inside(half.len(), || {
             for (c, half) in half.chunks_mut(self.half()).enumerate() {
                 let input = Input::Products { terms, component: c * self.n };
-                self.begin(input, half, field, slots);
+                self.begin(input, half, buffer, slots);
             }
         });
     }
 
     /// The stage back, of the slabs of a field from its value `lo` on.
     pub(super) fn finish(&self, half: &[T], lo: usize, out: &mut [T], slot: &mut Slot<T>) {
-        let (slab, len) = (self.n / self.rows(), self.half() / self.rows());
         if self.back.is_empty() {
             return out.copy_from_slice(&half[lo..][..out.len()]);
         }
-        some_slabs(&self.back, (Input::Values(half), len), lo / slab, (out, slab), slot);
+        let (input, slab) = (Input::Values(half), self.slab());
+        some_slabs(&self.back, (input, self.inner()), lo / slab, (out, slab), slot);
     }
 
     /// The products along the first axis.

@@ -88,9 +88,9 @@ fn reversed<T: Real, const B: usize>(block: [T; B]) -> [T; B] {
     out
 }
 
-/// Where blocks of `B` values begin that cover `len`, at least as many: the last one earlier, so that it is whole.
+/// Where blocks of `B` values begin that cover `len`, none or at least `B`: the last one earlier, so that it is whole.
 #[inline(always)]
-fn starts<const B: usize>(len: usize) -> impl Iterator<Item = usize> {
+fn block_starts<const B: usize>(len: usize) -> impl Iterator<Item = usize> {
     (0..len).step_by(B).map(
         #[inline(always)]
         move |i| i.min(len - B),
@@ -103,7 +103,7 @@ impl<T: Real> Turns<T> {
     fn enter<const B: usize>(&self, n: usize, rows: &[T], lanes: &mut [T]) {
         let q = n / 4;
         for (row, lane) in rows.chunks_exact(n).zip(lanes.chunks_exact_mut(n)) {
-            for i in starts::<B>(q) {
+            for i in block_starts::<B>(q) {
                 let (x, x_far) = (get::<T, B>(row, i), get::<T, B>(row, 4 * q - B - i));
                 let (y, y_far) = (get::<T, B>(row, 2 * q - B - i), get::<T, B>(row, 2 * q + i));
                 let (x_far, y) = (reversed(x_far), reversed(y));
@@ -125,7 +125,7 @@ impl<T: Real> Turns<T> {
     fn leave<const B: usize>(&self, lanes: &[T], len: usize, n: usize, rows: &mut [T]) {
         let q = n / 4;
         for (lane, row) in lanes.chunks_exact(len).zip(rows.chunks_exact_mut(n)) {
-            for i in starts::<B>(q) {
+            for i in block_starts::<B>(q) {
                 let (sum, difference) = (get::<T, B>(lane, i), get::<T, B>(lane, q + i));
                 let (a, b) = (get::<T, B>(lane, 2 * q + i), get::<T, B>(lane, 3 * q + i));
                 let (cos, sin) = (get::<T, B>(&self.cos, i), get::<T, B>(&self.sin, i));
@@ -144,10 +144,10 @@ impl<T: Real> Turns<T> {
 }
 
 impl<T: Real> Pairs<T> {
-    /// Takes contiguous coefficients of `n` values in rows at a distance of `from_len` into such at a distance of
-    /// `to_len`: those without a partner as they are, `B` at once, pairs by `f`, `C` at once.
+    /// Takes contiguous coefficients from rows to rows of these lengths: those without a partner as they are, pairs by
+    /// `f`, `B` at once.
     #[inline(always)]
-    fn each_row<const B: usize, const C: usize>(
+    fn rows_of_blocks<const B: usize>(
         &self,
         (from, from_len): (&[T], usize),
         (to, to_len): (&mut [T], usize),
@@ -155,14 +155,18 @@ impl<T: Real> Pairs<T> {
     ) {
         let (at, count) = (self.at, self.ratios.len());
         for (from, to) in from.chunks_exact(from_len).zip(to.chunks_exact_mut(to_len)) {
-            for i in starts::<B>(at) {
-                put(to, i, get::<T, B>(from, i));
+            if at < BLOCK {
+                to[..at].copy_from_slice(&from[..at]);
+            } else {
+                for i in block_starts::<BLOCK>(at) {
+                    put(to, i, get::<T, BLOCK>(from, i));
+                }
             }
-            for p in starts::<C>(count) {
-                let [x, y] = [get::<T, C>(from, at + p), get::<T, C>(from, at + count + p)];
-                let ratios = get::<T, C>(&self.ratios, p);
-                let mut out = [[T::zero(); C]; 2];
-                for w in 0..C {
+            for p in block_starts::<B>(count) {
+                let [x, y] = [get::<T, B>(from, at + p), get::<T, B>(from, at + count + p)];
+                let ratios = get::<T, B>(&self.ratios, p);
+                let mut out = [[T::zero(); B]; 2];
+                for w in 0..B {
                     [out[0][w], out[1][w]] = f(x[w], y[w], ratios[w]);
                 }
                 put(to, at + p, out[0]);
@@ -171,14 +175,13 @@ impl<T: Real> Pairs<T> {
         }
     }
 
-    /// The same with blocks as long as there are values for.
+    /// The same with blocks as long as there are pairs for.
     #[inline(always)]
     fn rows(&self, from: (&[T], usize), to: (&mut [T], usize), f: impl Fn(T, T, T) -> [T; 2]) {
-        match (self.at < BLOCK, self.ratios.len() < BLOCK) {
-            (true, true) => self.each_row::<1, 1>(from, to, f),
-            (true, false) => self.each_row::<1, BLOCK>(from, to, f),
-            (false, true) => self.each_row::<BLOCK, 1>(from, to, f),
-            (false, false) => self.each_row::<BLOCK, BLOCK>(from, to, f),
+        if self.ratios.len() < BLOCK {
+            self.rows_of_blocks::<1>(from, to, f);
+        } else {
+            self.rows_of_blocks::<BLOCK>(from, to, f);
         }
     }
 }
@@ -460,19 +463,22 @@ mod tests {
         };
         let quartered = [4, 12, 32, 40, 68].map(|n| (Form::Quartered(Turns::new(n)), n));
         let folded = [4, 5, 31, 40].map(|n| (Form::Folded, n));
-        let others = [(Form::Plain, 7), pairs(5, 9), pairs(3, 0), pairs(1, 8)];
+        let others =
+            [(Form::Plain, 7), pairs(5, 9), pairs(3, 0), pairs(1, 8), pairs(26, 12), pairs(10, 4)];
         quartered.into_iter().chain(folded).chain(others).collect()
     }
 
     #[test]
     fn leaving_a_form_is_the_transpose_of_entering_it() {
         for (form, n) in forms() {
-            let (x, y) = (random::<f64>(n, 1), random::<f64>(n, 2));
-            let (mut lane, mut row) = (vec![f64::NAN; n], vec![f64::NAN; n]);
+            // Two rows; lanes that leave are at a distance.
+            let (x, y) = (random::<f64>(2 * n, 1), random::<f64>(2 * n, 2));
+            let (mut lane, mut row) = (vec![f64::NAN; 2 * n], vec![f64::NAN; 2 * n]);
             form.enter(n, &x, &mut lane);
-            form.leave(&y, n, n, &mut row);
+            let apart = [&y[..n], &[f64::NAN; 3], &y[n..], &[f64::NAN; 3]].concat();
+            form.leave(&apart, n + 3, n, &mut row);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            // Sums of up to 68 products of numbers below four.
+            // Sums of up to 136 products of numbers below four.
             let (left, right) = (dot(&lane, &y), dot(&x, &row));
             assert!((left - right).abs() < 1e-13, "{form:?} {n}: {left} {right}");
         }

@@ -98,7 +98,8 @@ impl<T: Real, const D: usize> Spectral<T, D> {
         });
         let modes: [Modes; D] =
             std::array::from_fn(|a| Modes::new(lattices[a], |omega| keep(a, omega)));
-        let by_modes = Modes::cost(&modes);
+        let engine = Engine::spectral(&modes);
+        let by_modes = engine.cost();
         let by_parts = parts.as_ref().map_or(f64::INFINITY, |parts| {
             parts.iter().map(|(_, engine)| engine.cost() + PASS).sum()
         });
@@ -121,7 +122,7 @@ impl<T: Real, const D: usize> Spectral<T, D> {
                 let lens = modes.each_ref().map(Modes::len);
                 let at = |flat: usize| T::of(f(&prepared, unravel(flat, lens)));
                 let table = (0..lens.iter().product()).map(at).collect();
-                Operator::Products(Engine::spectral(&modes, table))
+                Operator::Products(engine.with_table(table))
             }
         };
         Self { n: grid.len(), shape: grid.shape(), operator }

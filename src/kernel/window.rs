@@ -1,8 +1,8 @@
 //! Kernels that vanish on the border: v = b K (b m).
 
-use super::{Kernel, Workspace};
+use super::{Half, Kernel, Scratch, Workspace, sum_products};
 use crate::error::{Error, Result};
-use crate::field::{Image, add_products};
+use crate::field::Image;
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
@@ -50,22 +50,50 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
         if !super::fits(n, input, out) {
             return;
         }
-        let mut windowed = std::mem::take(&mut ws.window);
-        let field = windowed.grown(input.len());
-        par::components(field, n, |c, lo, chunk| {
-            add_products(true, &input[c * n + lo..], &b[lo..], chunk);
-        });
-        self.kernel.apply(field, out, ws);
-        par::components(out, n, |_, lo, chunk| {
-            for (x, &b) in chunk.iter_mut().zip(&b[lo..]) {
-                *x *= b;
-            }
-        });
-        ws.window = windowed;
+        self.kernel.apply_products(&[(b, input)], out, ws);
+        par::components(out, n, |_, lo, chunk| multiply(&b[lo..], chunk));
+    }
+
+    fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
+        let (b, len) = (self.window.data(), terms.first().map_or(0, |(_, input)| input.len()));
+        if !super::terms_fit(b.len(), terms, len) {
+            // A weight without a value fits nothing.
+            return self.kernel.begin_products(&[(&[], b)], half, ws);
+        }
+        let mut sum = std::mem::take(&mut ws.window);
+        let field = sum.grown(len);
+        par::components(
+            field,
+            b.len(),
+            #[inline(always)]
+            |c, lo, chunk| sum_products(terms, (c * b.len(), lo), chunk),
+        );
+        self.kernel.begin_products(&[(b, field)], half, ws);
+        ws.window = sum;
+    }
+
+    fn finish(
+        &self,
+        half: &Half<T>,
+        component: usize,
+        lo: usize,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) {
+        self.kernel.finish(half, component, lo, out, scratch);
+        multiply(self.window.data().get(lo..).unwrap_or(&[]), out);
     }
 
     fn shape(&self) -> Option<Vec<usize>> {
         Some(self.window.grid().shape().to_vec())
+    }
+}
+
+/// `out ← window ⊙ out`.
+#[inline(always)]
+fn multiply<T: Real>(window: &[T], out: &mut [T]) {
+    for (x, &b) in out.iter_mut().zip(window) {
+        *x *= b;
     }
 }
 

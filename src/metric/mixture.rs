@@ -92,6 +92,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         vectors.iter().all(|v| v.len() == D * n)
             && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
             && ws.tape.nu.len() == scales * D * n
+            && ws.tape.weights.len() == scales * n
             && ws.halves.len() == scales
     }
 
@@ -104,19 +105,6 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     ) {
         for (i, (k, half)) in self.kernels.iter().zip(halves).enumerate() {
             k.begin_products(&terms(i * self.n..(i + 1) * self.n), half, ws);
-        }
-    }
-
-    /// Ends K_i for a group of slabs from the value `lo` on, component by component.
-    fn finish<'a>(
-        &self,
-        (i, half): (usize, &Half<T>),
-        lo: usize,
-        out: impl Iterator<Item = &'a mut [T]>,
-        scratch: &mut Scratch<T>,
-    ) {
-        for (a, out) in out.enumerate() {
-            self.kernels[i].finish(half, a, lo, out, scratch);
         }
     }
 
@@ -135,22 +123,18 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
             let (nu, out) = out.split_at_mut(D * halves.len());
             let (v, s) = out.split_at_mut(D);
             for (i, (nu, s)) in nu.chunks_mut(D).zip(s).enumerate() {
+                let (k, half) = (&self.kernels[i], &halves[i]);
                 let w = &w[i * n + lo..];
-                self.finish(
-                    (i, &halves[i]),
-                    lo,
-                    nu.iter_mut().map(|nu| &mut **nu),
-                    &mut part.scratch,
-                );
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for (a, (nu, v)) in nu.iter().zip(v.iter_mut()).enumerate() {
+                for (a, (nu, v)) in nu.iter_mut().zip(v.iter_mut()).enumerate() {
+                    k.finish(half, a, lo, nu, &mut part.scratch);
+                    vectorised(
+                        #[inline(always)]
+                        || {
                             add_products(i == 0, w, nu, v);
                             add_products(a == 0, &m[a * n + lo..], nu, s);
-                        }
-                    },
-                );
+                        },
+                    );
+                }
             }
         });
     }
@@ -165,7 +149,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, tape, halves, parts, scalars: [s, w_bar], .. } = ws;
+        let Workspace { kernel, tape, halves, parts, scalars: [s, w_bar] } = ws;
         let (w, nu, s_bar) = (&*tape.weights, &*tape.nu, &*s);
         // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
         self.begin(|i| [(&w[i.clone()], v_bar), (&s_bar[i], m)], halves, kernel);
@@ -173,29 +157,28 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         par::slices_with_slots(out, self.group, parts, |lo, out, part| {
             let (w_bars, m_bars) = out.split_at_mut(halves.len());
             for (i, w_bar) in w_bars.iter_mut().enumerate() {
-                let len = w_bar.len();
-                let p_bar = part.smooth.grown(D * len);
-                self.finish((i, &halves[i]), lo, p_bar.chunks_mut(len), &mut part.scratch);
+                let (k, half, len) = (&self.kernels[i], &halves[i], w_bar.len());
                 let (s_bar, w) = (&s_bar[i * n + lo..][..len], &w[i * n + lo..][..len]);
                 let nu = &nu[i * D * n..(i + 1) * D * n];
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        w_bar.fill(T::zero());
-                        for (a, m_bar) in m_bars.iter_mut().enumerate() {
-                            let p_bar = &p_bar[a * len..(a + 1) * len];
-                            let from = a * n + lo;
-                            let (v_bar, nu) = (&v_bar[from..][..len], &nu[from..][..len]);
-                            let (m, m_bar) = (&m[from..][..len], &mut m_bar[..len]);
+                w_bar.fill(T::zero());
+                for (a, m_bar) in m_bars.iter_mut().enumerate() {
+                    let p_bar = part.smooth.grown(len);
+                    k.finish(half, a, lo, p_bar, &mut part.scratch);
+                    let from = a * n + lo;
+                    let [v_bar, nu, m] = [v_bar, nu, m].map(|x| &x[from..][..len]);
+                    let m_bar = &mut m_bar[..len];
+                    vectorised(
+                        #[inline(always)]
+                        || {
                             for k in 0..len {
                                 w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
                             }
                             for k in 0..len {
                                 m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
                             }
-                        }
-                    },
-                );
+                        },
+                    );
+                }
             }
         });
         // w = G ⋆ h
@@ -231,12 +214,9 @@ pub struct Workspace<T> {
 #[derive(Clone, Debug, Default)]
 struct Part<T> {
     scratch: Scratch<T>,
-    /// A vector field of a group.
+    /// One component of a group.
     smooth: Aligned<T>,
 }
-
-/// Parts of the slabs that may be worked on at once.
-const PARTS: usize = 16;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
     type Weights = Weights<T, D>;
@@ -250,7 +230,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             kernel: kernel::Workspace::new(),
             tape: Metric::<T, D>::tape(self),
             halves: vec![Half::new(); scales],
-            parts: vec![Part::default(); PARTS],
+            parts: vec![Part::default(); par::PARTS],
             scalars: [zeros(scales), zeros(scales)],
         }
     }
@@ -396,5 +376,80 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         }
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
         axpy(bar.data_mut(), scale, &ws.tape.force);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::kind::Kind;
+    use crate::field::{Field, Image};
+    use crate::kernel::{Gaussian, Identity, Windowed};
+    use crate::model::BoxedKernel;
+    use crate::testing::random;
+
+    /// K Σ weight ⊙ input for one weight, by plain application.
+    fn apply(kernel: &dyn Kernel<f64>, weight: &[f64], input: &[f64]) -> Vec<f64> {
+        let n = weight.len();
+        let product: Vec<f64> = (0..input.len()).map(|i| weight[i % n] * input[i]).collect();
+        let mut out = vec![f64::NAN; input.len()];
+        kernel.apply(&product, &mut out, &mut kernel::Workspace::new());
+        out
+    }
+
+    fn field<F: Kind, const D: usize>(
+        grid: &Grid<D>,
+        components: usize,
+        seed: u64,
+    ) -> Field<f64, D, F> {
+        let mut field = Field::zeros_with(grid, components).unwrap();
+        field.data_mut().copy_from_slice(&random::<f64>(components * grid.len(), seed));
+        field
+    }
+
+    fn check<const D: usize>(shape: [usize; D]) {
+        let grid = Grid::new(shape, [1.0; D]).unwrap();
+        let n = grid.len();
+        let gaussian = |sigma| {
+            let gaussian = Gaussian::<f64, D>::new(&grid, sigma).unwrap();
+            gaussian.with_tolerance(1e-4).unwrap()
+        };
+        let window = Image::from_vec(&grid, random(n, 9).into_iter().map(f64::abs).collect());
+        let window = window.unwrap();
+        let windowed = || Windowed::new(gaussian(2.0), window.clone()).unwrap();
+        let kernels: Vec<BoxedKernel<f64>> =
+            vec![Box::new(gaussian(2.5)), Box::new(windowed()), Box::new(Identity)];
+        let oracle: [&dyn Kernel<f64>; 3] = [&gaussian(2.5), &windowed(), &Identity];
+        let metric = Mixture::new(&grid, kernels, Identity, Order::Fourth).unwrap();
+        let (m, w) = (field(&grid, D, 1), field(&grid, 3, 2));
+        let mut ws = Metric::<f64, D>::workspace(&metric);
+        let mut v = Velocity::zeros(&grid).unwrap();
+        metric.velocity(&m, &w, &mut v, &mut ws);
+
+        let mut expected = vec![0.0; D * n];
+        for (i, k) in oracle.iter().enumerate() {
+            let w = w.component(i);
+            let nu = apply(*k, w, m.data());
+            assert_eq!(ws.tape.nu[i * D * n..][..D * n], nu, "{shape:?} ν of kernel {i}");
+            for (j, v) in expected.iter_mut().enumerate() {
+                *v += w[j % n] * nu[j];
+            }
+            for j in 0..n {
+                let density: f64 = (0..D).map(|a| m.data()[a * n + j] * nu[a * n + j]).sum();
+                // Sums of three products of numbers below four.
+                assert!((ws.tape.force[i * n + j] - density).abs() < 1e-13, "{shape:?}");
+            }
+        }
+        let off = v.data().iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(off < 1e-13, "{shape:?}: {off}");
+    }
+
+    #[test]
+    fn velocities_and_forces_are_the_sums_of_plain_kernels() {
+        check([30]);
+        check([37, 44]);
+        // Slabs that are shorter and longer than a group, and a last group that is not whole.
+        check([7, 20, 64]);
+        check([5, 64, 68]);
     }
 }
