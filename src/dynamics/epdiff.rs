@@ -1,12 +1,11 @@
 //! Geodesic shooting: the Euler–Poincaré equation on diffeomorphisms, for any metric.
 
-use super::{Evolution, EvolutionVjp, Flow, transport};
+use super::{Evolution, EvolutionVjp, Flow, momentum, transport};
 use crate::error::Result;
 use crate::field::{Displacement, Momentum, Velocity};
 use crate::grid::Grid;
 use crate::metric::Metric;
 use crate::ops::difference::{Difference, Order};
-use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -123,22 +122,14 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
         rate: &mut EpdiffState<T, D, M>,
         ws: &mut Workspace<T, D, M::Workspace>,
     ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
+        let d = &self.difference;
         if !self.fits([state, rate], &ws.velocity) {
             return rate.scale(T::nan());
         }
         let Geodesic { momentum: m, weights: w } = &state.body;
         self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
         let v = &ws.velocity;
-        par::vectors::<T, D>(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                // − ∂_j(v_j m_a)
-                d.add_transposed(j, one, v.component(j), m.component(a), lo, chunk);
-                // − m_j ∂_a v_j
-                d.add_scaled(a, -one, m.component(j), v.component(j), lo, chunk);
-            }
-        });
+        momentum::rate(d, v, m, &mut rate.body.momentum);
         let rates = (&mut rate.body.momentum, &mut rate.body.weights);
         self.metric.carry(m, w, v, rates, &mut ws.metric);
         transport::rate(d, v, map, &mut rate.map);
@@ -153,7 +144,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
         state_bar: &mut EpdiffState<T, D, M>,
         ws: &mut Workspace<T, D, M::Workspace>,
     ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
+        let d = &self.difference;
         let fits = self.fits([state, rate_bar], &ws.velocity);
         if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
             return state_bar.scale(T::nan());
@@ -161,22 +152,7 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
         let Geodesic { momentum: m, weights: w } = &state.body;
         let m_bar = &rate_bar.body.momentum;
         let v = &ws.velocity;
-        // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
-        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
-                d.add_scaled(a, one, m.component(j), m_bar.component(j), lo, chunk);
-            }
-        });
-        // … and the bracket v·∇m̄ − m̄·∇v, in m.
-        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
-                d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);
-            }
-        });
+        momentum::rate_vjp(d, (v, m), m_bar, &mut ws.velocity_bar, &mut state_bar.body.momentum);
         transport::rate_vjp(d, v, map, &rate_bar.map, &mut ws.velocity_bar, &mut state_bar.map);
         self.metric.pull_back(
             m,

@@ -92,6 +92,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!((smooth.iter().sum::<f64>() - 1.0).abs() < 1e-12); // unit mass
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, sigma: f64) -> Result<Self> {
         expect_sigma(grid, 0, sigma)?;
         Self::planned(grid, isotropic(sigma)?, rounding::<T>(), &mut FftPlanner::new())
@@ -117,6 +118,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!((gaussian.sigma() - 8.5_f64.sqrt()).abs() < 1e-12);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn anisotropic(grid: &Grid<D>, covariance: Covariance<D>) -> Result<Self> {
         covariance.expect_on(grid, 0)?;
         Self::planned(grid, covariance, rounding::<T>(), &mut FftPlanner::new())
@@ -141,6 +143,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!(largest > 0.0 && largest < 1e-4);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
         expect_tolerance(tolerance)?;
         Self::planned(&self.grid, self.covariance, tolerance, &mut FftPlanner::new())
@@ -200,6 +203,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let n = self.grid.len();
         if !super::fits(n, input, out) {
@@ -225,6 +229,7 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         }
     }
 
+    #[inline(never)]
     fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
         let Operator::Products(engine) = &self.operator else {
             return super::sum_and_apply(self, terms, out, ws);
@@ -234,6 +239,7 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         }
     }
 
+    #[inline(never)]
     fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
         let Operator::Products(engine) = &self.operator else {
             return super::begin_and_finish(self, terms, half, ws);
@@ -244,6 +250,7 @@ impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
         engine.begin_products(terms, half, &mut ws.fields[0], &mut ws.parts);
     }
 
+    #[inline(never)]
     fn finish(
         &self,
         half: &Half<T>,
@@ -357,6 +364,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// [`Error::Length`] for an empty list, [`Error::SigmaOrder`] unless strictly increasing,
     /// [`Error::Sigma`] below half the coarsest spacing or above the largest extent,
     /// [`Error::OutOfMemory`] as for [`Gaussian::new`].
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, sigmas: &[f64]) -> Result<Self> {
         if sigmas.is_empty() {
             return Err(Error::Length { what: "σ of a bank", expected: 1, found: 0 });
@@ -388,6 +396,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// check_positive(&sum, grid.len(), 1e-13);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn anisotropic(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
         if covariances.is_empty() {
             return Err(Error::Length { what: "covariances of a bank", expected: 1, found: 0 });
@@ -403,6 +412,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     ///
     /// # Errors
     /// [`Error::Setting`] unless the tolerance is from 0 to 0.01.
+    #[inline(never)]
     pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
         expect_tolerance(tolerance)?;
         let covariances: Vec<_> = self.scales.iter().map(|g| g.covariance).collect();
@@ -445,6 +455,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Shares`] unless the shares are ≥ 0 and sum to one.
+    #[inline(never)]
     pub fn combined(&self, shares: &[f64]) -> Result<Spectral<T, D>> {
         expect_shares(shares, self.scales.len())?;
         Ok(self.spectral(shares, self.tolerance, |sum| sum))
@@ -456,6 +467,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     ///
     /// # Errors
     /// Those of [`GaussianBank::combined`], and [`Error::Setting`] unless ε is finite and positive.
+    #[inline(never)]
     pub fn regularised_inverse(&self, shares: &[f64], epsilon: f64) -> Result<Spectral<T, D>> {
         expect_shares(shares, self.scales.len())?;
         crate::error::positive("epsilon of the inverse metric", epsilon)?;

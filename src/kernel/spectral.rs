@@ -243,6 +243,7 @@ fn subsets<const D: usize>() -> impl Iterator<Item = [bool; D]> {
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         if !super::fits(self.n, input, out) {
             return;

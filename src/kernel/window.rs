@@ -45,6 +45,7 @@ pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Res
 }
 
 impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let (b, n) = (self.window.data(), self.window.data().len());
         if !super::fits(n, input, out) {
@@ -54,6 +55,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
         par::components(out, n, |_, lo, chunk| multiply(&b[lo..], chunk));
     }
 
+    #[inline(never)]
     fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
         let (b, len) = (self.window.data(), terms.first().map_or(0, |(_, input)| input.len()));
         if !super::terms_fit(b.len(), terms, len) {
@@ -72,6 +74,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
         ws.window = sum;
     }
 
+    #[inline(never)]
     fn finish(
         &self,
         half: &Half<T>,

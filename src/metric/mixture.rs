@@ -55,6 +55,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
     /// another shape.
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
@@ -76,6 +77,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// w ← G ⋆ h.
+    #[inline(never)]
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
@@ -250,6 +252,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         std::mem::swap(&mut ws.tape, tape);
     }
 
+    #[inline(never)]
     fn velocity(
         &self,
         momentum: &Momentum<T, D>,
@@ -269,6 +272,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.smoothing.apply(s, force, kernel);
     }
 
+    #[inline(never)]
     fn velocity_vjp(
         &self,
         momentum: &Momentum<T, D>,
@@ -286,6 +290,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.pull_back_velocity(momentum.data(), velocity_bar.data(), bars, ws);
     }
 
+    #[inline(never)]
     fn carry(
         &self,
         momentum: &Momentum<T, D>,
@@ -317,6 +322,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
+    #[inline(never)]
     fn pull_back(
         &self,
         momentum: &Momentum<T, D>,
@@ -364,6 +370,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.pull_back_velocity(m, velocity_bar.data(), (momentum_bar, weights_bar), ws);
     }
 
+    #[inline(never)]
     fn add_energy_slope(
         &self,
         momentum: &Momentum<T, D>,
