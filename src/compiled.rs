@@ -21,7 +21,7 @@ use crate::ops::inverse::Inverse;
 use crate::ops::jacobian::{fold_barrier, jacobian_determinant, smallest_determinant};
 use crate::ops::resample::Resample;
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::{Warp, warped};
+use crate::ops::warp::Warp;
 use crate::scalar::Real;
 use crate::similarity::{Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 
@@ -67,7 +67,6 @@ fn operators<T: Real, const D: usize>() {
         Prefilter::<T, D>::apply,
         Warp::<T, D>::through,
         Warp::<T, D>::value_and_gradient,
-        warped::<T, D>,
         Resample::<T, D>::new,
         Resample::<T, D>::apply,
         Resample::<T, D>::transpose,

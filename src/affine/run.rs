@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::{AffineObjective, Start, Transform};
 use crate::error::{Error, Result};
 use crate::field::Image;
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::optim::{Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
 use crate::registration::{Intensities, Level, Settings};
@@ -211,7 +211,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         }
         let expected = Error::Length { what: "starts", expected: 1, found: 0 };
         let map = *starts.first().ok_or(expected)?;
-        let warped = warped(moving, &map.displacement(finest)?)?;
+        let warped = warp(moving, &map.displacement(finest)?)?;
         Ok(AffineRegistered { map, warped, levels: reports })
     }
 

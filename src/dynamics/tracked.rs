@@ -4,7 +4,7 @@ use super::{Evolution, EvolutionVjp, MapState};
 use crate::aligned::Aligned;
 use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::scalar::Real;
 use crate::space::{StateSpace, set_sum_of};
 

@@ -1,7 +1,7 @@
 use super::{is_inside, is_interior};
 use crate::error::Result;
 use crate::field::Displacement;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::scalar::Real;
 
 /// How far the composition of two maps is from the identity, in physical units.

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
-use crate::ops::warp::{Composition, warped};
+use crate::ops::compose::Composition;
+use crate::ops::warp::warp;
 use crate::scalar::Real;
 use crate::world::Affine;
 
@@ -83,7 +84,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
             map = composed(&map, &leg.map)?;
             forward = composed(&leg.forward, &forward)?;
-            image = warped(moving, &map)?;
+            image = warp(moving, &map)?;
             done.push(leg);
         }
         Ok(Chain { folds: Folds::of(&map)?, warped: image, map, forward, legs: done })

@@ -18,7 +18,7 @@ use crate::grid::Grid;
 use crate::labels::Labels;
 use crate::model::{Controls, Model, Shooting, resampled};
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::{Warp, warped};
+use crate::ops::warp::{Warp, warp};
 use crate::optim::{Euclidean, Objective, Outcome, Stop};
 use crate::scalar::Real;
 use crate::similarity::Measure;
@@ -778,7 +778,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         let map = initial.after_displacement(&deformation)?;
         let deformation_forward = resampled(&forward, fixed.grid())?;
-        let warped = warped(moving, &map)?;
+        let warped = warp(moving, &map)?;
         Ok(Registered {
             sigma_start: resampled(&sigma_start, fixed.grid())?,
             sigma_end: resampled(&sigma_end, fixed.grid())?,

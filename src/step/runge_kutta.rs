@@ -5,7 +5,7 @@ use crate::aligned::Aligned;
 use crate::dynamics::{Evolution, EvolutionVjp, MapState};
 use crate::field::Displacement;
 use crate::grid::Grid;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::par;
 use crate::scalar::Real;
 use crate::space::{StateSpace, set_sum_of};

@@ -15,7 +15,7 @@ use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, shares_by_label};
-use rdmm_core::ops::warp::warped;
+use rdmm_core::ops::warp::warp;
 use rdmm_core::optim::{Objective, Stop};
 use rdmm_core::registration::{Intensities, Level, PairObjective, Registration, Settings};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
@@ -132,7 +132,7 @@ fn moved<const D: usize>(image: &Image<f64, D>, map: &Affine<D>) -> Image<f64, D
     let corner = grid.to_world(corner);
     let larger = larger.with_origin(std::array::from_fn(|a| corner[a] + to[a] - from[a])).unwrap();
     let back = map.inverse();
-    let mut out = warped(image, &back.displacement(&larger).unwrap()).unwrap();
+    let mut out = warp(image, &back.displacement(&larger).unwrap()).unwrap();
     for (flat, x) in out.data_mut().iter_mut().enumerate() {
         let point = back.apply(larger.to_world(larger.unravel(flat).map(|i| i as f64)));
         let index = grid.to_index(point);

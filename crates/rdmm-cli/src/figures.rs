@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rdmm_core::evaluate::{dice, dice_whole, mse, ncc};
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::warp::warped;
+use rdmm_core::ops::warp::warp;
 use rdmm_core::registration::Intensities;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ impl<const D: usize> Subject<'_, D> {
         let mut figures = Figures::default();
         if let Some((fixed, moving)) = self.images {
             let fixed = self.intensities.applied(fixed, "fixed image")?;
-            let moved = warped(&self.intensities.applied(moving, "moving image")?, map)?;
+            let moved = warp(&self.intensities.applied(moving, "moving image")?, map)?;
             figures.ncc = match ncc(&moved, &fixed, self.mask) {
                 // Images that hardly overlap before they are registered.
                 Err(rdmm_core::Error::NoContrast { .. }) => None,

@@ -6,7 +6,7 @@ use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::ops::spline::Prefilter;
-use rdmm_core::ops::warp::{Warp, warped};
+use rdmm_core::ops::warp::{Warp, warp};
 
 use crate::failure::Done;
 
@@ -53,7 +53,7 @@ pub(crate) fn read<const D: usize>(
     map: &Displacement<f32, D>,
 ) -> Done<Image<f32, D>> {
     let known = known(image.grid(), map);
-    let mut moved = warped(image, map)?;
+    let mut moved = warp(image, map)?;
     moved.data_mut().par_iter_mut().enumerate().for_each(|(flat, value)| {
         if !known(flat) {
             *value = 0.0;

@@ -17,7 +17,7 @@ use rdmm_core::model::{
     shares_for_sigma,
 };
 use rdmm_core::ops::jacobian::jacobian_determinant;
-use rdmm_core::ops::warp::warped;
+use rdmm_core::ops::warp::warp;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
     Checkpoint, Intensities, Landmarks, Registered, Registration, Report, Search, Settings,
@@ -213,7 +213,7 @@ impl<const D: usize> Before<D> {
             points.iter().map(|&p| back.apply(p)).collect()
         };
         Ok(Self::Warped(Box::new(Carried {
-            moving: warped(&inputs.moving, &map)?,
+            moving: warp(&inputs.moving, &map)?,
             regions: regions.map(|labels| labels.warped(&map)).transpose()?,
             landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)).transpose()?,
         })))
