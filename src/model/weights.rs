@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use super::preconditioner::Smoothing;
 use super::{BoxedInverse, BoxedKernel, resampled};
 use crate::error::Result;
 use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
-use crate::optim::{Euclidean, InitialInverseHessian};
+use crate::optim::Euclidean;
 use crate::par;
 use crate::regularize::{On, Penalty, Regularizer};
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{Componentwise, StateSpace};
 
 /// Controls ⇄ the weights that an evolution starts with.
 pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
     /// What an optimiser moves; `()` for nothing.
-    type Control: StateSpace<T>;
+    type Control: Componentwise<T>;
 
     /// The controls of the initial guess.
     fn neutral(&self) -> Self::Control;
@@ -153,19 +154,6 @@ struct Penalties<T> {
     fields: [Vec<T>; 4],
 }
 
-/// G on the gradient in the logits: the metric sees them through G alone, and total variation resists
-/// rough ones.
-struct Smoothed<T> {
-    gaussian: Arc<BoxedKernel<T>>,
-    ws: Workspace<T>,
-}
-
-impl<T: Real, const D: usize> InitialInverseHessian<T, Weights<T, D>> for Smoothed<T> {
-    fn apply(&mut self, gradient: &Weights<T, D>, direction: &mut Weights<T, D>) {
-        self.gaussian.apply(gradient.data(), direction.data_mut(), &mut self.ws);
-    }
-}
-
 impl<T: Real> Penalties<T> {
     fn is_empty(&self) -> bool {
         self.of_pre_weights.is_empty() && self.of_weights.is_empty()
@@ -298,8 +286,8 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         match &self.penalties {
             None => Box::new(Euclidean),
             Some(penalties) => {
-                let gaussian = Arc::clone(&penalties.gaussian);
-                Box::new(Smoothed { gaussian, ws: Workspace::new() })
+                // The metric sees logits through G alone, and total variation resists rough ones.
+                Box::new(Smoothing::new(Arc::clone(&penalties.gaussian)))
             }
         }
     }
