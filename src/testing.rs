@@ -10,6 +10,8 @@
 //! | [`Kernel`](crate::kernel::Kernel) | [`check_symmetric`], [`check_positive`] |
 //! | [`Measure`](crate::similarity::Measure) | [`check_similarity`] |
 //! | [`Regularizer`](crate::regularize::Regularizer) | [`check_penalty`] |
+//! | [`Metric`](crate::metric::Metric) | [`check_metric`] |
+//! | [`EvolutionVjp`](crate::dynamics::EvolutionVjp) | [`check_evolution`] |
 //! | [`Tableau`](crate::step::Tableau) | [`check_order`] |
 //! | any function and its transpose | [`check_vjp`] |
 //! | any energy and its gradient | [`check_gradient`] |
@@ -19,8 +21,10 @@
 //! All numbers are `f64`: differences need them.
 
 mod differences;
+mod evolution;
 mod failure;
 mod kernel;
+mod metric;
 mod order;
 mod penalty;
 pub mod problems;
@@ -29,8 +33,10 @@ mod similarity;
 pub mod strategies;
 
 pub use differences::{check_gradient, check_vjp, slope};
+pub use evolution::check_evolution;
 pub use failure::{CheckError, Checked};
 pub use kernel::{check_positive, check_symmetric};
+pub use metric::check_metric;
 pub use order::check_order;
 pub use penalty::check_penalty;
 pub use random::{random, smooth};

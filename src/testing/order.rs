@@ -2,7 +2,7 @@
 
 use super::differences::slope;
 use super::failure::{Checked, brief, within};
-use super::problems::Logistic;
+use super::problems::{Growth, Logistic};
 use crate::error::Result;
 use crate::grid::{Boundary, Grid};
 use crate::space::StateSpace;
@@ -48,8 +48,8 @@ fn errors_at_end(tableau: Tableau, steps: usize) -> Result<[f64; 2]> {
     let grid = Grid::<1>::unit([6])?.with_boundary(Boundary::Periodic);
     let problem = Logistic::new(0.2);
     let mut state = problem.state(&grid, 0.0)?;
-    let stepper = Stepper::new(&grid, problem, tableau, MapTransport::SemiLagrangian);
-    let (mut ws, mut next) = (stepper.workspace(&state), state.clone());
+    let stepper = Stepper::new(Growth::<1>, tableau, MapTransport::SemiLagrangian);
+    let (mut ws, mut next) = (stepper.workspace(&state)?, state.clone());
     for _ in 0..steps {
         stepper.step(&state, 1.0 / steps as f64, &mut next, &mut ws);
         std::mem::swap(&mut state, &mut next);

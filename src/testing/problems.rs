@@ -1,10 +1,9 @@
 //! Problems whose solutions are known.
 
-use crate::dynamics::{Evolution, Flow};
+use crate::dynamics::{Evolution, Flow, StageMap};
 use crate::error::Result;
 use crate::field::{Displacement, Image, Velocity};
 use crate::grid::Grid;
-use crate::space::StateSpace;
 
 /// A velocity that is the same everywhere and grows logistically, v′ = v − v², and the translation that it makes: time
 /// alone is discretised, so that all errors are those of the integrator.
@@ -14,13 +13,13 @@ use crate::space::StateSpace;
 /// ```
 /// use rdmm_core::grid::{Boundary, Grid};
 /// use rdmm_core::step::{MapTransport, RK4, Stepper};
-/// use rdmm_core::testing::problems::Logistic;
+/// use rdmm_core::testing::problems::{Growth, Logistic};
 ///
 /// let grid = Grid::<2>::unit([8, 8])?.with_boundary(Boundary::Periodic);
 /// let problem = Logistic::new(0.2);
 /// let start = problem.state(&grid, 0.0)?;
-/// let stepper = Stepper::new(&grid, problem, RK4, MapTransport::SemiLagrangian);
-/// let (mut end, mut ws) = (start.clone(), stepper.workspace(&start));
+/// let stepper = Stepper::new(Growth::<2>, RK4, MapTransport::SemiLagrangian);
+/// let (mut end, mut ws) = (start.clone(), stepper.workspace(&start)?);
 /// stepper.step(&start, 0.1, &mut end, &mut ws);
 /// let exact = problem.state(&grid, 0.1)?;
 /// assert!((end.body.data()[0] - exact.body.data()[0]).abs() < 1e-8);
@@ -57,23 +56,47 @@ impl Logistic {
     }
 }
 
-impl<const D: usize> Evolution<f64, D> for Logistic {
+/// The problem on a grid, for an integrator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Growth<const D: usize>;
+
+impl<const D: usize> Evolution for Growth<D> {
+    type Scalar = f64;
     type State = Flow<f64, D, Velocity<f64, D>>;
+    type Velocity = Velocity<f64, D>;
+    type Tape = ();
     type Workspace = ();
 
-    fn workspace(&self) {}
+    fn workspace(&self) -> Result<()> {
+        Ok(())
+    }
 
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
-        rate.copy_from(state);
-        rate.body.combine(&state.body, |_, v| v - v * v);
-        // −D(id + u) v: the map is a translation, whose derivative is the identity.
+    fn tape(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// It is in the state.
+    fn velocity(&self, _state: &Self::State, _tape: &mut (), _ws: &mut ()) {}
+
+    fn velocity_field<'a>(&'a self, state: &'a Self::State, _tape: &'a ()) -> &'a Velocity<f64, D> {
+        &state.body
+    }
+
+    /// −D(id + u) v is −v: the map is a translation, whose derivative is the identity.
+    fn rate(
+        &self,
+        state: &Self::State,
+        _map: StageMap,
+        rate: &mut Self::State,
+        _tape: &(),
+        _ws: &mut (),
+    ) {
+        for (rate, v) in rate.body.data_mut().iter_mut().zip(state.body.data()) {
+            *rate = v - v * v;
+        }
         for (rate, v) in rate.map.data_mut().iter_mut().zip(state.body.data()) {
             *rate = -v;
         }
-    }
-
-    fn velocity<'a>(&'a self, state: &'a Self::State, _ws: &'a ()) -> &'a Velocity<f64, D> {
-        &state.body
     }
 }
 
