@@ -12,14 +12,16 @@ pub mod two_sided;
 pub mod vsvf;
 pub mod weights;
 
-pub use geodesic::{AsWeights, GeodesicShooting, Lddmm, LocalScale, Rdmm, RdmmOptimised};
+pub use geodesic::{
+    AsWeights, GeodesicShooting, Lddmm, LocalScale, Rdmm, RdmmControlled, RdmmOptimised,
+};
 pub use geodesics::Geodesics;
-pub use preconditioner::Smoothing;
+pub use preconditioner::{Preconditioner, Smoothing};
 pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
 pub use scale::{Scale, local_sigma};
 pub use two_sided::TwoSided;
 pub use vsvf::Vsvf;
-pub use weights::{Given, Softmax, Uniform, WeightControl};
+pub use weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
 
 use std::sync::Arc;
 
@@ -249,6 +251,19 @@ pub trait Shooting<T: Real, const D: usize>: Send {
         Ok(None)
     }
 
+    /// Transpose of [`Shooting::weights`]: adds to `state_bar`. Nothing where the weights do not depend on the state, as by
+    /// default.
+    ///
+    /// # Errors
+    /// Those of [`Shooting::weights`].
+    fn weights_vjp(
+        &self,
+        _weights_bar: &Weights<T, D>,
+        _state_bar: &mut State<T, D, Self>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
     /// Local standard deviation √(Σ w_i² σ_i²) of the regulariser in a state, physical units; none where the metric is no
     /// sum of Gaussians, as by default.
     ///
@@ -409,6 +424,11 @@ fn windowed<T: Real, const D: usize>(
         None => Box::new(kernel),
         Some(width) => Box::new(Windowed::new(kernel, border_window(grid, width)?)?),
     })
+}
+
+/// 1/(V L²) of a grid, with its volume V and its longest extent L: the factor of ½ ∫ m₀·v₀ in energies.
+pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
+    1.0 / (grid.volume() * grid.largest_extent().powi(2))
 }
 
 /// A field carried to another grid over the same box.

@@ -91,6 +91,8 @@ pub struct Sweep<E: EvolutionVjp> {
     taped: usize,
     /// Step sizes of the last forward sweep.
     step_sizes: Vec<f64>,
+    /// After how many steps each of the times that were asked for is reached.
+    stops: Vec<usize>,
     /// The squared norm of the start of the last forward sweep, until a backward one.
     from: Option<f64>,
     /// States at the starts of steps other than the first.
@@ -143,6 +145,7 @@ impl<E: EvolutionVjp> Sweep<E> {
             most_traces,
             taped,
             step_sizes: Vec::new(),
+            stops: Vec::new(),
             from: None,
             stored: Vec::new(),
             pool: Vec::new(),
@@ -214,7 +217,39 @@ impl<E: EvolutionVjp> Sweep<E> {
         start: &E::State,
         watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
-        let done = self.integrate(start, watch);
+        self.sweep(start, &[], watch, |_, _| {})
+    }
+
+    /// Like [`Sweep::forward`], in steps that end at each of `times`, which increase and lie in (0, 1]: `at(i, state)`
+    /// sees the state at the i-th. Between two of them the steps have one length, at most that of [`Sweep::forward`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for other times; those of [`Sweep::forward`].
+    pub fn forward_at(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        at: impl FnMut(usize, &E::State),
+    ) -> Result<&E::State> {
+        let mut before = 0.0;
+        for &time in times {
+            if !(time > before && time <= 1.0) {
+                let expected = "times that increase, above 0 and at most 1";
+                return Err(Error::setting("time of a trajectory", expected, time));
+            }
+            before = time;
+        }
+        self.sweep(start, times, |_, _| {}, at)
+    }
+
+    fn sweep(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        watch: impl FnMut(f64, &E::State),
+        at: impl FnMut(usize, &E::State),
+    ) -> Result<&E::State> {
+        let done = self.integrate(start, times, watch, at);
         self.from = done.is_ok().then(|| start.dot(start));
         if done.is_err() {
             // There is nothing to pull a gradient back through.
@@ -223,17 +258,24 @@ impl<E: EvolutionVjp> Sweep<E> {
         done.map(|()| &self.current)
     }
 
-    fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+    fn integrate(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        mut watch: impl FnMut(f64, &E::State),
+        mut at: impl FnMut(usize, &E::State),
+    ) -> Result<()> {
         self.next.expect_like(start)?;
         self.traces.iter_mut().for_each(|traced| traced.of = None);
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
         self.step_sizes.clear();
+        self.stops.clear();
         self.current.copy_from(start);
         watch(0.0, start);
-        self.plan(start)?;
+        self.plan(start, times)?;
         let n = self.step_sizes.len();
         if n == 0 {
-            return self.forward_adaptive(watch);
+            return self.forward_adaptive(times, watch, at);
         }
         let mut time = 0.0;
         let mut target = self.checkpoint_after(0, n);
@@ -245,12 +287,15 @@ impl<E: EvolutionVjp> Sweep<E> {
                 target = self.checkpoint_after(i + 1, n);
             }
             watch(time.min(1.0), &self.current);
+            if let Ok(stop) = self.stops.binary_search(&(i + 1)) {
+                at(stop, &self.current);
+            }
         }
         Ok(())
     }
 
     /// Chooses equal steps; leaves the list empty for adaptive ones.
-    fn plan(&mut self, start: &E::State) -> Result<()> {
+    fn plan(&mut self, start: &E::State, times: &[f64]) -> Result<()> {
         let mut speed = 0.0;
         if matches!(self.settings.steps, Steps::Courant { .. }) {
             speed = self.stepper.speed(start, &mut self.ws);
@@ -259,7 +304,16 @@ impl<E: EvolutionVjp> Sweep<E> {
             let stretched = self.settings.steps.count(speed / STRETCH)?;
             let keep = stretched.is_some_and(|fewest| fewest <= self.kept);
             let count = if keep { self.kept } else { needed };
-            self.step_sizes.resize(count, 1.0 / count as f64);
+            let (mut from, last) = (0.0, times.last().is_none_or(|&time| time < 1.0));
+            for &to in times.iter().chain(last.then_some(&1.0)) {
+                let steps = (1..count).find(|&k| k as f64 >= (to - from) * count as f64);
+                let steps = steps.unwrap_or(count);
+                let len = self.step_sizes.len() + steps;
+                self.step_sizes.resize(len, (to - from) / steps as f64);
+                self.stops.push(len);
+                from = to;
+            }
+            self.stops.truncate(times.len());
         }
         Ok(())
     }
@@ -298,7 +352,12 @@ impl<E: EvolutionVjp> Sweep<E> {
 
     /// Adaptive steps. Every accepted state is a candidate for storing; which are kept follows from the
     /// policy once the number of steps is known, so all are stored and surplus ones released.
-    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+    fn forward_adaptive(
+        &mut self,
+        times: &[f64],
+        mut watch: impl FnMut(f64, &E::State),
+        mut at_time: impl FnMut(usize, &E::State),
+    ) -> Result<()> {
         let Steps::Tolerance { relative, at_most } = self.settings.steps else {
             return Ok(());
         };
@@ -306,8 +365,10 @@ impl<E: EvolutionVjp> Sweep<E> {
         let exponent = 1.0 / f64::from(self.settings.tableau.order());
         let (mut time, mut tau, mut tried) = (0.0, 0.1, 0);
         while time < 1.0 {
-            // A last step that ends at one exactly, and no sliver after it.
-            tau = if time + 1.01 * tau >= 1.0 { 1.0 - time } else { tau };
+            // A last step that ends at the next time exactly, and no sliver after it.
+            let end = times.get(self.stops.len()).copied().unwrap_or(1.0);
+            let ends = time + 1.01 * tau >= end;
+            tau = if ends { end - time } else { tau };
             if tried == at_most {
                 return Err(Error::StepLimit { tolerance: relative, steps: tried, time });
             }
@@ -323,9 +384,13 @@ impl<E: EvolutionVjp> Sweep<E> {
             if finite && error <= 1.0 {
                 std::mem::swap(&mut self.current, &mut self.next);
                 self.step_sizes.push(tau);
-                time = if tau >= 1.0 - time { 1.0 } else { time + tau };
+                time = if ends { end } else { time + tau };
                 self.store(self.step_sizes.len());
                 watch(time, &self.current);
+                if ends && self.stops.len() < times.len() {
+                    self.stops.push(self.step_sizes.len());
+                    at_time(self.stops.len() - 1, &self.current);
+                }
             }
             tau *= factor;
         }
@@ -394,6 +459,20 @@ impl<E: EvolutionVjp> Sweep<E> {
     /// or [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
     /// the finite numbers.
     pub fn backward(&mut self, start: &E::State, bar: &mut E::State) -> Result<()> {
+        self.backward_at(start, bar, |_, _| {})
+    }
+
+    /// Like [`Sweep::backward`] of [`Sweep::forward_at`]: `at(i, bar)` adds to the cotangent of the state at the i-th of
+    /// the times, from the last to the first.
+    ///
+    /// # Errors
+    /// Those of [`Sweep::backward`].
+    pub fn backward_at(
+        &mut self,
+        start: &E::State,
+        bar: &mut E::State,
+        mut at: impl FnMut(usize, &mut E::State),
+    ) -> Result<()> {
         let n = self.step_sizes.len();
         let Some(norm) = self.from else {
             return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
@@ -410,6 +489,9 @@ impl<E: EvolutionVjp> Sweep<E> {
             GradientKind::Continuous => Some(self.current.clone()),
         };
         for i in (0..n).rev() {
+            if let Ok(stop) = self.stops.binary_search(&(i + 1)) {
+                at(stop, bar);
+            }
             self.recall(start, i)?;
             let tau = self.step_sizes[i];
             match &mut later {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::preconditioner::{OfBank, Preconditioner};
 use super::regions::{Carried, pre_weights, shares_carried};
 use super::scale::{Scale, local_sigma, smallest, uniform_weights};
-use super::weights::{Given, Softmax, Uniform, WeightControl};
+use super::weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, accuracy,
     resampled, windowed,
@@ -85,12 +85,21 @@ pub trait AsWeights<T, const D: usize> {
     fn as_weights(&self) -> Option<&Weights<T, D>> {
         None
     }
+
+    /// The same, to change.
+    fn as_weights_mut(&mut self) -> Option<&mut Weights<T, D>> {
+        None
+    }
 }
 
 impl<T, const D: usize> AsWeights<T, D> for () {}
 
 impl<T, const D: usize> AsWeights<T, D> for Weights<T, D> {
     fn as_weights(&self) -> Option<&Weights<T, D>> {
+        Some(self)
+    }
+
+    fn as_weights_mut(&mut self) -> Option<&mut Weights<T, D>> {
         Some(self)
     }
 }
@@ -253,6 +262,20 @@ where
         }
         self.grid().expect_same(advected.grid(), "weights of the state")?;
         smoothing.smooth(advected).map(Some)
+    }
+
+    fn weights_vjp(
+        &self,
+        weights_bar: &Weights<T, D>,
+        state_bar: &mut State<T, D, Self>,
+    ) -> Result<()> {
+        let bar = state_bar.body.weights.as_weights_mut();
+        if let (Some(LocalScale { smoothing, .. }), Some(bar)) = (&self.local_scale, bar) {
+            bar.expect_like(weights_bar)?;
+            // w = G ⋆ h, and G is symmetric.
+            bar.axpy(T::one(), &smoothing.smooth(weights_bar)?);
+        }
+        Ok(())
     }
 
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
@@ -580,6 +603,55 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
         let control = Softmax::new(grid, shares, once);
         let penalties: Vec<_> = self.penalties.iter().map(|p| (weight(&**p), &**p)).collect();
         let control = control.with_penalties(&penalties, &sigmas, gaussian)?;
+        let shooting = GeodesicShooting::new(evolution, control)?;
+        Ok(shooting.of_bank(bank, shares.clone(), shown))
+    }
+}
+
+/// RDMM whose initial pre-weights are controls themselves, as given: for what has its own way to make them admissible, such
+/// as a network. [`Shooting::identity`] has the pre-weights of `metric`, the same everywhere.
+///
+/// Nothing keeps Σ h_i² = 1: pre-weights that are scaled scale the metric.
+///
+/// # References
+/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 4.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RdmmControlled<S = f64> {
+    metric: MultiGaussian<S>,
+    smoothing: f64,
+}
+
+impl<S> RdmmControlled<S> {
+    /// RDMM with the Gaussians of `metric` and G of this standard deviation, physical units. Pre-weights are advected.
+    #[must_use]
+    pub fn new(metric: MultiGaussian<S>, smoothing: f64) -> Self {
+        Self { metric, smoothing }
+    }
+}
+
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmControlled<S> {
+    type Shooting = GeodesicShooting<RegionMetric<T, D>, PreWeights<T, D>, T, D>;
+
+    fn name(&self) -> &'static str {
+        "RDMM controlled"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        smallest(&self.metric.sigmas).min(self.smoothing)
+    }
+
+    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+        Ok(self.clone())
+    }
+
+    fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
+        let MultiGaussian { shares, order, border, tolerance, .. } = &self.metric;
+        let (bank, advected) = (self.metric.bank(grid)?, Carried::PreWeights);
+        let tolerance = accuracy::<T>(*tolerance);
+        let (always, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
+        let (shown, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
+        let evolution = region_evolution(grid, &bank, always, *order, *border)?;
+        let control = PreWeights::new(uniform_weights(grid, shares)?);
         let shooting = GeodesicShooting::new(evolution, control)?;
         Ok(shooting.of_bank(bank, shares.clone(), shown))
     }

@@ -155,6 +155,14 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         self.shooting.weights(&state.flow)
     }
 
+    fn weights_vjp(
+        &self,
+        weights_bar: &Weights<T, D>,
+        state_bar: &mut State<T, D, Self>,
+    ) -> Result<()> {
+        self.shooting.weights_vjp(weights_bar, &mut state_bar.flow)
+    }
+
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
         self.shooting.local_sigma(&state.flow)
     }

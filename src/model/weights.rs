@@ -85,6 +85,44 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Given<T, D> {
     }
 }
 
+/// Pre-weights that are controls themselves.
+#[derive(Clone, Debug)]
+pub struct PreWeights<T, const D: usize> {
+    neutral: Weights<T, D>,
+}
+
+impl<T: Real, const D: usize> PreWeights<T, D> {
+    /// Pre-weights that start at these.
+    #[must_use]
+    pub fn new(neutral: Weights<T, D>) -> Self {
+        Self { neutral }
+    }
+}
+
+impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for PreWeights<T, D> {
+    type Control = Weights<T, D>;
+    fn neutral(&self) -> Weights<T, D> {
+        self.neutral.clone()
+    }
+    fn blank(&self) -> Weights<T, D> {
+        self.neutral.zeros_like()
+    }
+    fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
+        weights.copy_from(control);
+    }
+    fn weights_vjp(
+        &mut self,
+        _control: &Weights<T, D>,
+        bar: &Weights<T, D>,
+        control_bar: &mut Weights<T, D>,
+    ) {
+        control_bar.axpy(T::one(), bar);
+    }
+    fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {
+        resampled(control, self.neutral.grid())
+    }
+}
+
 /// Weights that are optimised: logits θ, p = softmax(θ), h = p/‖p‖₂, then what is carried is S ⋆ h.
 ///
 /// Σ h_i² = 1 holds for all θ. `S` is the identity where pre-weights are carried and the Gaussian G where

@@ -10,7 +10,7 @@ use crate::adjoint::sweep::Integration;
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
-use crate::model::{Controls, Shooting, State, resampled};
+use crate::model::{Controls, Shooting, State, energy_scale, resampled};
 use crate::ops::jacobian::{FoldBarrier, fold_barrier, smallest_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
@@ -399,11 +399,6 @@ const BARRIER_WEIGHT: f64 = 1e-1;
 
 /// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
 const BARRIER_REACH: f64 = 0.25;
-
-/// 1/(V L²) of a grid.
-pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
-    1.0 / (grid.volume() * grid.largest_extent().powi(2))
-}
 
 impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<S, T, D> {
     type Control = Controls<T, D, S::Weights>;
