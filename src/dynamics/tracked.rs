@@ -131,11 +131,7 @@ impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, 
         // ∂t U = v∘(id + U)
         let v = self.evolution.velocity_field(&state.flow, tape);
         self.composition.coefficients(v.data(), &mut ws.coefficients);
-        self.composition.sample(
-            &ws.coefficients,
-            state.forward.data(),
-            rate.forward.data_mut(),
-        );
+        self.composition.sample(&ws.coefficients, state.forward.data(), rate.forward.data_mut());
     }
 }
 

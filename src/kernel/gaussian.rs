@@ -384,9 +384,9 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// let grid = Grid::new([16, 12], [1.0, 1.0])?.with_boundary(Boundary::Free);
     /// let scales = [Covariance::along([1.0, 1.0], 3.0, 1.0)?, Covariance::isotropic(4.0)?];
     /// let sum = GaussianBank::<f64, 2>::anisotropic(&grid, &scales)?.combined(&[0.4, 0.6])?;
-    /// check_symmetric(&sum, grid.len(), 1e-13);
-    /// check_positive(&sum, grid.len(), 1e-13);
-    /// # Ok::<(), rdmm_core::Error>(())
+    /// check_symmetric(&sum, grid.len(), 1e-13)?;
+    /// check_positive(&sum, grid.len(), 1e-13)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn anisotropic(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
         if covariances.is_empty() {
@@ -560,15 +560,15 @@ mod tests {
             let grid = Grid::new([5, 4, 7], [1.0, 1.5, 0.7]).unwrap().with_boundary(boundary);
             let bank = GaussianBank::<f64, 3>::new(&grid, &[0.8, 1.6, 4.0]).unwrap();
             for g in bank.scales() {
-                check_symmetric(g, grid.len(), 1e-14);
-                check_positive(g, grid.len(), 1e-14);
+                check_symmetric(g, grid.len(), 1e-14).unwrap();
+                check_positive(g, grid.len(), 1e-14).unwrap();
             }
             let sum = bank.combined(&[0.2, 0.3, 0.5]).unwrap();
-            check_symmetric(&sum, grid.len(), 1e-14);
-            check_positive(&sum, grid.len(), 1e-14);
+            check_symmetric(&sum, grid.len(), 1e-14).unwrap();
+            check_positive(&sum, grid.len(), 1e-14).unwrap();
             let inverse = bank.regularised_inverse(&[0.2, 0.3, 0.5], 1e-3).unwrap();
-            check_symmetric(&inverse, grid.len(), 1e-10);
-            check_positive(&inverse, grid.len(), 1e-10);
+            check_symmetric(&inverse, grid.len(), 1e-10).unwrap();
+            check_positive(&inverse, grid.len(), 1e-10).unwrap();
         }
     }
 

@@ -335,7 +335,8 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
         let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
         let kernel = windowed(bank.combined(shares)?, grid, *border)?;
-        let shooting = GeodesicShooting::new(Epdiff::new(grid, Fixed::new(kernel), *order), Uniform)?;
+        let shooting =
+            GeodesicShooting::new(Epdiff::new(grid, Fixed::new(kernel), *order), Uniform)?;
         Ok(shooting.of_bank(bank, shares.clone(), Box::new(Identity)))
     }
 }
