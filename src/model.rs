@@ -31,7 +31,7 @@ use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::{expect_shares, thousand_units};
 use crate::kernel::window::border_window;
-use crate::kernel::{self, Covariance, GaussianBank, Kernel, Windowed};
+use crate::kernel::{Covariance, GaussianBank, Kernel, Windowed};
 use crate::ops::difference::Order;
 use crate::ops::resample::Resample;
 use crate::optim::{Euclidean, InitialInverseHessian};
@@ -365,54 +365,6 @@ impl<S: Clone> MultiGaussian<S> {
 
 /// A kernel chosen at run time.
 pub type BoxedKernel<T> = Box<dyn Kernel<T>>;
-
-impl<T: Real> Kernel<T> for BoxedKernel<T> {
-    fn apply(&self, input: &[T], out: &mut [T], ws: &mut kernel::Workspace<T>) {
-        (**self).apply(input, out, ws);
-    }
-
-    fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut kernel::Workspace<T>) {
-        (**self).apply_products(terms, out, ws);
-    }
-
-    fn begin_products(
-        &self,
-        terms: &[(&[T], &[T])],
-        half: &mut kernel::Half<T>,
-        ws: &mut kernel::Workspace<T>,
-    ) {
-        (**self).begin_products(terms, half, ws);
-    }
-
-    fn finish(
-        &self,
-        half: &kernel::Half<T>,
-        component: usize,
-        lo: usize,
-        out: &mut [T],
-        scratch: &mut kernel::Scratch<T>,
-    ) {
-        (**self).finish(half, component, lo, out, scratch);
-    }
-
-    fn shape(&self) -> Option<Vec<usize>> {
-        (**self).shape()
-    }
-}
-
-impl<T: Real, K: Kernel<T> + ?Sized> Kernel<T> for Arc<K> {
-    fn apply(&self, input: &[T], out: &mut [T], ws: &mut kernel::Workspace<T>) {
-        (**self).apply(input, out, ws);
-    }
-
-    fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut kernel::Workspace<T>) {
-        (**self).apply_products(terms, out, ws);
-    }
-
-    fn shape(&self) -> Option<Vec<usize>> {
-        (**self).shape()
-    }
-}
 
 /// `kernel`, or the same between two multiplications by a border window.
 fn windowed<T: Real, const D: usize>(
