@@ -58,6 +58,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
     /// another shape or boundary.
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
@@ -83,6 +84,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// w ← G ⋆ h.
+    #[inline(never)]
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
@@ -264,6 +266,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Ok(Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) })
     }
 
+    #[inline(never)]
     fn velocity(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -284,6 +287,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.smoothing.apply(s, force, kernel);
     }
 
+    #[inline(never)]
     fn velocity_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -302,6 +306,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn advect(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -333,6 +338,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
+    #[inline(never)]
     fn rates_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -380,6 +386,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn energy_gradient(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
