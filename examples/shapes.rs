@@ -141,7 +141,7 @@ fn run() -> Fallible<()> {
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let grid = Grid::<2>::unit([size; 2])?;
     for seed in 0..pairs {
-        let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+        let pair = Shapes::default().with_seed(seed).pair::<f32, 2>(&grid)?;
         let case = Case {
             fixed: &pair.fixed,
             moving: &pair.moving,

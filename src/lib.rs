@@ -23,7 +23,7 @@
 //! use rdmm_core::{evaluate, grid::Grid, similarity::Ssd, synthetic::Shapes};
 //!
 //! let grid = Grid::<2>::unit([32, 32])?;
-//! let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+//! let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 //! // Shares of three Gaussians: background 0, foreground 1.
 //! let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
 //! let regions = shares_by_label(&pair.foreground, &shares)?;
@@ -48,6 +48,7 @@
 //! | [`world`] | affine maps of the world |
 //! | [`ops`] | differences, interpolation, resampling, Jacobians, each with its transpose |
 //! | [`labels`] | segmentations |
+//! | [`maps`] | what a map does to images, labels, points and other maps |
 //! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
 //! | [`mod@pyramid`] | coarser versions of images |
 //! | [`metric`] | momentum to velocity: [`metric::Fixed`] (LDDMM), [`metric::Mixture`] (RDMM) |
@@ -63,6 +64,7 @@
 //! | [`mod@affine`] | rigid, similarity and affine registration, the start of the others |
 //! | [`synthetic`] | synthetic pairs with known regions |
 //! | [`testing`] | checkers for people who add their own operators |
+//! | [`prelude`] | what most programs import |
 //!
 //! # Formulas
 //!
@@ -130,11 +132,13 @@ pub mod field;
 pub mod grid;
 pub mod kernel;
 pub mod labels;
+pub mod maps;
 pub mod metric;
 pub mod model;
 pub mod ops;
 pub mod optim;
 mod par;
+pub mod prelude;
 pub mod pyramid;
 pub mod registration;
 pub mod regularize;
@@ -149,6 +153,7 @@ pub mod world;
 
 pub use error::{Error, Result};
 pub use scalar::Real;
+pub use {nalgebra, ndarray};
 
 /// The pages of the book: their code blocks are documentation tests. `tests/suite/book.rs` checks that none is
 /// missing.

@@ -49,10 +49,10 @@ pub(crate) fn image(path: impl AsRef<Path>) -> Fallible<AnyImage> {
         let array = array.mapv(|x| x as f32);
         if array.ndim() == 2 {
             let grid = plane_of(&header, shape_of(&array)?)?;
-            Ok(AnyImage::Two(Image::from_array(&grid, array.view())?))
+            Ok(AnyImage::Two(Image::from_array(&grid, &array)?))
         } else {
             let grid = volume_of(&header, shape_of(&array)?)?;
-            Ok(AnyImage::Three(Image::from_array(&grid, array.view())?))
+            Ok(AnyImage::Three(Image::from_array(&grid, &array)?))
         }
     };
     read().map_err(|error| format!("{}: {error}", path.display()).into())

@@ -36,8 +36,8 @@ use crate::world::Affine;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([32, 32])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-/// let model = TwoSided(Lddmm { metric: MultiGaussian::for_grid(&grid) });
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+/// let model = TwoSided(Lddmm::new(MultiGaussian::for_grid(&grid)));
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 /// assert!(result.report.inverse_consistency.mean < 0.1 / 32.0); // a tenth of a voxel
 /// # Ok::<(), rdmm_core::Error>(())

@@ -19,9 +19,23 @@ use crate::space::StateSpace;
 /// arXiv:1903.08811.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Clone + serde::Deserialize<'de>")))]
 pub struct Vsvf<S = f64> {
+    metric: MultiGaussian<S>,
+}
+
+impl<S> Vsvf<S> {
+    /// vSVF with this metric.
+    #[must_use]
+    pub fn new(metric: MultiGaussian<S>) -> Self {
+        Self { metric }
+    }
+
     /// The metric.
-    pub metric: MultiGaussian<S>,
+    #[must_use]
+    pub fn metric(&self) -> &MultiGaussian<S> {
+        &self.metric
+    }
 }
 
 /// vSVF on one grid.
@@ -43,7 +57,7 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        smallest(&self.metric.sigmas)
+        smallest(self.metric.sigmas())
     }
 
     fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
@@ -51,14 +65,14 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
     }
 
     fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        let MultiGaussian { shares, order, border, .. } = &self.metric;
-        let bank = self.metric.bank::<T, D>(grid)?;
-        let kernel = windowed(bank.combined(shares)?, grid, *border)?;
+        let metric = &self.metric;
+        let (bank, shares) = (metric.bank::<T, D>(grid)?, metric.shares());
+        let kernel = windowed(bank.combined(shares)?, grid, metric.border())?;
         Ok(VsvfShooting {
             grid: grid.clone(),
-            evolution: Arc::new(Stationary::new(grid, *order)),
+            evolution: Arc::new(Stationary::new(grid, metric.order())),
             bank,
-            shares: shares.clone(),
+            shares: shares.to_vec(),
             kernel,
             buffer: Velocity::zeros(grid)?,
             ws: Workspace::new(),

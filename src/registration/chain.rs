@@ -50,8 +50,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let chain = Registration::new(model, Ssd).run_chain(&pair.fixed, &pair.moving, 2)?;
     /// assert_eq!((chain.legs.len(), chain.folds.total().folded), (2, 0));
     /// # Ok::<(), rdmm_core::Error>(())

@@ -46,7 +46,7 @@ fn brains_of_two_people_match_without_folds() {
     for first in (41..50).step_by(2) {
         let of = |number: usize| planar(&folder.join(format!("oasis2d_{number:04}.nii.gz")));
         let (fixed, moving) = (of(first), of(first + 1));
-        let model = Lddmm { metric: MultiGaussian::for_grid(fixed.grid()) };
+        let model = Lddmm::new(MultiGaussian::for_grid(fixed.grid()));
         let result = Registration::new(model, Ssd).run(&fixed, &moving).unwrap();
         let (before, after) =
             (ncc(&moving, &fixed, None).unwrap(), ncc(&result.warped, &fixed, None).unwrap());
