@@ -18,9 +18,8 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//! use rdmm_core::model::{Rdmm, shares_by_label};
-//! use rdmm_core::registration::Registration;
-//! use rdmm_core::{evaluate, grid::Grid, similarity::Ssd, synthetic::Shapes};
+//! use rdmm_core::prelude::*;
+//! use rdmm_core::{evaluate, synthetic::Shapes};
 //!
 //! let grid = Grid::<2>::unit([32, 32])?;
 //! let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
@@ -101,12 +100,18 @@
 //! V is the volume and L the longest extent of the grid: with them the energy has no unit. Lengths (σ,
 //! spacing, u) are physical units in the whole public interface, never voxels.
 //!
+//! # What is stored
+//!
+//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`similarity::Sum`]
+//! and [`regularize::Scheduled`]. Store their parts. A [`step::Tableau`] is stored by its name, so only those of this
+//! crate are. The crates [`nalgebra`] and [`ndarray`], whose types are in signatures, are exported again.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
 //! | --- | --- | --- |
 //! | `rayon` | yes | parallel loops; results are the same bits with and without it |
-//! | `serde` | no | (de)serialisation of grids, settings, optimiser states and reports |
+//! | `serde` | no | (de)serialisation of grids, fields, labels, maps, recipes, penalties, similarities, settings, optimiser states and reports; what was checked when it was made is checked again when it is read |
 //! | `testing` | no | checkers and analytic problems for your own operators; brings in `proptest` |
 //!
 //! # References

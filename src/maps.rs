@@ -250,7 +250,7 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     /// world coordinates of a voxel gives world coordinates. Points are mapped in parallel.
     ///
     /// # Errors
-    /// Those of `f`, the first in the order of the voxels; [`Error::NonFinite`] where points leave the numbers
+    /// That of `f` at the first voxel where it fails, for which it is called twice; [`Error::NonFinite`] where points leave the numbers
     /// of `T`; [`Error::OutOfMemory`].
     ///
     /// ```
@@ -266,34 +266,22 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     ) -> Result<Self> {
         let (mut map, n) = (Self::zeros(grid)?, grid.len());
         let back = grid.direction().transpose();
-        let failed = std::sync::Mutex::new(None::<(usize, Error)>);
+        let voxel = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64));
         par::zipped(par::split::<T, D>(map.data_mut(), n), |lo, mut out| {
-            for k in 0..out[0].len() {
-                let x = grid.to_world(grid.unravel(lo + k).map(|i| i as f64));
-                match f(x) {
-                    Ok(y) => {
-                        let along = back * (SVector::from(y) - SVector::from(x));
-                        for (a, out) in out.iter_mut().enumerate() {
-                            out[k] = T::of(along[a]);
-                        }
-                    }
-                    Err(error) => {
-                        let mut failed = failed.lock().unwrap_or_else(|held| held.into_inner());
-                        if failed.as_ref().is_none_or(|(at, _)| lo + k < *at) {
-                            *failed = Some((lo + k, error));
-                        }
-                        return;
-                    }
+            for k in 0..out.first().map_or(0, |out| out.len()) {
+                let x = voxel(lo + k);
+                let along = f(x).map(|y| back * (SVector::from(y) - SVector::from(x)));
+                for (a, out) in out.iter_mut().enumerate() {
+                    out[k] = along.as_ref().map_or(T::nan(), |along| T::of(along[a]));
                 }
             }
         });
-        match failed.into_inner().unwrap_or_else(|held| held.into_inner()) {
-            Some((_, error)) => Err(error),
-            None => {
-                map.expect_finite("displacement")?;
-                Ok(map)
-            }
+        // Only points that failed are NaN: the first one says why.
+        if let Some(flat) = map.data().iter().position(|u| u.is_nan()) {
+            f(voxel(flat % n))?;
         }
+        map.expect_finite("displacement")?;
+        Ok(map)
     }
 }
 

@@ -49,7 +49,9 @@ pub fn local_standard_deviation<T: Real, const D: usize>(
                 *sum += w * w * square;
             }
         }
-        chunk.iter_mut().for_each(|sum| *sum = sum.sqrt());
+        for sum in chunk {
+            *sum = sum.sqrt();
+        }
     });
     Ok(out)
 }

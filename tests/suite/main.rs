@@ -19,4 +19,5 @@ mod layers;
 mod properties;
 mod real_images;
 mod similarity_gradient;
+mod stored;
 mod symmetry;

@@ -79,7 +79,7 @@ impl<const D: usize> Subject<'_, D> {
             let each: Vec<f64> = pairs.map(|(&x, &y)| distance(map.apply(x), y)).collect();
             let mean = each.iter().sum::<f64>() / each.len().max(1) as f64;
             let max = each.iter().copied().fold(0.0, f64::max);
-            figures.landmarks = Some(Distances { mean, max, each });
+            figures.landmarks = Some(Distances { each, mean, max });
         }
         Ok(figures)
     }
