@@ -652,8 +652,8 @@ impl<T: Real, const D: usize> Cell<T, D> {
 /// ```
 /// use rdmm_core::{field::{Displacement, Image}, grid::Grid, ops::warp::warped};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let image = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0] * x[0])?;
-/// let map = Displacement::from_fn(&grid, 2, |_, axis| [1.0, 0.0][axis])?;
+/// let image = Image::<f64, 2>::from_fn(&grid, |x| x[0] * x[0])?;
+/// let map = Displacement::from_fn(&grid, |_| [1.0, 0.0])?;
 /// assert!((warped(&image, &map)?.data()[3 * 8] - 16.0).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```

@@ -22,4 +22,5 @@ mod planes;
 mod properties;
 mod shoot;
 mod similarity_gradient;
+mod stored;
 mod symmetry;
