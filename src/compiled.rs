@@ -13,7 +13,9 @@
 use std::hint::black_box;
 
 use crate::dynamics::{momentum, transport};
-use crate::field::{axpy, copy, dot, first_not_finite, largest, longest, scale, set_sum, set_zero};
+use crate::field::{
+    axpy, copy, dot, first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero,
+};
 use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Windowed};
 use crate::metric::{Metric, Mixture};
 use crate::ops::difference::Difference;
@@ -40,7 +42,15 @@ macro_rules! compile {
 }
 
 fn for_type<T: Real>() {
-    compile!(set_zero::<T>, copy::<T>, axpy::<T>, scale::<T>, dot::<T>, largest::<T>);
+    compile!(
+        set_zero::<T>,
+        copy::<T>,
+        axpy::<T>,
+        scale::<T>,
+        scale_add::<T>,
+        dot::<T>,
+        largest::<T>
+    );
     compile!(longest::<T>, first_not_finite::<T>);
     // The sums of `space::set_sum_of`.
     compile!(set_sum::<T, 1>, set_sum::<T, 2>, set_sum::<T, 5>);
@@ -106,8 +116,6 @@ fn kernels<T: Real, const D: usize>() {
         Gaussian::<T, D>::with_tolerance,
         Gaussian::<T, D>::apply,
         Gaussian::<T, D>::apply_products,
-        Gaussian::<T, D>::begin_products,
-        Gaussian::<T, D>::finish,
         GaussianBank::<T, D>::new,
         GaussianBank::<T, D>::anisotropic,
         GaussianBank::<T, D>::with_tolerance,
@@ -115,14 +123,12 @@ fn kernels<T: Real, const D: usize>() {
         GaussianBank::<T, D>::regularised_inverse,
         Spectral::<T, D>::apply,
         Windowed::<AnyKernel<T>, T, D>::apply,
-        Windowed::<AnyKernel<T>, T, D>::begin_products,
-        Windowed::<AnyKernel<T>, T, D>::finish,
         AnyMixture::<T, D>::new,
         AnyMixture::<T, D>::velocity,
         AnyMixture::<T, D>::velocity_vjp,
-        AnyMixture::<T, D>::carry,
-        AnyMixture::<T, D>::pull_back,
-        AnyMixture::<T, D>::add_energy_slope,
+        AnyMixture::<T, D>::advect,
+        AnyMixture::<T, D>::rates_vjp,
+        AnyMixture::<T, D>::energy_gradient,
     );
 }
 

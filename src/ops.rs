@@ -24,6 +24,9 @@ pub mod difference;
 pub mod forward;
 pub mod inverse;
 pub mod jacobian;
+mod map_space;
 pub mod resample;
 pub mod spline;
 pub mod warp;
+
+pub use map_space::{Composer, SplineCoefficients};

@@ -32,6 +32,19 @@ pub(crate) fn copy<T: Real>(x: &[T], out: &mut [T]) {
     par::chunks(out, |lo, chunk| chunk.copy_from_slice(&x[lo..][..chunk.len()]));
 }
 
+/// `out ← a·out + x`; NaN for buffers of different lengths.
+#[inline(never)]
+pub(crate) fn scale_add<T: Real>(out: &mut [T], a: T, x: &[T]) {
+    if out.len() != x.len() {
+        return out.fill(T::nan());
+    }
+    par::chunks(out, |lo, chunk| {
+        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
+            *y = x + a * *y;
+        }
+    });
+}
+
 /// `out ← out + a·x`.
 #[inline(never)]
 pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {

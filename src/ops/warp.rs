@@ -40,8 +40,8 @@ use source::Source;
 /// ```
 /// use rdmm_core::{field::{Displacement, Image}, grid::Grid, ops::warp::warp};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let image = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0] * x[0])?;
-/// let map = Displacement::from_fn(&grid, 2, |_, axis| [1.0, 0.0][axis])?;
+/// let image = Image::<f64, 2>::from_fn(&grid, |x| x[0] * x[0])?;
+/// let map = Displacement::from_fn(&grid, |_| [1.0, 0.0])?;
 /// assert!((warp(&image, &map)?.data()[3 * 8] - 16.0).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -73,8 +73,8 @@ pub fn warp<T: Real, const D: usize, K: Kind>(
 /// ```
 /// use rdmm_core::{field::{Displacement, Image}, grid::Grid, ops::warp::{warp, warp_vjp}};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let (fixed, moving) = (Image::<f64, 2>::zeros(&grid)?, Image::from_fn(&grid, 1, |x, _| x[0])?);
-/// let map = Displacement::from_fn(&grid, 2, |_, axis| [0.5, 0.0][axis])?;
+/// let (fixed, moving) = (Image::<f64, 2>::zeros(&grid)?, Image::from_fn(&grid, |x| x[0])?);
+/// let map = Displacement::from_fn(&grid, |_| [0.5, 0.0])?;
 /// // The loss ½ Σ (I₀∘Φ⁻¹ − I₁)²: its derivative in the map is (I₀∘Φ⁻¹ − I₁) ∇I₀∘Φ⁻¹.
 /// let mut bar = warp(&moving, &map)?;
 /// bar.data_mut().iter_mut().zip(fixed.data()).for_each(|(x, y)| *x -= y);
