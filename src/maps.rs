@@ -56,6 +56,7 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     /// assert_eq!(map.warp_labels(&labels)?.data()[3 * 8], 1);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn warp_labels(&self, labels: &Labels<D>) -> Result<Labels<D>> {
         self.expect_finite("map")?;
         let (source, target) = (labels.grid(), self.grid());

@@ -49,6 +49,7 @@ pub struct Consistency {
 /// assert!((found.max - 0.5).abs() < 1e-12); // physical units
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn inverse_consistency<T: Real, const D: usize>(
     forward: &Displacement<T, D>,
     inverse: &Displacement<T, D>,
