@@ -5,14 +5,11 @@
 //! (`warp/slabs.rs`).
 
 mod blocks;
+mod places;
 mod reference;
 mod slabs;
 mod source;
 mod taps;
-#[cfg(test)]
-mod tests;
-
-use nalgebra::SMatrix;
 
 use super::or_nan;
 use super::spline::Prefilter;
@@ -25,8 +22,8 @@ use crate::scalar::Real;
 use crate::simd;
 use crate::world::Affine;
 use blocks::{Points, PositionBar, Scatter, ValueAndGradient, Values};
+use places::Places;
 use reference::Cell;
-use source::Source;
 
 /// `field` read at x + u(x) by cubic splines, component by component, on the grid of the map: an image, weights or
 /// the indicators of labels. Points beyond the field's grid read its mirrored or repeated values. The vectors of a
@@ -127,13 +124,7 @@ pub fn warp_vjp<T: Real, const D: usize, K: Kind>(
 /// doi:10.1109/42.875199.
 #[derive(Clone, Debug)]
 pub struct Warp<T, const D: usize> {
-    source: Source<D>,
-    target: Grid<D>,
-    /// Source index of a target index: `base · i + offset`.
-    base: [[T; D]; D],
-    offset: [T; D],
-    /// Source index units of a displacement in physical units.
-    scale: [[T; D]; D],
+    places: Places<T, D>,
 }
 
 impl<T: Real, const D: usize> Warp<T, D> {
@@ -162,24 +153,13 @@ impl<T: Real, const D: usize> Warp<T, D> {
     #[must_use]
     #[inline(never)]
     pub fn through(source: &Grid<D>, target: &Grid<D>, affine: &Affine<D>) -> Self {
-        let turn = source.direction().transpose() * (affine.matrix() * target.direction());
-        let per_voxel =
-            |a: usize, b: usize| turn[(a, b)] / source.spacing()[a] * target.spacing()[b];
-        let base = SMatrix::<f64, D, D>::from_fn(per_voxel);
-        let offset = source.to_index(affine.apply(target.origin()));
-        Self {
-            source: Source::new(source),
-            target: target.clone(),
-            base: rows(|a, b| snap(base[(a, b)])),
-            offset: offset.map(|x| T::of(snap(x))),
-            scale: rows(|a, b| turn[(a, b)] / source.spacing()[a]),
-        }
+        Self { places: Places::new(source, target, affine) }
     }
 
     /// The grid whose voxels are displaced.
     #[must_use]
     pub fn target(&self) -> &Grid<D> {
-        &self.target
+        &self.places.target
     }
 
     /// Values of `C` fields at the displaced voxels.
@@ -187,15 +167,15 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// `out` receives `C` components over the target.
     #[inline(never)]
     pub fn values<const C: usize>(&self, coefficients: &[T], u: &[T], out: &mut [T]) {
-        let fits = self.fits::<C>(coefficients, u) && out.len() == C * self.target.len();
+        let fits = self.fits::<C>(coefficients, u) && out.len() == C * self.places.target.len();
         if !or_nan(fits, out) {
             return;
         }
         let (u, field) = (self.split(u), coefficients.as_chunks::<C>().0);
-        par::zipped(par::split::<T, C>(out, self.target.len()), |lo, mut out| {
+        par::zipped(par::split::<T, C>(out, self.places.target.len()), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
             let operation = Values::new(field, &mut out);
-            simd::fused(Points { warp: self, u, lo, len, operation });
+            simd::fused(Points { places: &self.places, u, lo, len, operation });
         });
     }
 
@@ -205,10 +185,10 @@ impl<T: Real, const D: usize> Warp<T, D> {
     #[must_use]
     #[inline(never)]
     pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
-        if coefficients.len() != C * self.source.len() {
+        if coefficients.len() != C * self.places.source.len() {
             return [T::nan(); C];
         }
-        Cell::new(index.map(T::of), &self.source).values(coefficients.as_chunks().0)
+        Cell::new(index.map(T::of), &self.places.source).values(coefficients.as_chunks().0)
     }
 
     /// Transpose of [`Warp::at_index`] in the coefficients: adds `bar` at the point to `C` components of
@@ -220,11 +200,11 @@ impl<T: Real, const D: usize> Warp<T, D> {
         bar: [T; C],
         coefficients_bar: &mut [T],
     ) {
-        let n = self.source.len();
+        let n = self.places.source.len();
         if !or_nan(coefficients_bar.len() == C * n, coefficients_bar) {
             return;
         }
-        let cell = Cell::new(index.map(T::of), &self.source);
+        let cell = Cell::new(index.map(T::of), &self.places.source);
         cell.scatter(bar, coefficients_bar.as_chunks_mut().0);
     }
 
@@ -238,7 +218,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         value: &mut [T],
         gradient: &mut [T],
     ) {
-        let n = self.target.len();
+        let n = self.places.target.len();
         let fits = self.fits::<1>(coefficients, u) && value.len() == n && gradient.len() == D * n;
         // Where one does not fit, both are NaN.
         if !(or_nan(fits, value) & or_nan(fits, gradient)) {
@@ -250,7 +230,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             let [value, gradient @ ..] = out else { return };
             let len = value.len();
             let operation = ValueAndGradient::new(coefficients.as_chunks().0, value, gradient);
-            simd::fused(Points { warp: self, u, lo, len, operation });
+            simd::fused(Points { places: &self.places, u, lo, len, operation });
         });
     }
 
@@ -258,14 +238,14 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
     #[inline(never)]
     pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
-        let (source, n) = (self.source.len(), self.target.len());
+        let (source, n) = (self.places.source.len(), self.places.target.len());
         let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
         if !or_nan(fits && u.len() == D * n, coefficients_bar) {
             return;
         }
         let (u, bars) = (self.split(u), parts::<T, C>(bar));
         let field = coefficients_bar.as_chunks_mut().0;
-        let mut slabs = self.slabs(&u);
+        let mut slabs = self.places.slabs(&u);
         slabs.sort_by_key(|slab| slab.planes.start);
         while !slabs.is_empty() {
             // Those that reach apart go together. What waits for what does not depend on the threads.
@@ -276,7 +256,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
                     later.push(slab);
                     continue;
                 }
-                let stride = self.source.strides[0];
+                let stride = self.places.source.strides[0];
                 let (_, from_here) = rest.split_at_mut((slab.planes.start - end) * stride);
                 let (out, after) = from_here.split_at_mut(slab.planes.len() * stride);
                 (rest, end) = (after, slab.planes.end);
@@ -284,9 +264,9 @@ impl<T: Real, const D: usize> Warp<T, D> {
             }
             par::each(round, |(slab, out)| {
                 let (lo, len) = (slab.voxels.start, slab.voxels.len());
-                let origin = slab.planes.start * self.source.strides[0];
+                let origin = slab.planes.start * self.places.source.strides[0];
                 let operation = Scatter::new(bars, origin, out);
-                simd::fused(Points { warp: self, u, lo, len, operation });
+                simd::fused(Points { places: &self.places, u, lo, len, operation });
             });
             slabs = later;
         }
@@ -301,7 +281,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
         bar: &[T],
         u_bar: &mut [T],
     ) {
-        let n = self.target.len();
+        let n = self.places.target.len();
         let fits = self.fits::<C>(coefficients, u) && bar.len() == C * n && u_bar.len() == D * n;
         if !or_nan(fits, u_bar) {
             return;
@@ -311,18 +291,19 @@ impl<T: Real, const D: usize> Warp<T, D> {
         par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
             let operation = PositionBar::new(field, bars, &mut out);
-            simd::fused(Points { warp: self, u, lo, len, operation });
+            simd::fused(Points { places: &self.places, u, lo, len, operation });
         });
     }
 
     /// Whether there are `C` components of coefficients over the source and a displacement over the
     /// target.
     fn fits<const C: usize>(&self, coefficients: &[T], u: &[T]) -> bool {
-        coefficients.len() == C * self.source.len() && u.len() == D * self.target.len()
+        coefficients.len() == C * self.places.source.len()
+            && u.len() == D * self.places.target.len()
     }
 
     fn split<'a>(&self, u: &'a [T]) -> [&'a [T]; D] {
-        let n = self.target.len();
+        let n = self.places.target.len();
         std::array::from_fn(|a| &u[a * n..(a + 1) * n])
     }
 }
@@ -332,12 +313,5 @@ fn parts<T, const C: usize>(data: &[T]) -> [&[T]; C] {
     std::array::from_fn(|c| &data[c * n..(c + 1) * n])
 }
 
-fn rows<T: Real, const D: usize>(f: impl Fn(usize, usize) -> f64) -> [[T; D]; D] {
-    std::array::from_fn(|a| std::array::from_fn(|b| T::of(f(a, b))))
-}
-
-/// Rounds to an integer what differs from it by rounding only, so that equal lattices give the
-/// identity to the bit.
-fn snap(x: f64) -> f64 {
-    if (x - x.round()).abs() < 1e-9 { x.round() } else { x }
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! The four operations differ in what they do at a block ([`AtBlock`]); the walk over the target and the weights are
 //! the same.
 
-use super::Warp;
+use super::places::Places;
 use super::source::{Gathered, Stencil, zeros};
 use super::taps::{Cells, LANES, Lane, Point, Taps, Weights};
 use crate::scalar::Real;
@@ -11,7 +11,7 @@ use crate::simd::{Simd, Work};
 
 /// A part of the target, its voxels `lo..lo + len`, whose points are worked on.
 pub(super) struct Points<'a, T, O, const D: usize> {
-    pub(super) warp: &'a Warp<T, D>,
+    pub(super) places: &'a Places<T, D>,
     pub(super) u: [&'a [T]; D],
     pub(super) lo: usize,
     pub(super) len: usize,
@@ -29,7 +29,7 @@ pub(super) trait AtBlock<T: Real, const D: usize> {
 
 /// Points of a row of the target: the voxels `lo + k..lo + k + count`.
 pub(super) struct Block<'a, T, const D: usize> {
-    warp: &'a Warp<T, D>,
+    places: &'a Places<T, D>,
     cells: &'a Cells<T, D>,
     weights: &'a Weights<T, D>,
     lo: usize,
@@ -40,40 +40,40 @@ pub(super) struct Block<'a, T, const D: usize> {
 impl<T: Real, O: AtBlock<T, D>, const D: usize> Work for Points<'_, T, O, D> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { warp, u, lo, len, mut operation } = self;
+        let Self { places, u, lo, len, mut operation } = self;
         let mut weights = Weights::new();
-        let row = warp.target.shape()[D - 1];
+        let row = places.target.shape()[D - 1];
         let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
         let mut k = 0;
         while k < len {
-            let index = warp.target.unravel(lo + k);
+            let index = places.target.unravel(lo + k);
             let count = LANES.min(len - k).min(row - index[D - 1]);
             let mut positions = [[T::zero(); LANES]; D];
             for a in 0..D {
-                let mut start = warp.offset[a];
+                let mut start = places.offset[a];
                 for b in 0..D {
-                    start += warp.base[a][b] * T::of(index[b] as f64);
+                    start += places.base[a][b] * T::of(index[b] as f64);
                 }
                 for l in 0..LANES {
-                    positions[a][l] = start + warp.base[a][D - 1] * along[l];
+                    positions[a][l] = start + places.base[a][D - 1] * along[l];
                 }
             }
             for b in 0..D {
                 let shift = lanes(&u[b][lo + k..][..count]);
                 for a in 0..D {
                     for l in 0..LANES {
-                        positions[a][l] += warp.scale[a][b] * shift[l];
+                        positions[a][l] += places.scale[a][b] * shift[l];
                     }
                 }
             }
-            let mut cells = Cells::new(&positions, &warp.source);
+            let mut cells = Cells::new(&positions, &places.source);
             if O::DERIVATIVES {
-                weights.set(&mut cells, count, &warp.source);
+                weights.set(&mut cells, count, &places.source);
             } else {
-                weights.set_values(&mut cells, count, &warp.source);
+                weights.set_values(&mut cells, count, &places.source);
             }
             let (cells, weights) = (&cells, &weights);
-            operation.at(simd, &Block { warp, cells, weights, lo, k, count });
+            operation.at(simd, &Block { places, cells, weights, lo, k, count });
             k += count;
         }
     }
@@ -101,7 +101,7 @@ impl<T: Real, const D: usize> Block<'_, T, D> {
         border: &mut Gathered<T, C>,
         mut f: impl FnMut(Point<T, C>),
     ) {
-        let source = &self.warp.source;
+        let source = &self.places.source;
         for lane in 0..self.count.min(LANES) {
             let (stencil, taps) = if self.cells.inside[lane] == 1 {
                 let place = self.cells.place(lane, source);
@@ -121,7 +121,7 @@ impl<T: Real, const D: usize> Block<'_, T, D> {
         for b in 0..D {
             for a in 0..D {
                 for l in 0..LANES {
-                    slopes[b][l] += self.warp.scale[a][b] * by_index[a][l];
+                    slopes[b][l] += self.places.scale[a][b] * by_index[a][l];
                 }
             }
         }
@@ -139,7 +139,7 @@ impl<T: Real, const D: usize> Block<'_, T, D> {
     }
 }
 
-/// [`Warp::values`].
+/// `Warp::values`.
 pub(super) struct Values<'a, 'b, T, const C: usize> {
     field: &'a [[T; C]],
     out: &'a mut [&'b mut [T]; C],
@@ -178,7 +178,7 @@ impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Values<'_, '_, T
     }
 }
 
-/// [`Warp::value_and_gradient`]: the value, then the derivatives.
+/// `Warp::value_and_gradient`: the value, then the derivatives.
 pub(super) struct ValueAndGradient<'a, 'b, T, const D: usize> {
     field: &'a [[T; 1]],
     value: &'a mut [T],
@@ -227,7 +227,7 @@ impl<T: Real, const D: usize> AtBlock<T, D> for ValueAndGradient<'_, '_, T, D> {
     }
 }
 
-/// [`Warp::add_position_bar`].
+/// `Warp::add_position_bar`.
 pub(super) struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
     field: &'a [[T; C]],
     bars: [&'a [T]; C],
@@ -276,7 +276,7 @@ impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for PositionBar<'_, 
     }
 }
 
-/// [`Warp::scatter`] of a slab.
+/// `Warp::scatter` of a slab.
 pub(super) struct Scatter<'a, T, const C: usize> {
     bars: [&'a [T]; C],
     /// Where in a field the planes begin that the slab reaches, and these planes.
@@ -297,18 +297,18 @@ impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Scatter<'_, T, C
 
     #[inline(always)]
     fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
-        let Block { warp, cells, weights, count, .. } = *block;
+        let Block { places, cells, weights, count, .. } = *block;
         // Neighbours share taps: the sum of one is not ready when the next comes.
         for lane in APART.into_iter().filter(|&lane| lane < count) {
             let bar = block.bar(&self.bars, lane);
             if cells.inside[lane] == 1 {
-                let place = cells.place(lane, &warp.source) - self.origin;
+                let place = cells.place(lane, &places.source) - self.origin;
                 debug_assert!(place <= self.out.len(), "a slab reaches all of its taps");
                 let taps = self.out.get_mut(place..).unwrap_or(&mut []);
-                weights.scatter(simd, lane, &warp.source.stencil, bar, taps);
+                weights.scatter(simd, lane, &places.source.stencil, bar, taps);
             } else {
                 weights.scatter(simd, lane, &Stencil::GATHERED, bar, &mut self.border);
-                warp.source.release(cells.first(lane), &mut self.border, self.origin, self.out);
+                places.source.release(cells.first(lane), &mut self.border, self.origin, self.out);
             }
         }
     }

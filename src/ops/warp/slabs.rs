@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Warp;
+use super::places::Places;
 use super::taps::{LANES, Lane};
 use crate::grid::Boundary;
 use crate::scalar::Real;
@@ -18,7 +18,7 @@ const THICK: usize = 8;
 const VOXELS: usize = 4096;
 const SLABS: usize = 16;
 
-impl<T: Real, const D: usize> Warp<T, D> {
+impl<T: Real, const D: usize> Places<T, D> {
     /// The target in slabs along its first axis, thick against the reach of splines.
     pub(super) fn slabs(&self, u: &[&[T]; D]) -> Vec<Slab> {
         let planes = self.target.shape()[0];

@@ -54,7 +54,8 @@ fn check_blocks<const D: usize>(shape: [usize; D]) {
             assert!((numeric - slope[i]).abs() < 1e-7, "{boundary:?} {i}");
             let index =
                 std::array::from_fn(|b| voxel[b] as f64 + u[b * n + i % n] / grid.spacing()[b]);
-            let by_index = Cell::new(index, &warp.source).derivatives::<1>(c[..n].as_chunks().0);
+            let by_index =
+                Cell::new(index, &warp.places.source).derivatives::<1>(c[..n].as_chunks().0);
             // As for the values.
             assert!((by_index[a][0] / grid.spacing()[a] - slope[i]).abs() < 1e-12, "{boundary:?}");
         }
@@ -129,7 +130,7 @@ fn slabs_scatter_as_points_one_by_one_on_any_number_of_threads() {
             // Some hundred products of numbers below one meet at a voxel.
             assert!((a - b).abs() < 1e-12, "{boundary:?}");
         }
-        let rounds = warp.slabs(&warp.split(&u));
+        let rounds = warp.places.slabs(&warp.split(&u));
         assert!(rounds.len() > 4 && rounds.iter().any(|slab| slab.planes == (0..70)));
         assert!(rounds.iter().any(|slab| slab.planes.len() < 35), "some go together");
     }
