@@ -106,7 +106,7 @@ impl Plan {
 
 fn print_levels(outcome: &Outcome) {
     for level in &outcome.report.levels {
-        let (first, last) = (level.first.terms, level.last.terms);
+        let (first, last) = (&level.first.terms, &level.last.terms);
         println!(
             "{}: images {:?}, map {:?}: {} iterations, {} evaluations, energy {:.3e} → {:.3e}, {:?}, {:.1} s",
             outcome.report.model,

@@ -151,7 +151,7 @@ impl Validation {
         let [fixed_points, moving_points] =
             points(&folder.join("landmarks_px.csv"), [fixed.grid(), moving.grid()])?;
         let levels = [8.0, 4.0, 2.0].map(|factor| Level { factor, iterations: 60 }).to_vec();
-        let settings = AffineSettings { levels: Some(levels.clone()), ..AffineSettings::default() };
+        let settings = AffineSettings::default().with_levels(levels.clone());
         let found = AffineRegistration::new(Transform::Affine, Lncc { sigma: 16.0 })
             .with_settings(settings)
             .run(&fixed, &moving)?;

@@ -31,7 +31,9 @@ pub enum GradientKind {
 }
 
 /// How to integrate: method, step sizes, transport of the map, memory, gradient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Integration {
     /// The Runge–Kutta method.
     pub tableau: Tableau,
@@ -181,6 +183,11 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// 10 000 count as 10 000.
     pub fn keep_steps(&mut self, steps: usize) {
         self.kept = self.kept.max(steps.min(MAX_STEPS));
+    }
+
+    /// Forgets what [`Sweep::keep_steps`] was told.
+    pub(crate) fn forget_steps(&mut self) {
+        self.kept = 0;
     }
 
     /// What [`Sweep::keep_steps`] was told, 0 before.

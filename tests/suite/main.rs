@@ -19,4 +19,6 @@ mod layers;
 mod properties;
 mod real_images;
 mod similarity_gradient;
+mod steering;
 mod symmetry;
+mod terms;

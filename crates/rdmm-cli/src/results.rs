@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
-use rdmm_core::registration::LevelReport;
+use rdmm_core::registration::{LevelReport, Progress};
 use rdmm_io::transform::{fsl, itk, write_warp};
 use rdmm_io::{Sample, Volume};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,6 @@ use crate::figures::Figures;
 use crate::inputs::Inputs;
 use crate::maps::carried;
 use crate::pair::Found;
-use crate::watch::Seen;
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +170,8 @@ pub(crate) fn write<const D: usize>(
         let at = path("momentum.nii.gz");
         let momentum = Volume::of_vectors(&flow.momentum).map_err(|problem| problem.at(&at))?;
         rdmm_io::write(path("momentum.nii.gz"), &momentum)?;
-        for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights)
+        for (name, weights) in
+            [("weights_t0.nii.gz", &flow.weights_start), ("weights_t1.nii.gz", &flow.weights_end)]
         {
             rdmm_io::write(path(name), &Volume::of_components(weights))?;
         }
@@ -292,7 +292,7 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     match level.stop {
         Stop::Gradient | Stop::Value | Stop::LineSearch => true,
         Stop::MaxIterations | Stop::MaxEvaluations => {
-            let of_level = |seen: &&Seen| seen.level + 1 == flow.report.levels.len();
+            let of_level = |seen: &&Progress| seen.level + 1 == flow.report.levels.len();
             let energies: Vec<f64> = found
                 .history
                 .iter()
