@@ -144,7 +144,7 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
     })?;
     let mut complaints = Vec::new();
     for outcome in &outcomes {
-        let model = outcome.report.model;
+        let model = &outcome.report.model;
         let folded = outcome.report.folds.total().folded;
         if outcome.ncc[1] <= outcome.ncc[0] {
             complaints.push(format!("{model} does not raise the NCC"));

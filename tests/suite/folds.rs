@@ -34,7 +34,7 @@ fn the_smallest_determinant_is_kept() {
         let found = register(Some(bound), last);
         let folds = found.report.folds.total();
         let [before, after] =
-            [found.report.levels[0].first, found.report.levels.last().unwrap().last];
+            [&found.report.levels[0].first, &found.report.levels.last().unwrap().last];
         println!(
             "bound {bound}, last factor {last}: {:.3}, {} refused, loss {:.3e} to {:.3e}",
             folds.min, found.report.refused, before.terms.similarity, after.terms.similarity

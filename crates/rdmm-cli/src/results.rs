@@ -220,7 +220,7 @@ pub(crate) fn json<const D: usize>(
     put("version", json!(env!("CARGO_PKG_VERSION")));
     put("command", json!(named.command));
     put("preset", config["preset"].clone());
-    put("model", json!(report.map_or("affine", |report| report.model)));
+    put("model", json!(report.map_or("affine", |report| report.model.as_str())));
     put("fixed", json!(named.fixed));
     put("moving", json!(named.moving));
     put("fixed_labels", json!(named.fixed_labels));
