@@ -941,14 +941,14 @@ fn registrations() {
         "checkpoints",
         "found 0"
     );
-    let lbfgs = Lbfgs { memory: 0, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_memory(0);
     refused!(
         with(&|s| s.search = Search::EuclideanLbfgs(lbfgs.clone())),
         Error::Setting { .. },
         "memory",
         "found 0"
     );
-    let adam = Adam { learning_rate: -1.0, ..Adam::default() };
+    let adam = Adam::default().with_learning_rate(-1.0);
     refused!(
         with(&|s| s.search = Search::Adam(adam.clone())),
         Error::Setting { .. },
@@ -995,7 +995,7 @@ fn registrations() {
     spread.data_mut()[..128].fill(-1e300);
     assert!(pair(&spread, &moving).ok().is_none_or(|r| r.map.is_finite()));
     let as_given = |image: &Image<f64, 2>| {
-        let settings = Settings { intensities: Intensities::AsGiven, ..Settings::default() };
+        let settings = Settings::default().with_intensities(Intensities::AsGiven);
         Registration::new(model(), Ssd).with_settings(settings).run(image, &moving)
     };
     refused!(as_given(&spread), Error::Start { .. }, "inf", "finite");
@@ -1113,7 +1113,7 @@ fn optimisers() {
     for (set, name) in counts {
         refused!(lbfgs(&set), Error::Setting { .. }, name, "at least 1", "found 0");
     }
-    let swapped = LineSearch { c1: 0.9, c2: 0.1, ..LineSearch::default() };
+    let swapped = LineSearch::default().with_c1(0.9).with_c2(0.1);
     refused!(swapped.validate(), Error::Setting { .. }, "c1", "less than c2", "0.9");
     let windows: fn(&mut Lbfgs) = |l| {
         (l.value_window, l.memory, l.max_evaluations) = (usize::MAX, usize::MAX, usize::MAX);
@@ -1123,7 +1123,7 @@ fn optimisers() {
     assert_eq!(lbfgs(&|l| l.max_iterations = 0).unwrap().stop, Stop::MaxIterations);
 
     let adam = |change: &dyn Fn(&mut Adam)| {
-        let mut adam = Adam { learning_rate: 0.1, ..Adam::default() };
+        let mut adam = Adam::default().with_learning_rate(0.1);
         change(&mut adam);
         adam.minimize(&mut Bowl, vec![3.0, 4.0], |_| ControlFlow::Continue(()))
     };
@@ -1168,7 +1168,7 @@ fn optimisers() {
 /// A stored state whose vectors do not fit one another ends the optimisation with the reason.
 #[test]
 fn damaged_states() {
-    let lbfgs = Lbfgs { max_iterations: 1, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_max_iterations(1);
     let go = |_: &LbfgsState<Vec<f64>>| ControlFlow::Continue(());
     let start = vec![3.0, 4.0];
     let state = lbfgs.minimize(&mut Bowl, &mut Euclidean, start.clone(), go).unwrap().state;
@@ -1268,26 +1268,24 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
             Err(_) => return Ok(false),
         }
     }
-    let lbfgs = Lbfgs { max_evaluations: 8, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_max_evaluations(8);
     let search = match odd.search {
         0 => Search::MetricLbfgs { lbfgs, epsilon: 1e-3 },
         1 => Search::EuclideanLbfgs(lbfgs),
-        _ => Search::Adam(Adam { learning_rate: odd.weight, ..Adam::default() }),
+        _ => Search::Adam(Adam::default().with_learning_rate(odd.weight)),
     };
-    let settings = Settings {
-        similarity_weight: Some(odd.weight),
-        levels: Some(vec![
+    let settings = Settings::default()
+        .with_similarity_weight(odd.weight)
+        .with_levels(vec![
             Level { factor: odd.factor, iterations: 2 },
             Level { factor: 1.0, iterations: 2 },
-        ]),
-        map_factor: odd.map_factor,
-        integration: Integration {
+        ])
+        .with_map_factor(odd.map_factor)
+        .with_integration(Integration {
             steps: Steps::Courant { number: odd.courant, at_least: 2, at_most: 30 },
             ..Integration::default()
-        },
-        search,
-        ..Settings::default()
-    };
+        })
+        .with_search(search);
     let measure: [Box<dyn Measure<T, D>>; 3] =
         [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma })];
     let measure = measure.into_iter().nth(odd.measure).unwrap();
@@ -1299,7 +1297,7 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
             {
                 Ok(found) => {
                     prop_assert!(found.map.is_finite() && found.forward.is_finite());
-                    prop_assert!(found.warped.is_finite() && found.controls.is_finite());
+                    prop_assert!(found.warped.is_finite() && found.momentum.is_finite());
                     prop_assert!(found.sigma_start.is_finite());
                     true
                 }

@@ -22,5 +22,7 @@ mod planes;
 mod properties;
 mod shoot;
 mod similarity_gradient;
+mod steering;
 mod stored;
 mod symmetry;
+mod terms;

@@ -435,12 +435,11 @@ fn energies<M: Model<f64, 2>>(
     let pair = Shapes::default().pair::<f64, 2>(&grid).unwrap();
     let grid = in_unit(&grid, s);
     let (fixed, moving) = (pair.fixed.on_grid(&grid).unwrap(), pair.moving.on_grid(&grid).unwrap());
-    let levels =
-        Some(vec![Level { factor: 2.0, iterations: 3 }, Level { factor: 1.0, iterations: 3 }]);
+    let levels = vec![Level { factor: 2.0, iterations: 3 }, Level { factor: 1.0, iterations: 3 }];
     let registration =
-        Registration::new(model, measure).with_settings(Settings { levels, ..Settings::default() });
+        Registration::new(model, measure).with_settings(Settings::default().with_levels(levels));
     let levels = registration.run(&fixed, &moving).unwrap().report.levels;
-    levels.iter().flat_map(|level| [level.first.terms, level.last.terms]).collect()
+    levels.into_iter().flat_map(|level| [level.first.terms, level.last.terms]).collect()
 }
 
 #[test]
@@ -640,8 +639,8 @@ fn self_registration<M: Model<f64, 2>>(
     let grid = Grid::<2>::unit([SELF; 2]).unwrap();
     let image: Image<f64, 2> = Shapes::default().pair(&grid).unwrap().fixed;
     let all = [4.0, 2.0, 1.0].map(|factor| Level { factor, iterations: 5 });
-    let levels = Some(all[3 - levels..].to_vec());
-    let settings = Settings { levels, ..Settings::default() };
+    let levels = all[3 - levels..].to_vec();
+    let settings = Settings::default().with_levels(levels);
     let registration = Registration::new(model, measure).with_settings(settings);
     let result = registration.run(&image, &image).unwrap();
     assert_eq!(result.report.folds.total().folded, 0);
@@ -714,7 +713,7 @@ fn a_schedule_decides_which_penalty_counts_on_which_level() {
     let levels = [2.0, 1.0].map(|factor| Level { factor, iterations: 3 }).to_vec();
     let last = |factors: &[f64]| {
         let model = model.clone().with_penalties(penalties(factors));
-        let settings = Settings { levels: Some(levels.clone()), ..Settings::default() };
+        let settings = Settings::default().with_levels(levels.clone());
         let registration = Registration::new(model, Ssd).with_settings(settings);
         let result = registration.run(&pair.fixed, &pair.moving).unwrap();
         let of = |level: usize| result.report.levels[level].first.terms.penalty;
