@@ -107,6 +107,11 @@ impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, 
         self.evolution.tape()
     }
 
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.forward.grid(), "forward map of the state")?;
+        self.evolution.expect_state(&state.flow)
+    }
+
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
         self.evolution.velocity(&state.flow, tape, &mut ws.evolution);
     }
@@ -131,11 +136,7 @@ impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, 
         // ∂t U = v∘(id + U)
         let v = self.evolution.velocity_field(&state.flow, tape);
         self.composition.coefficients(v.data(), &mut ws.coefficients);
-        self.composition.sample(
-            &ws.coefficients,
-            state.forward.data(),
-            rate.forward.data_mut(),
-        );
+        self.composition.sample(&ws.coefficients, state.forward.data(), rate.forward.data_mut());
     }
 }
 
