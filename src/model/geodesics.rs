@@ -68,7 +68,8 @@ impl<T: Real, const D: usize> Geodesics<T, D> {
         smallest_scale: f64,
         kernel: impl Fn(&Grid<D>) -> Result<K> + Send + Sync + 'static,
     ) -> Self {
-        let kernel = move |grid: &Grid<D>| -> Result<BoxedKernel<T>> { Ok(Box::new(kernel(grid)?)) };
+        let kernel =
+            move |grid: &Grid<D>| -> Result<BoxedKernel<T>> { Ok(Box::new(kernel(grid)?)) };
         let (kernel, order) = (std::sync::Arc::new(kernel), Order::default());
         Self { kernel, inverse: None, smallest_scale, order }
     }
@@ -123,7 +124,7 @@ impl<T: Real, const D: usize> Model<T, D> for Geodesics<T, D> {
         })
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 }

@@ -68,6 +68,11 @@ impl<T: Real, const D: usize> Compose<T> for Composer<T, D> {
         d_bar: &mut Displacement<T, D>,
     ) {
         copy(bar.data(), d_bar.data_mut());
-        self.composition.sample_vjp(&mut coefficients.0, d.data(), bar.data_mut(), d_bar.data_mut());
+        self.composition.sample_vjp(
+            &mut coefficients.0,
+            d.data(),
+            bar.data_mut(),
+            d_bar.data_mut(),
+        );
     }
 }

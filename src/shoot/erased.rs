@@ -211,8 +211,14 @@ where
         }
         let shooting = Arc::clone(&self.shooting);
         let components = shots.first().and_then(|shot| shot.weights.as_ref()?.components().into());
-        let tape =
-            Trajectory::<S, H, T, D> { shooting, sweep, start, controls, energy_gradient, components };
+        let tape = Trajectory::<S, H, T, D> {
+            shooting,
+            sweep,
+            start,
+            controls,
+            energy_gradient,
+            components,
+        };
         Ok((shots, Box::new(tape)))
     }
 

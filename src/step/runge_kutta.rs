@@ -462,7 +462,8 @@ impl<E: EvolutionVjp> Stepper<E> {
             let (rest, after) = rates.split_at_mut(i + 1);
             let column = self.tableau.a()[i + 1..].iter().map(|row| row[i]).zip(after.iter());
             let terms = std::iter::once((self.tableau.b()[i], &*bar)).chain(column);
-            let mut terms = terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (E::Scalar::of(tau * c), x));
+            let mut terms =
+                terms.filter(|(c, _)| *c != 0.0).map(|(c, x)| (E::Scalar::of(tau * c), x));
             let Some((stage_bar, before)) = rest.split_last_mut() else { return };
             let Some(first) = terms.next() else {
                 stage_bar.set_zero();

@@ -28,6 +28,7 @@ use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::{MapTransport, RK4, Stepper};
 use rdmm_core::synthetic::Shapes;
+use rdmm_core::testing::strategies;
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
@@ -40,10 +41,6 @@ fn cases(cases: u32) -> Config {
         failure_persistence: None,
         ..Config::default()
     }
-}
-
-fn any_boundary() -> impl Strategy<Value = Boundary> {
-    proptest::sample::select(Boundary::ALL.to_vec())
 }
 
 fn any_form() -> impl Strategy<Value = Carried> {
@@ -65,24 +62,22 @@ fn few_steps<E: Evolution>(evolution: E, start: &E::State) -> E::State {
 /// Deviations of RDMM with constant weights from EPDiff with the shares w²: rates of momentum and map,
 /// rate of the weights over the velocity in voxels, momentum, map and weights after a few steps.
 fn constant_weights<T: Real, const D: usize>(
-    shape: [usize; D],
-    boundary: Boundary,
+    grid: &Grid<D>,
     carried: Carried,
     shares: &[f64],
     seed: u64,
 ) -> [f64; 6] {
-    let grid = grid(shape, boundary);
-    let mut momentum = Momentum::<T, D>::zeros(&grid).unwrap();
+    let mut momentum = Momentum::<T, D>::zeros(grid).unwrap();
     momentum.randomise(seed);
-    let mut map = Displacement::<T, D>::zeros(&grid).unwrap();
+    let mut map = Displacement::<T, D>::zeros(grid).unwrap();
     map.randomise(seed + 1);
-    let mut weights = Weights::<T, D>::zeros_with(&grid, shares.len()).unwrap();
+    let mut weights = Weights::<T, D>::zeros_with(grid, shares.len()).unwrap();
     for (i, share) in shares.iter().enumerate() {
         weights.component_mut(i).fill(T::of(share.sqrt()));
     }
-    let kernel = GaussianBank::new(&grid, &common::SIGMAS).unwrap().combined(shares).unwrap();
-    let plain = Epdiff::new(&grid, Fixed::new(kernel), Order::Fourth);
-    let mixed = Epdiff::new(&grid, region(&grid, carried, Order::Fourth), Order::Fourth);
+    let kernel = GaussianBank::new(grid, &common::SIGMAS).unwrap().combined(shares).unwrap();
+    let plain = Epdiff::new(grid, Fixed::new(kernel), Order::Fourth);
+    let mixed = Epdiff::new(grid, region(grid, carried, Order::Fourth), Order::Fourth);
     let mut a =
         Flow { body: Geodesic { momentum: momentum.clone(), weights: () }, map: map.clone() };
     let mut b = Flow { body: Geodesic { momentum, weights: weights.clone() }, map };
@@ -104,10 +99,15 @@ fn constant_weights<T: Real, const D: usize>(
 /// The velocity of LDDMM and of RDMM with constant weights, with Gaussians of this accuracy.
 fn velocities(tolerance: Option<f64>) -> [Vec<f32>; 2] {
     let grid = common::grid([31, 26], Boundary::Reflecting);
-    let metric = MultiGaussian { tolerance, ..common::metric() };
-    let shares = Weights::from_fn(&grid, metric.shares.len(), |_, i| metric.shares[i]).unwrap();
-    let region = Rdmm { tolerance, ..Rdmm::new(&metric.sigmas, shares, 0.1).unwrap() };
-    [velocity(&grid, &Lddmm { metric }), velocity(&grid, &region)]
+    let mut metric = common::metric();
+    let of = metric.shares().to_vec();
+    let shares = Weights::from_fn(&grid, of.len(), |_, i| of[i]).unwrap();
+    let mut region = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    if let Some(tolerance) = tolerance {
+        metric = metric.with_tolerance(tolerance).unwrap();
+        region = region.with_tolerance(tolerance).unwrap();
+    }
+    [velocity(&grid, &Lddmm::new(metric)), velocity(&grid, &region)]
 }
 
 fn velocity<M: Model<f32, 2>>(grid: &Grid<2>, model: &M) -> Vec<f32> {
@@ -144,25 +144,23 @@ proptest! {
 
     #[test]
     fn constant_weights_make_rdmm_epdiff(
-        flat in proptest::array::uniform2(6..14_usize),
-        deep in proptest::array::uniform3(6..10_usize),
-        boundary in any_boundary(),
+        flat in strategies::grids::<2>(6..14),
+        deep in strategies::grids::<3>(6..10),
         carried in any_form(),
-        raw in proptest::array::uniform3(0.05..1.0_f64),
+        shares in strategies::convex::<3>(),
         seed in 0..1_000_u64,
     ) {
-        let sum: f64 = raw.iter().sum();
-        let shares = raw.map(|share| share / sum);
         // Rounding of sums of some hundred terms and of three steps. A free grid cuts each Gaussian at
         // its own 7σ and their sum at the largest one's, which is 2e-11 of the peak.
-        let double = if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
+        let double = |boundary| if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
+        let (flat_double, deep_double) = (double(flat.boundary()), double(deep.boundary()));
         for (tolerance, off) in [
-            (double, constant_weights::<f64, 2>(flat, boundary, carried, &shares, seed)),
-            (double, constant_weights::<f64, 3>(deep, boundary, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 2>(flat, boundary, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 3>(deep, boundary, carried, &shares, seed)),
+            (flat_double, constant_weights::<f64, 2>(&flat, carried, &shares, seed)),
+            (deep_double, constant_weights::<f64, 3>(&deep, carried, &shares, seed)),
+            (1e-5, constant_weights::<f32, 2>(&flat, carried, &shares, seed)),
+            (1e-5, constant_weights::<f32, 3>(&deep, carried, &shares, seed)),
         ] {
-            prop_assert!(off.iter().all(|&x| x < tolerance), "{boundary:?} {carried:?} {off:?}");
+            prop_assert!(off.iter().all(|&x| x < tolerance), "{flat:?} {deep:?} {carried:?} {off:?}");
         }
     }
 }
@@ -290,7 +288,9 @@ fn every_equivariance<const D: usize>(
     ];
     for carried in FORMS {
         let model = common::rdmm::<f64, D>(grid, carried);
-        let moved = Rdmm { shares: model.shares.rearranged(how), ..model.clone() };
+        let shares = model.shares().unwrap().rearranged(how);
+        let moved = Rdmm::new(model.sigmas(), shares, model.smoothing()).unwrap();
+        let moved = moved.with_advected(carried);
         off.push(equivariance(grid, (&model, &moved), how, seed));
         let model = common::rdmm_optimised(carried);
         off.push(equivariance(grid, (&model, &model), how, seed));
@@ -328,7 +328,7 @@ proptest! {
     fn swapping_axes_swaps_the_result(
         shape in proptest::array::uniform2(8..14_usize),
         deep in proptest::array::uniform3(6..9_usize),
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         axes in proptest::sample::select(vec![[1, 0, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]),
         seed in 0..1_000_u64,
     ) {
@@ -369,18 +369,16 @@ fn in_unit<const D: usize>(grid: &Grid<D>, s: f64) -> Grid<D> {
 }
 
 fn metric_in_unit(metric: &MultiGaussian, s: f64) -> MultiGaussian {
-    let sigmas = metric.sigmas.iter().map(|x| s * x).collect();
-    MultiGaussian { sigmas, ..metric.clone() }
+    let sigmas: Vec<f64> = metric.sigmas().iter().map(|x| s * x).collect();
+    MultiGaussian::new(&sigmas, metric.shares()).unwrap()
 }
 
 fn rdmm_in_unit<const D: usize>(model: &Rdmm<f64, D>, s: f64) -> Rdmm<f64, D> {
-    let grid = in_unit(model.shares.grid(), s);
-    Rdmm {
-        sigmas: model.sigmas.iter().map(|x| s * x).collect(),
-        shares: model.shares.clone().on_grid(&grid).unwrap(),
-        smoothing: s * model.smoothing,
-        ..model.clone()
-    }
+    let shares = model.shares().unwrap();
+    let sigmas: Vec<f64> = model.sigmas().iter().map(|x| s * x).collect();
+    let shares = shares.clone().on_grid(&in_unit(shares.grid(), s)).unwrap();
+    let scaled = Rdmm::new(&sigmas, shares, s * model.smoothing()).unwrap();
+    scaled.with_advected(model.advected())
 }
 
 /// u in units of s, from momentum in units of s: Gaussians have unit mass, so m scales as v does.
@@ -398,13 +396,13 @@ proptest! {
     #[test]
     fn the_unit_of_length_does_not_matter(
         exponent in -3.0..3.0_f64,
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         carried in any_form(),
     ) {
         let s = 10_f64.powf(exponent);
         let flat = grid([11, 14], boundary);
         let cube = grid([6, 8, 7], boundary);
-        let lddmm = |s| Lddmm { metric: metric_in_unit(&common::metric(), s) };
+        let lddmm = |s| Lddmm::new(metric_in_unit(&common::metric(), s));
         let (a, b) = (common::rdmm(&flat, carried), common::rdmm(&cube, carried));
         for (one, other) in [
             (map_in_unit(&flat, &lddmm(1.0), 1.0), map_in_unit(&flat, &lddmm(s), s)),
@@ -439,10 +437,10 @@ fn energies<M: Model<f64, 2>>(
 #[test]
 fn energies_have_no_unit_of_length() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = |s| Lddmm { metric: metric_in_unit(&metric, s) };
+    let lddmm = |s| Lddmm::new(metric_in_unit(&metric, s));
     let unit = Grid::<2>::unit([32, 32]).unwrap();
     let rdmm = |s| {
-        let model = Rdmm::new(&metric.sigmas, common::shares::<f64, 2>(&unit), 0.08).unwrap();
+        let model = Rdmm::new(metric.sigmas(), common::shares::<f64, 2>(&unit), 0.08).unwrap();
         rdmm_in_unit(&model, s)
     };
     let measured = |s: f64| {
@@ -477,7 +475,7 @@ proptest! {
 
     #[test]
     fn squares_of_pre_weights_sum_to_one_at_the_start(
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         size in 0.1..30.0_f64,
         seed in 0..1_000_u64,
     ) {
@@ -506,9 +504,11 @@ fn square(n: usize) -> Grid<2> {
 }
 
 fn closed_form_momentum(grid: &Grid<2>) -> Momentum<f64, 2> {
-    Momentum::from_fn(grid, 2, |x, c| {
-        let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
-        [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+    Momentum::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
+            [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+        })
     })
     .unwrap()
 }
@@ -642,11 +642,8 @@ fn self_registration<M: Model<f64, 2>>(
 #[test]
 fn an_image_registers_to_itself_with_the_identity() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = RdmmOptimised::<f64, 2> {
-        penalties: Vec::new(),
-        ..RdmmOptimised::new(metric, 0.08).unwrap()
-    };
+    let lddmm = Lddmm::new(metric.clone());
+    let rdmm = RdmmOptimised::<f64, 2>::new(metric, 0.08).unwrap().with_penalties(Vec::new());
     let lncc = Lncc { sigma: 0.08 };
     let mut largest = 0.0_f64;
     for levels in 1..=3 {
@@ -669,7 +666,7 @@ fn an_image_registers_to_itself_with_the_identity() {
     // variances leave NCC and LNCC gradients of about 1e-12.
     assert!(largest < 1e-6, "{largest:.1e} voxels");
     // Penalties move the weights, and the momentum's rounding with them through the joint curvature.
-    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric.clone(), 0.08).unwrap();
+    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric().clone(), 0.08).unwrap();
     let moved = self_registration(penalised, Ssd, 3);
     assert!(moved < 1e-3, "{moved:.1e} voxels");
 }
@@ -694,17 +691,17 @@ fn a_second_shooting_gives_the_same_bits() {
 #[test]
 fn a_schedule_decides_which_penalty_counts_on_which_level() {
     let grid = Grid::<2>::unit([32, 32]).unwrap();
-    let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid).unwrap();
-    let mut model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
+    let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid).unwrap();
+    let model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
     let omt: Arc<dyn Regularizer<f32, 2>> = Arc::new(Omt::new(2e-3).unwrap());
     let penalties = |factors: &[f64]| -> Vec<Arc<dyn Regularizer<f32, 2>>> {
         vec![Arc::new(Scheduled::new(Arc::clone(&omt), factors).unwrap())]
     };
     let levels = [2.0, 1.0].map(|factor| Level { factor, iterations: 3 }).to_vec();
-    let mut last = |factors: &[f64]| {
-        model.penalties = penalties(factors);
+    let last = |factors: &[f64]| {
+        let model = model.clone().with_penalties(penalties(factors));
         let settings = Settings { levels: Some(levels.clone()), ..Settings::default() };
-        let registration = Registration::new(model.clone(), Ssd).with_settings(settings);
+        let registration = Registration::new(model, Ssd).with_settings(settings);
         let result = registration.run(&pair.fixed, &pair.moving).unwrap();
         let of = |level: usize| result.report.levels[level].first.terms.penalty;
         [of(0), of(1)]

@@ -10,7 +10,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("img_1.5mm.nii.gz");
 //! let grid = Grid::new([8, 6], [1.5, 2.0])?.with_origin([10.0, -4.0])?;
-//! let image = Image::<f32, 2>::from_fn(&grid, 1, |x, _| x[0] + 0.5 * x[1])?;
+//! let image = Image::<f32, 2>::from_fn(&grid, |x| x[0] + 0.5 * x[1])?;
 //! rdmm_io::write_image(&path, &image)?;
 //!
 //! let found = rdmm_io::read_image::<2>(&path)?;
@@ -29,6 +29,7 @@ mod convert;
 mod error;
 mod format;
 mod metaimage;
+mod name;
 mod nifti;
 pub mod npy;
 mod nrrd;
@@ -43,5 +44,6 @@ mod volume;
 pub use convert::{read_image, read_labels, write_image, write_labels};
 pub use error::{Error, Problem, Result};
 pub use format::{read, write};
+pub use placement::Geometry;
 pub use transform::{Chain, Listed, Transform};
-pub use volume::{Geometry, Meaning, Sample, Volume};
+pub use volume::{Meaning, Sample, Volume};

@@ -1,13 +1,13 @@
 //! `rdmm jacobian`: determinants and folds of a warp.
 
 use rdmm_core::evaluate::Folds;
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_io::transform::read_warp;
 use serde_json::json;
 
 use crate::cli::JacobianArgs;
 use crate::failure::{Done, Failure};
 use crate::log::Log;
+use crate::print::print;
 
 /// Writes the determinant and prints what is known of it.
 pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
 fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
     let map = read_warp::<D>(&args.warp)?;
     let folds = Folds::of(&map)?.total();
-    let mut det = jacobian_determinant(&map)?;
+    let mut det = map.jacobian_determinant()?;
     let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if args.log {
         if folds.folded > 0 {
@@ -43,7 +43,7 @@ fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
         "min_det": folds.min,
         "max_det": largest,
     });
-    super::print(&found.to_string())?;
+    print(&found.to_string())?;
     log.say(&format!("written: {}", args.out.display()));
     Ok(())
 }

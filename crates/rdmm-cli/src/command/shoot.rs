@@ -16,7 +16,7 @@ use rdmm_core::model::{
 use rdmm_core::space::StateSpace;
 
 use self::flow::{Body, Schedule};
-use self::input::Source;
+use self::input::{Source, shares};
 use self::output::Results;
 use crate::cli::{Advected, ShootArgs, ShotModel};
 use crate::failure::{Done, Failure};
@@ -69,11 +69,11 @@ fn shoot<const D: usize>(
     let grid = momentum.grid();
     match args.model {
         ShotModel::Vsvf => {
-            let shooting = Vsvf { metric: metric(args)? }.on(grid)?;
+            let shooting = Vsvf::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Lddmm => {
-            let shooting = Lddmm { metric: metric(args)? }.on(grid)?;
+            let shooting = Lddmm::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Rdmm => {
@@ -89,7 +89,7 @@ fn shoot<const D: usize>(
             let carried = match args.advect {
                 Advected::Preweights => h,
                 Advected::Weights => {
-                    model.carried = Carried::Weights;
+                    model = model.with_advected(Carried::Weights);
                     gaussian.smooth(&h)?
                 }
             };
@@ -98,16 +98,6 @@ fn shoot<const D: usize>(
             start.state.body.weights = carried;
             integrate(start, args, schedule, log)
         }
-    }
-}
-
-/// Shares of vSVF and LDDMM.
-fn shares(args: &ShootArgs) -> Vec<f64> {
-    let gaussians = args.sigmas.len();
-    if args.shares.is_empty() {
-        vec![1.0 / gaussians as f64; gaussians]
-    } else {
-        args.shares.clone()
     }
 }
 
