@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
-use crate::space::{StateSpace, nan_max};
+use crate::space::{Componentwise, StateSpace, VectorField, nan_max};
 
 /// What a field means. Fields of different kinds have the same layout and cannot be mixed.
 pub mod kind {
@@ -422,15 +422,8 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
         par::chunks(&mut self.data, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
     }
 
-    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
-        if self.data.len() != x.data.len() {
-            return self.data.fill(T::nan());
-        }
-        par::chunks(&mut self.data, |lo, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
-                *y = f(*y, x);
-            }
-        });
+    fn scale_add(&mut self, a: T, x: &Self) {
+        self.combine(x, |y, x| x + a * y);
     }
 
     fn dot(&self, other: &Self) -> f64 {
@@ -454,6 +447,25 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn max_abs(&self) -> f64 {
         // A diverged state must not look finite: NaN stays.
         par::reduce(self.data.len(), |range| largest(&self.data[range]), nan_max)
+    }
+}
+
+impl<T: Real, const D: usize, K: Kind> Componentwise<T> for Field<T, D, K> {
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        if self.data.len() != x.data.len() {
+            return self.data.fill(T::nan());
+        }
+        par::chunks(&mut self.data, |lo, chunk| {
+            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
+                *y = f(*y, x);
+            }
+        });
+    }
+}
+
+impl<T: Real, const D: usize> VectorField<T> for Velocity<T, D> {
+    fn longest(&self) -> f64 {
+        self.max_length(self.grid.spacing())
     }
 }
 

@@ -139,6 +139,7 @@ pub mod pyramid;
 pub mod registration;
 pub mod regularize;
 pub mod scalar;
+pub mod shoot;
 mod simd;
 pub mod similarity;
 pub mod space;

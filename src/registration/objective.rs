@@ -7,11 +7,10 @@ use super::checkpoint::{LevelState, Optimiser};
 use super::landmarks::{LandmarkTerm, Landmarks};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
-use crate::dynamics::MapState;
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
-use crate::model::{Controls, Shooting, State, resampled};
+use crate::model::{Controls, Shooting, State, energy_scale, resampled};
 use crate::ops::jacobian::{FoldBarrier, fold_barrier, smallest_determinant};
 use crate::ops::resample::{Resample, Workspace};
 use crate::ops::spline::Prefilter;
@@ -20,7 +19,7 @@ use crate::optim::Objective;
 use crate::par;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
 use crate::world::Affine;
 
@@ -77,7 +76,7 @@ pub struct Diagnostics {
 #[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
-    sweep: Sweep<Arc<S::Evolution>, T, D>,
+    sweep: Sweep<Arc<S::Evolution>>,
     similarity: Box<dyn Similarity<T>>,
     weight: f64,
     energy_scale: f64,
@@ -116,9 +115,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// box; [`Error::NonFinite`] for NaN or infinity in the image;
     /// [`Error::OutOfMemory`].
     ///
-    /// Evaluations refuse controls of another shape than those of [`Shooting::rest`].
+    /// Evaluations refuse controls of another shape than those of [`Shooting::identity`].
     pub fn new(
-        shooting: S,
+        mut shooting: S,
         moving: &Image<T, D>,
         fixed: &Grid<D>,
         similarity: Box<dyn Similarity<T>>,
@@ -132,9 +131,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             let (expected, found) = (format!("over the box of {fixed}"), grid.to_string());
             return Err(Error::GridMismatch { what: "grid of the model", expected, found });
         }
-        let start = shooting.blank_state();
+        let identity = shooting.identity();
+        let start = shooting.initial_state(&identity);
         let steps = integration.steps;
-        let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
+        let sweep = Sweep::new(shooting.evolution(), &start, integration)?;
         let mut coefficients = moving.clone();
         Prefilter::new(moving.grid()).apply(coefficients.data_mut());
         Ok(Self {
@@ -148,7 +148,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             upsample: Resample::new(&grid, fixed),
             bar: start.clone(),
             start,
-            rest: shooting.rest(),
+            rest: identity,
             displacement: Displacement::zeros(fixed)?,
             warped: Image::zeros(fixed)?,
             warped_bar: Image::zeros(fixed)?,
@@ -400,11 +400,6 @@ const BARRIER_WEIGHT: f64 = 1e-1;
 /// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
 const BARRIER_REACH: f64 = 0.25;
 
-/// 1/(V L²) of a grid.
-pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
-    1.0 / (grid.volume() * grid.largest_extent().powi(2))
-}
-
 impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<S, T, D> {
     type Control = Controls<T, D, S::Weights>;
 
@@ -415,7 +410,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
         let penalty = self.shooting.add_penalty(controls, gradient);
 
-        self.shooting.start(controls, &mut self.start);
+        self.shooting.set_initial_state(controls, &mut self.start);
         let energy = regularisation / self.energy_scale;
         let before = self.shooting.initial_hamiltonian(energy, &self.start)?;
         let end = self.sweep.forward(&self.start)?;
@@ -464,7 +459,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         self.upsample.transpose(slope, map_bar, &mut self.resample);
         let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
         self.sweep.backward(&self.start, &mut self.bar)?;
-        self.shooting.start_vjp(controls, &self.bar, gradient);
+        self.shooting.initial_state_vjp(controls, &self.bar, gradient);
 
         let terms = Terms {
             regularisation,

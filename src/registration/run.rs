@@ -10,19 +10,19 @@ use super::objective::{Diagnostics, PairObjective};
 use super::settings::{Level, Search, Settings, VOXELS_A_SIGMA, map_grid};
 use super::{Intensities, InverseMetric, WeightsOf};
 use crate::adjoint::{Checkpoints, Sweep};
-use crate::dynamics::{MapState, Tracked};
+use crate::dynamics::{FieldEvolution, Tracked};
 use crate::error::Result;
 use crate::evaluate::{Consistency, Folds, inverse_consistency};
 use crate::field::{Displacement, Image, Weights};
 use crate::grid::Grid;
 use crate::labels::Labels;
-use crate::model::{Controls, Model, Shooting, resampled};
+use crate::model::{Controls, Domain, Model, Shooting, resampled};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::{Warp, warped};
 use crate::optim::{Euclidean, Objective, Outcome, Stop};
 use crate::scalar::Real;
 use crate::similarity::Measure;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::world::Affine;
 
 /// What an observer sees after each iteration.
@@ -126,15 +126,16 @@ pub struct Registered<T, const D: usize, W> {
     pub warped: Image<T, D>,
     /// Initial momentum, and controls of the weights, on the map grid.
     pub controls: Controls<T, D, W>,
-    /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid.
-    pub sigma_start: Image<T, D>,
+    /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid; none where the metric is no sum
+    /// of Gaussians.
+    pub sigma_start: Option<Image<T, D>>,
     /// The same at t = 1, carried with the anatomy.
-    pub sigma_end: Image<T, D>,
+    pub sigma_end: Option<Image<T, D>>,
     /// The weights of the Gaussians at t = 0, on the map grid: see
     /// [`Shooting::weights`](crate::model::Shooting::weights).
-    pub weights_start: Weights<T, D>,
+    pub weights_start: Option<Weights<T, D>>,
     /// The same at t = 1.
-    pub weights_end: Weights<T, D>,
+    pub weights_end: Option<Weights<T, D>>,
     /// Figures.
     pub report: Report,
 }
@@ -265,7 +266,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// The flow lives in the fixed image's world. The moving image is read at A(x + u(x)) and interpolated
     /// once, on every level. What a model is given in the moving image's world is read through A as well:
     /// the shares of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
-    /// ([`Model::on_through`]), so give them as without an initial map. `map` and `forward` of the result
+    /// ([`Model::discretise`]), so give them as without an initial map. `map` and `forward` of the result
     /// are the whole maps: labels, images and landmarks go through them as they are.
     ///
     /// ```
@@ -565,8 +566,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             sigma,
             VOXELS_A_SIGMA[usize::from(!last)],
         )?;
-        let shooting = recipe.model.on_level(&map, recipe.initial, index)?;
-        let two_sided = shooting.blank_state().forward().is_some();
+        let domain = Domain::new(&map).with_initial(recipe.initial).with_level(index);
+        let mut shooting = recipe.model.discretise(&domain)?;
+        let identity = shooting.identity();
+        let two_sided = shooting.initial_state(&identity).forward().is_some();
         std::iter::once(first).chain(others).try_for_each(|pair| pair.expect_masks(two_sided))?;
         let before = match before {
             Begin::From(controls) => Begin::From(shooting.prolong(&controls)?),
@@ -605,7 +608,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             }
             Begin::From(controls) => Start::At(admissible(&mut objective, controls)?),
             Begin::Rest => {
-                let rest = objective.shooting().rest();
+                let rest = objective.shooting().identity();
                 Start::At(admissible(&mut objective, rest)?)
             }
         };
@@ -739,8 +742,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     ) -> Result<Registered<T, D, <M::Shooting as Shooting<T, D>>::Weights>> {
         let Reached { mut shooting, mut controls, report } = reached;
         let map_grid = shooting.grid().clone();
-        let mut start = shooting.blank_state();
-        shooting.start(&controls, &mut start);
+        let start = shooting.initial_state(&controls);
         let sigma_start = shooting.local_sigma(&start)?;
         let weights_start = shooting.weights(&start)?;
         let energy = shooting.hamiltonian(&start)?;
@@ -753,7 +755,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         // No gradient follows.
         integration.checkpoints = Checkpoints::Binomial(1);
         let (mut drift, mut failure) = (0.0_f64, None);
-        let mut sweep = Sweep::new(&map_grid, shooting.evolution(), &start, integration.clone())?;
+        let mut sweep = Sweep::new(shooting.evolution(), &start, integration.clone())?;
         let end = sweep
             .forward_with(&start, |_, state| match shooting.hamiltonian(state) {
                 Ok(now) if energy > 0.0 => drift = drift.max((now / energy - 1.0).abs()),
@@ -767,7 +769,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let sigma_end = shooting.local_sigma(&end)?;
         let weights_end = shooting.weights(&end)?;
         let steps = sweep.step_sizes().to_vec();
-        let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration);
+        let forward = forward_map(&map_grid, shooting.evolution(), start, &steps, &integration)?;
 
         let deformation = resampled(end.map(), fixed.grid())?;
         let folds = Folds::of(&deformation)?;
@@ -780,8 +782,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let deformation_forward = resampled(&forward, fixed.grid())?;
         let warped = warped(moving, &map)?;
         Ok(Registered {
-            sigma_start: resampled(&sigma_start, fixed.grid())?,
-            sigma_end: resampled(&sigma_end, fixed.grid())?,
+            sigma_start: sigma_start.map(|sigma| resampled(&sigma, fixed.grid())).transpose()?,
+            sigma_end: sigma_end.map(|sigma| resampled(&sigma, fixed.grid())).transpose()?,
             weights_start,
             weights_end,
             report: Report {
@@ -853,20 +855,20 @@ fn forward_map<E, T: Real, const D: usize>(
     start: E::State,
     steps: &[f64],
     integration: &crate::adjoint::sweep::Integration,
-) -> Displacement<T, D>
+) -> Result<Displacement<T, D>>
 where
-    E: crate::dynamics::Evolution<T, D>,
+    E: FieldEvolution<T, D>,
 {
     let tracked = Tracked::new(grid, evolution);
     let mut state = tracked.start(start);
     let (tableau, transport) = (integration.tableau, integration.transport.clone());
-    let stepper = crate::step::Stepper::new(grid, tracked, tableau, transport);
-    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+    let stepper = crate::step::Stepper::new(tracked, tableau, transport);
+    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state)?);
     for &tau in steps {
         stepper.step(&state, tau, &mut next, &mut ws);
         std::mem::swap(&mut state, &mut next);
     }
-    state.forward
+    Ok(state.forward)
 }
 
 /// Φ∘B for a map Φ = id + U over a coarser grid of the same box, as a displacement of the voxels of `grid`:
