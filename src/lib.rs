@@ -145,6 +145,7 @@ pub mod similarity;
 pub mod space;
 pub mod step;
 pub mod synthetic;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod world;
 

@@ -55,8 +55,8 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// let grid = Grid::new([16, 12], [1.0, 1.0])?.with_boundary(Boundary::Free);
     /// let scales = [Covariance::along([1.0, 1.0], 3.0, 1.0)?, Covariance::isotropic(4.0)?];
     /// let sum = GaussianBank::<f64, 2>::anisotropic(&grid, &scales)?.combined(&[0.4, 0.6])?;
-    /// check_symmetric(&sum, grid.len(), 1e-13);
-    /// check_positive(&sum, grid.len(), 1e-13);
+    /// check_symmetric(&sum, grid.len(), 1e-13)?;
+    /// check_positive(&sum, grid.len(), 1e-13)?;
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     pub fn anisotropic(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
@@ -214,15 +214,15 @@ mod tests {
             let grid = Grid::new([5, 4, 7], [1.0, 1.5, 0.7]).unwrap().with_boundary(boundary);
             let bank = GaussianBank::<f64, 3>::new(&grid, &[0.8, 1.6, 4.0]).unwrap();
             for g in bank.scales() {
-                check_symmetric(g, grid.len(), 1e-14);
-                check_positive(g, grid.len(), 1e-14);
+                check_symmetric(g, grid.len(), 1e-14).unwrap();
+                check_positive(g, grid.len(), 1e-14).unwrap();
             }
             let sum = bank.combined(&[0.2, 0.3, 0.5]).unwrap();
-            check_symmetric(&sum, grid.len(), 1e-14);
-            check_positive(&sum, grid.len(), 1e-14);
+            check_symmetric(&sum, grid.len(), 1e-14).unwrap();
+            check_positive(&sum, grid.len(), 1e-14).unwrap();
             let inverse = bank.regularised_inverse(&[0.2, 0.3, 0.5], 1e-3).unwrap();
-            check_symmetric(&inverse, grid.len(), 1e-10);
-            check_positive(&inverse, grid.len(), 1e-10);
+            check_symmetric(&inverse, grid.len(), 1e-10).unwrap();
+            check_positive(&inverse, grid.len(), 1e-10).unwrap();
         }
     }
 
@@ -241,8 +241,8 @@ mod tests {
             let power = |s: f64| bank.power(&weights, epsilon, s).unwrap();
             for s in [-1.5, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 2.0] {
                 // Up to ε^s = 1000 times what a multiplier of one gives.
-                check_symmetric(&power(s), grid.len(), 1e-11);
-                check_positive(&power(s), grid.len(), 1e-11);
+                check_symmetric(&power(s), grid.len(), 1e-11).unwrap();
+                check_positive(&power(s), grid.len(), 1e-11).unwrap();
             }
             let x: Vec<f64> = random(grid.len(), 5);
             let inverse = bank.regularised_inverse(&weights, epsilon).unwrap();
@@ -273,8 +273,8 @@ mod tests {
             [Covariance::along([1.0, 2.0], 2.5, 0.8).unwrap(), Covariance::isotropic(1.5).unwrap()];
         let bank = GaussianBank::<f64, 2>::anisotropic(&grid, &scales).unwrap();
         let root = bank.power(&[0.5, 0.5], 1e-2, 0.5).unwrap();
-        check_symmetric(&root, grid.len(), 1e-13);
-        check_positive(&root, grid.len(), 1e-13);
+        check_symmetric(&root, grid.len(), 1e-13).unwrap();
+        check_positive(&root, grid.len(), 1e-13).unwrap();
         let x: Vec<f64> = random(grid.len(), 5);
         let whole = applied(&bank.power(&[0.5, 0.5], 1e-2, 1.0).unwrap(), &x);
         for (a, b) in applied(&root, &applied(&root, &x)).iter().zip(whole) {

@@ -254,8 +254,8 @@ mod tests {
         let name = format!("{:?} {covariance:?}", grid.boundary());
         // Free grids cut the kernel at 7σ, the oracle at 7σ and more: 2e-11 of the peak.
         close(&smooth(&gaussian, grid, &input), &oracle(grid, &covariance, &input), 1e-10, &name);
-        check_symmetric(&gaussian, grid.len(), 1e-14);
-        check_positive(&gaussian, grid.len(), 1e-14);
+        check_symmetric(&gaussian, grid.len(), 1e-14).unwrap();
+        check_positive(&gaussian, grid.len(), 1e-14).unwrap();
     }
 
     #[test]
@@ -313,8 +313,8 @@ mod tests {
             let sum = bank.combined(&[0.4, 0.6]).unwrap();
             let inverse = bank.regularised_inverse(&[0.4, 0.6], 1e-2).unwrap();
             for kernel in [&sum, &inverse] {
-                check_symmetric(kernel, grid.len(), 1e-12);
-                check_positive(kernel, grid.len(), 1e-12);
+                check_symmetric(kernel, grid.len(), 1e-12).unwrap();
+                check_positive(kernel, grid.len(), 1e-12).unwrap();
             }
             let x: Vec<f64> = random(grid.len(), 4);
             let k = smooth(&sum, &grid, &x);

@@ -118,8 +118,8 @@ mod tests {
             let grid = Grid::new([8, 9], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let window = border_window::<f64, 2>(&grid, 2.0).unwrap();
             let kernel = Windowed::new(Gaussian::new(&grid, 1.5).unwrap(), window).unwrap();
-            check_symmetric(&kernel, grid.len(), 1e-14);
-            check_positive(&kernel, grid.len(), 1e-14);
+            check_symmetric(&kernel, grid.len(), 1e-14).unwrap();
+            check_positive(&kernel, grid.len(), 1e-14).unwrap();
             let mut out = vec![f64::NAN; 72];
             kernel.apply(&[1.0; 72], &mut out, &mut Workspace::new());
             assert!(out[..9].iter().all(|x| x.abs() < 1e-15), "b = 0 on the border");
