@@ -123,6 +123,8 @@
 pub mod adjoint;
 pub mod affine;
 mod aligned;
+#[cfg(not(test))]
+mod compiled;
 pub mod dynamics;
 pub mod error;
 pub mod evaluate;

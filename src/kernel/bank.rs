@@ -57,7 +57,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// let sum = GaussianBank::<f64, 2>::anisotropic(&grid, &scales)?.combined(&[0.4, 0.6])?;
     /// check_symmetric(&sum, grid.len(), 1e-13)?;
     /// check_positive(&sum, grid.len(), 1e-13)?;
-    /// # Ok::<(), rdmm_core::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn anisotropic(grid: &Grid<D>, covariances: &[Covariance<D>]) -> Result<Self> {
         if covariances.is_empty() {

@@ -54,6 +54,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!((smooth.iter().sum::<f64>() - 1.0).abs() < 1e-12); // unit mass
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, sigma: f64) -> Result<Self> {
         expect_sigma(grid, 0, sigma)?;
         Self::planned(grid, isotropic(sigma)?, rounding::<T>())
@@ -97,6 +98,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!((gaussian.sigma() - 8.5_f64.sqrt()).abs() < 1e-12);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn anisotropic(grid: &Grid<D>, covariance: Covariance<D>) -> Result<Self> {
         expect_covariance(grid, 0, &covariance)?;
         Self::planned(grid, covariance, rounding::<T>())
@@ -121,6 +123,7 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     /// assert!(largest > 0.0 && largest < 1e-4);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
         expect_tolerance(tolerance)?;
         Self::planned(&self.grid, self.covariance, tolerance)
@@ -163,10 +166,12 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Gaussian<T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         self.operator.apply(input, out, ws);
     }
 
+    #[inline(never)]
     fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
         self.operator.apply_products(terms, out, ws);
     }

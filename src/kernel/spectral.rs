@@ -77,6 +77,7 @@ impl<T: Real, const D: usize> Spectral<T, D> {
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         self.operator.apply(input, out, ws);
     }

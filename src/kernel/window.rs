@@ -48,6 +48,7 @@ pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Res
 }
 
 impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let (b, n) = (self.window.data(), self.window.data().len());
         if !fits(n, input, out) {
@@ -84,6 +85,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> SlabKernel<T> for Windowed<K, T, D> 
         ws.window = sum;
     }
 
+    #[inline(never)]
     fn finish(
         &self,
         partial: &Partial<T>,

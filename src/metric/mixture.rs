@@ -52,6 +52,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
     /// another shape or boundary.
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
@@ -75,6 +76,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// w ← G ⋆ h.
+    #[inline(never)]
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
@@ -192,6 +194,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Ok(Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) })
     }
 
+    #[inline(never)]
     fn velocity(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -223,6 +226,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.smoothing.apply(s, q, &mut smooth.kernel);
     }
 
+    #[inline(never)]
     fn velocity_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -241,6 +245,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn advect(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -272,6 +277,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
+    #[inline(never)]
     fn rates_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -319,6 +325,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn energy_gradient(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
