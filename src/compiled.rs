@@ -42,7 +42,15 @@ macro_rules! compile {
 }
 
 fn for_type<T: Real>() {
-    compile!(set_zero::<T>, copy::<T>, axpy::<T>, scale::<T>, scale_add::<T>, dot::<T>, largest::<T>);
+    compile!(
+        set_zero::<T>,
+        copy::<T>,
+        axpy::<T>,
+        scale::<T>,
+        scale_add::<T>,
+        dot::<T>,
+        largest::<T>
+    );
     compile!(longest::<T>, first_not_finite::<T>);
     // The sums of `space::set_sum_of`.
     compile!(set_sum::<T, 1>, set_sum::<T, 2>, set_sum::<T, 5>);

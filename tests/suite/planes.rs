@@ -345,8 +345,7 @@ fn lbfgs_takes_the_same_way_in_planes() {
     let of_fields = lbfgs.minimize(&mut fields, &mut Euclidean, identity.clone(), watch).unwrap();
 
     let in_planes = State::of(&target);
-    let sweep =
-        Sweep::new(InPlanes(evolution(&grid)), &in_planes, Integration::default()).unwrap();
+    let sweep = Sweep::new(InPlanes(evolution(&grid)), &in_planes, Integration::default()).unwrap();
     let mut planes = Shot {
         sweep,
         target: in_planes,

@@ -139,13 +139,18 @@ fn batches_and_budgets_keep_the_bits() {
             expected.push((end.inverse_map.into_vec(), gradient.momentum.into_vec()));
         }
         for (jobs, bytes) in [(1, 1 << 30), (2, 1), (3, 100_000)] {
-            let done: Result<Vec<_>> = shoot.forward_batch(&initial, jobs, bytes).into_iter().collect();
+            let done: Result<Vec<_>> =
+                shoot.forward_batch(&initial, jobs, bytes).into_iter().collect();
             for ((end, tape), (map, momentum)) in done.unwrap().into_iter().zip(&expected) {
                 // Tapes go to other threads.
                 let bar = bars(&end, 4);
                 let gradient = std::thread::spawn(move || tape.backward(&bar)).join().unwrap();
                 assert_eq!(end.inverse_map.data(), &map[..], "{name} {jobs} {bytes}");
-                assert_eq!(gradient.unwrap().momentum.data(), &momentum[..], "{name} {jobs} {bytes}");
+                assert_eq!(
+                    gradient.unwrap().momentum.data(),
+                    &momentum[..],
+                    "{name} {jobs} {bytes}"
+                );
             }
         }
     }
@@ -167,8 +172,10 @@ fn smaller_budgets_hold_less() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let grid = grid();
-    let (lddmm, rdmm) =
-        (Shoot::<f64, 2>::lddmm(&grid, &metric()).unwrap(), Shoot::rdmm(&grid, &metric(), 0.2).unwrap());
+    let (lddmm, rdmm) = (
+        Shoot::<f64, 2>::lddmm(&grid, &metric()).unwrap(),
+        Shoot::rdmm(&grid, &metric(), 0.2).unwrap(),
+    );
     let (m, h) = rdmm.identity();
     assert!(matches!(lddmm.forward(&m, h.as_ref()), Err(Error::Length { expected: 0, .. })));
     assert!(matches!(rdmm.forward(&m, None), Err(Error::Length { found: 0, .. })));
