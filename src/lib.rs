@@ -105,7 +105,7 @@
 //! | --- | --- | --- |
 //! | `rayon` | yes | parallel loops; results are the same bits with and without it |
 //! | `serde` | no | (de)serialisation of grids, settings, optimiser states and reports |
-//! | `testing` | no | checkers and analytic problems for your own operators; brings in `proptest` |
+//! | `testing` | no | checkers of your own parts, problems with known solutions, strategies; brings in `proptest` |
 //!
 //! # References
 //!
