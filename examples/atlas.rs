@@ -17,7 +17,6 @@ use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel};
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
 use rdmm_core::ops::resample::Resample;
-use rdmm_core::ops::warp::warped;
 use rdmm_core::registration::Registration;
 use rdmm_core::similarity::Ssd;
 use rdmm_core::space::StateSpace;
@@ -40,7 +39,7 @@ fn shot(
     let mut sweep = Sweep::new(grid, shooting.evolution(), &start, Integration::default())?;
     let map: Displacement<f32, 2> =
         Resample::new(grid, image.grid()).field(sweep.forward(&start)?.map())?;
-    Ok(warped(image, &map)?)
+    Ok(map.warp(image)?)
 }
 
 /// `sum / n`.
@@ -54,7 +53,7 @@ fn mean<S: StateSpace<f32>>(fields: &[S]) -> Option<S> {
 
 fn main() -> Fallible<()> {
     let grid = Grid::<2>::unit([64, 64])?;
-    let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     let truth = Shapes::default().pair::<f32, 2>(&grid)?.fixed;
 
     // Five random geodesics whose momenta sum to zero: the truth is their mean.
@@ -79,7 +78,7 @@ fn main() -> Fallible<()> {
         for subject in &subjects {
             let found = registration.run(subject, &atlas)?;
             // The subject, read where the atlas goes: the subject in the shape of the atlas.
-            images.push(warped(subject, &found.forward)?);
+            images.push(found.forward.warp(subject)?);
             energy += found.report.levels.last().map_or(0.0, |level| level.last.terms.total);
             momenta.push(found.controls.momentum);
         }

@@ -2,9 +2,10 @@
 
 pub mod epdiff;
 pub mod image;
+pub(crate) mod momentum;
 pub mod stationary;
 pub mod tracked;
-mod transport;
+pub(crate) mod transport;
 
 pub use epdiff::{Epdiff, Geodesic};
 pub use image::{ImageAdjoint, ImageGeodesic};

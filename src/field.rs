@@ -1,15 +1,22 @@
 //! Fields over a grid: images, velocities, momenta, displacements and weights.
 
-use std::marker::PhantomData;
+mod array;
+mod function;
 
-use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
+use std::marker::PhantomData;
 
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
-use crate::space::{Componentwise, StateSpace, VectorField, nan_max};
+use crate::space::{Componentwise, StateSpace, VectorField};
+
+mod vectors;
+pub(crate) use vectors::{add_products, axpy, copy, dot};
+pub(crate) use vectors::{
+    first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero,
+};
 
 /// What a field means. Fields of different kinds have the same layout and cannot be mixed.
 pub mod kind {
@@ -20,6 +27,14 @@ pub mod kind {
         /// Number of components over a grid of `dimension` axes; `None` where it is free.
         fn components(dimension: usize) -> Option<usize>;
     }
+
+    /// Kinds of fields with one component an axis: vectors and covectors.
+    pub trait Vectorial: Kind {}
+
+    impl Vectorial for Vector {}
+    impl Vectorial for Covector {}
+    impl Vectorial for Map {}
+    impl Vectorial for WorldMap {}
 
     macro_rules! kinds {
         ($($(#[$doc:meta])* $name:ident, $label:literal, $dim:ident => $count:expr;)+) => {$(
@@ -44,17 +59,20 @@ pub mod kind {
         Covector, "momentum", dimension => Some(dimension);
         /// A map x ↦ x + u(x), stored as u in physical units.
         Map, "displacement", dimension => Some(dimension);
+        /// The vectors u of a map along the axes of the world instead of the grid's.
+        WorldMap, "world displacement", dimension => Some(dimension);
         /// Weights of a bank of Gaussians, one component a Gaussian.
         Mixture, "weights", _dimension => None;
     }
 }
 
+pub(crate) use array::typed;
 use kind::Kind;
 
 /// Values over a [`Grid`]: `components` contiguous blocks of `grid.len()` values in C order.
 ///
 /// The kind `K` says what the values mean and keeps, say, momenta and velocities apart. Use the
-/// aliases [`Image`], [`Velocity`], [`Momentum`], [`Displacement`] and [`Weights`].
+/// aliases [`Image`], [`Velocity`], [`Momentum`], [`Displacement`], [`WorldDisplacement`] and [`Weights`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field<T, const D: usize, K> {
     grid: Grid<D>,
@@ -71,6 +89,9 @@ pub type Velocity<T, const D: usize> = Field<T, D, kind::Vector>;
 pub type Momentum<T, const D: usize> = Field<T, D, kind::Covector>;
 /// The displacement u of a map id + u, shape `[D, ..grid.shape()]`, physical units.
 pub type Displacement<T, const D: usize> = Field<T, D, kind::Map>;
+/// The displacement of a map with its vectors along the axes of the world, as files of other programs hold it, shape
+/// `[D, ..grid.shape()]`: see [`Displacement::to_world`].
+pub type WorldDisplacement<T, const D: usize> = Field<T, D, kind::WorldMap>;
 /// Weights of `N` Gaussians, shape `[N, ..grid.shape()]`.
 pub type Weights<T, const D: usize> = Field<T, D, kind::Mixture>;
 
@@ -130,69 +151,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         Ok(field)
     }
 
-    /// A field from an array of any memory layout: `[..grid.shape()]` for images,
-    /// `[components, ..grid.shape()]` else. Index order is kept, so an array in Fortran order (as
-    /// `NIfTI` readers give it) keeps its axes and is copied into C order.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for another shape; [`Error::NonFinite`] for NaN or infinity;
-    /// [`Error::OutOfMemory`].
-    ///
-    /// ```
-    /// use ndarray::{Array, IxDyn, ShapeBuilder};
-    /// use rdmm_core::{field::Image, grid::Grid};
-    /// let grid = Grid::new([4, 5], [1.0, 1.0])?;
-    /// let fortran = Array::from_shape_fn(IxDyn(&[4, 5]).f(), |i| (10 * i[0] + i[1]) as f64);
-    /// let image = Image::from_array(&grid, fortran.view())?;
-    /// assert_eq!(image.data()[5], 10.0); // voxel (1, 0): the last axis is the fastest
-    /// assert_eq!(image.view()[[1, 0]], 10.0);
-    /// # Ok::<(), rdmm_core::Error>(())
-    /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "views go by value, as in ndarray")]
-    pub fn from_array(grid: &Grid<D>, array: ArrayViewD<'_, T>) -> Result<Self> {
-        let fixed = K::components(D);
-        let leading = usize::from(fixed != Some(1));
-        let fits = array.ndim() == D + leading
-            && array.shape()[leading..] == grid.shape()
-            && (leading == 0 || fixed.is_none_or(|c| array.shape()[0] == c))
-            && !array.is_empty();
-        if !fits {
-            let first = fixed.map_or_else(|| "N ≥ 1".to_owned(), |c| c.to_string());
-            let expected = match leading {
-                0 => format!("{:?}", grid.shape()),
-                _ => format!("[{first}, ..{:?}]", grid.shape()),
-            };
-            let found = format!("{:?}", array.shape());
-            return Err(Error::Shape { what: K::NAME, expected, found });
-        }
-        let mut field = Self::zeros_with(grid, array.len() / grid.len())?;
-        for (value, &x) in field.data.iter_mut().zip(array.iter()) {
-            *value = x;
-        }
-        field.expect_finite(K::NAME)?;
-        Ok(field)
-    }
-
-    /// A field from a function of the voxel's local position (array index times spacing).
-    /// `f(position, component)`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::NonFinite`] where `f` gives NaN or infinity.
-    pub fn from_fn(
-        grid: &Grid<D>,
-        components: usize,
-        mut f: impl FnMut([f64; D], usize) -> f64,
-    ) -> Result<Self> {
-        let mut field = Self::zeros_with(grid, components)?;
-        let (n, spacing) = (grid.len(), grid.spacing());
-        for (flat, value) in field.data.iter_mut().enumerate() {
-            let index = grid.unravel(flat % n);
-            *value = T::of(f(std::array::from_fn(|a| index[a] as f64 * spacing[a]), flat / n));
-        }
-        field.expect_finite(K::NAME)?;
-        Ok(field)
-    }
-
     /// The grid.
     #[must_use]
     pub fn grid(&self) -> &Grid<D> {
@@ -248,30 +206,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         self.data.chunks_mut(n)
     }
 
-    /// The values as an `ndarray` view in C order: `[..shape]` for images, `[components, ..shape]`
-    /// else.
-    #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
-    pub fn view(&self) -> ArrayViewD<'_, T> {
-        ArrayViewD::from_shape(self.array_shape(), &self.data).expect("buffer fits its shape")
-    }
-
-    /// The values as a mutable `ndarray` view, laid out as in [`Field::view`].
-    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
-    pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        let shape = self.array_shape();
-        ArrayViewMutD::from_shape(shape, &mut self.data).expect("buffer fits its shape")
-    }
-
-    fn array_shape(&self) -> IxDyn {
-        let mut shape = Vec::with_capacity(D + 1);
-        if K::components(D) != Some(1) {
-            shape.push(self.components);
-        }
-        shape.extend(self.grid.shape());
-        IxDyn(&shape)
-    }
-
     /// The same values over a grid of the same shape: for a change of boundary or of position.
     ///
     /// # Errors
@@ -300,17 +234,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
 
     /// Largest Euclidean length of the vectors, each axis divided by `unit[axis]`.
     pub(crate) fn max_length(&self, unit: [f64; D]) -> f64 {
-        let n = self.grid.len();
-        let square = par::max(n, |range| {
-            range
-                .map(|i| {
-                    (0..self.components.min(D))
-                        .map(|c| (self.data[c * n + i].f64() / unit[c]).powi(2))
-                        .sum::<f64>()
-                })
-                .fold(0.0, nan_max)
-        });
-        square.sqrt()
+        longest(&self.data, self.grid.len(), &unit[..self.components.min(D)])
     }
 
     /// `Ok` if every value is finite.
@@ -318,70 +242,16 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// # Errors
     /// [`Error::NonFinite`] with the first offender.
     pub fn expect_finite(&self, what: &'static str) -> Result<()> {
-        match self.data.iter().position(|x| !x.is_finite()) {
+        match first_not_finite(&self.data) {
             None => Ok(()),
             Some(index) => Err(Error::NonFinite { what, index, found: self.data[index].f64() }),
         }
     }
 }
 
-/// Sum of products in double precision; NaN for buffers of different lengths.
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    if a.len() != b.len() {
-        return f64::NAN;
-    }
-    par::sum(a.len(), |range| {
-        a[range.clone()].iter().zip(&b[range]).map(|(&a, &b)| a.f64() * b.f64()).sum()
-    })
-}
-
-/// `out ← x`; NaN for buffers of different lengths.
-pub(crate) fn copy<T: Real>(x: &[T], out: &mut [T]) {
-    if out.len() != x.len() {
-        return out.fill(T::nan());
-    }
-    par::chunks(out, |lo, chunk| chunk.copy_from_slice(&x[lo..][..chunk.len()]));
-}
-
-/// `out ← out + a·x`; NaN for buffers of different lengths.
-pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
-    if out.len() != x.len() {
-        return out.fill(T::nan());
-    }
-    par::chunks(out, |lo, chunk| {
-        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
-            *y += a * x;
-        }
-    });
-}
-
-/// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
-#[inline(always)]
-pub(crate) fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {
-    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
-        *sum = if first { x * y } else { *sum + x * y };
-    }
-}
-
-/// Values of a sum that are in registers at once.
-const BLOCK: usize = 16;
-
-/// Σ a·x of `B` values from `at` on.
-#[inline(always)]
-fn sum<T: Real, const L: usize, const B: usize>(terms: [(T, &[T]); L], at: usize) -> [T; B] {
-    let mut sum = [T::zero(); B];
-    for (l, (a, x)) in terms.into_iter().enumerate() {
-        let x = &x[at..][..B];
-        for k in 0..B {
-            sum[k] = if l == 0 { a * x[k] } else { sum[k] + a * x[k] };
-        }
-    }
-    sum
-}
-
 impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn set_zero(&mut self) {
-        par::chunks(&mut self.data, |_, chunk| chunk.fill(T::zero()));
+        set_zero(&mut self.data);
     }
 
     fn copy_from(&mut self, other: &Self) {
@@ -397,33 +267,15 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn set_sum<const L: usize>(&mut self, terms: [(T, &Self); L]) {
-        if terms.iter().any(|(_, x)| x.data.len() != self.data.len()) {
-            return self.data.fill(T::nan());
-        }
-        par::chunks(
-            &mut self.data,
-            #[inline(always)]
-            |lo, chunk| {
-                let terms = terms.map(|(a, x)| (a, &x.data[lo..][..chunk.len()]));
-                let mut blocks = chunk.chunks_exact_mut(BLOCK);
-                for (i, block) in blocks.by_ref().enumerate() {
-                    block.copy_from_slice(&sum::<T, L, BLOCK>(terms, i * BLOCK));
-                }
-                let rest = blocks.into_remainder();
-                let from = terms.first().map_or(0, |(_, x)| x.len()) - rest.len();
-                for (i, y) in rest.iter_mut().enumerate() {
-                    [*y] = sum(terms, from + i);
-                }
-            },
-        );
+        set_sum(&mut self.data, terms.map(|(a, x)| (a, x.data())));
     }
 
     fn scale(&mut self, a: T) {
-        par::chunks(&mut self.data, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
+        scale(&mut self.data, a);
     }
 
     fn scale_add(&mut self, a: T, x: &Self) {
-        self.combine(x, |y, x| x + a * y);
+        scale_add(&mut self.data, a, &x.data);
     }
 
     fn dot(&self, other: &Self) -> f64 {
@@ -445,8 +297,7 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn max_abs(&self) -> f64 {
-        // A diverged state must not look finite: NaN stays.
-        par::reduce(self.data.len(), |range| largest(&self.data[range]), nan_max)
+        largest(&self.data)
     }
 }
 
@@ -467,26 +318,6 @@ impl<T: Real, const D: usize> VectorField<T> for Velocity<T, D> {
     fn longest(&self) -> f64 {
         self.max_length(self.grid.spacing())
     }
-}
-
-/// The largest absolute value; NaN if there is one.
-#[inline(always)]
-fn largest<T: Real>(values: &[T]) -> f64 {
-    const LANES: usize = 16;
-    let (mut most, mut odd) = ([T::zero(); LANES], [T::zero(); LANES]);
-    let blocks = values.chunks_exact(LANES);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for (lane, x) in block.iter().enumerate() {
-            let x = x.abs();
-            most[lane] = if x > most[lane] { x } else { most[lane] };
-            // 0 for a finite number, else NaN.
-            odd[lane] += T::zero() * x;
-        }
-    }
-    let max = |m: f64, x: &T| nan_max(m, x.f64().abs());
-    let values = if odd.iter().all(T::is_zero) { rest } else { values };
-    most.iter().chain(values).fold(0.0, max)
 }
 
 #[cfg(feature = "serde")]

@@ -243,8 +243,13 @@ pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
 /// p.combine(&q, |a, b| a - b * b);
 /// assert_eq!((p.angle[0], p.momentum[0]), (2.0, 2.0));
 /// ```
+///
+/// `product_space!(linear Name { fields } over f64)` implements `StateSpace` alone, for parts without coordinates.
 #[macro_export]
 macro_rules! product_space {
+    (linear $name:ident { $($field:ident),+ } over $scalar:ty) => {
+        $crate::product_space!(@linear [] $name { $($field),+ } $scalar);
+    };
     ($name:ident { $($field:ident),+ } over $scalar:ty) => {
         $crate::product_space!(@linear [] $name { $($field),+ } $scalar);
         $crate::product_space!(@componentwise [] $name { $($field),+ } $scalar);

@@ -82,9 +82,9 @@ fn gradients_hold_what_they_have_and_do_with_what_they_get() {
     let grid = Grid::<3>::unit(SHAPE).unwrap();
     let metric = MultiGaussian::for_grid(&grid);
     let shares = Weights::from_fn(&grid, 4, |_, _| 0.25).unwrap();
-    let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = Rdmm::new(&metric.sigmas, shares, 0.1).unwrap();
-    let found = [share(&grid, &Vsvf { metric }), share(&grid, &lddmm), share(&grid, &rdmm)];
+    let lddmm = Lddmm::new(metric.clone());
+    let rdmm = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    let found = [share(&grid, &Vsvf::new(metric)), share(&grid, &lddmm), share(&grid, &rdmm)];
     println!("{found:?}");
     // Lists of the slices that threads work on, and tasks of the pool: some kilobytes at a time.
     assert!(found.iter().all(|&share| share < 0.1), "{found:?}");

@@ -29,7 +29,8 @@ pub enum GradientKind {
 }
 
 /// How to integrate: method, step sizes, transport of the map, memory, gradient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Integration {
     /// The Runge–Kutta method.
     pub tableau: Tableau,

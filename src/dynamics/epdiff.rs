@@ -1,12 +1,11 @@
 //! Geodesic shooting: the Euler–Poincaré equation on diffeomorphisms, for any metric.
 
-use super::{Evolution, EvolutionVjp, Flow, StageMap, transport};
+use super::{Evolution, EvolutionVjp, Flow, StageMap, momentum, transport};
 use crate::error::Result;
 use crate::field::{Momentum, Velocity};
 use crate::grid::Grid;
 use crate::metric::{self, Inputs, Metric, Outputs};
 use crate::ops::difference::{Difference, Order};
-use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -170,20 +169,11 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution for Epdiff<M, T, D> {
         tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let (m, v) = (&state.body.momentum, &tape.velocity);
+        let (d, m, v) = (&self.difference, &state.body.momentum, &tape.velocity);
         if !self.fits([state, rate], v) {
             return rate.scale(T::nan());
         }
-        par::vectors::<T, D>(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                // − ∂_j(v_j m_a)
-                d.add_transposed(j, one, v.component(j), m.component(a), lo, chunk);
-                // − m_j ∂_a v_j
-                d.add_scaled(a, -one, m.component(j), v.component(j), lo, chunk);
-            }
-        });
+        momentum::rate(d, v, m, &mut rate.body.momentum);
         let rates = rate.body.outputs();
         self.metric.advect(state.body.inputs(), v, rates, &tape.metric, &mut ws.metric);
         transport::rate(d, v, state.map_at(map), &mut rate.map);
@@ -200,29 +190,14 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp for Epdiff<M, T, D> 
         tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let (m, m_bar, v) = (&state.body.momentum, &rate_bar.body.momentum, &tape.velocity);
+        let (d, m, v) = (&self.difference, &state.body.momentum, &tape.velocity);
+        let m_bar = &rate_bar.body.momentum;
         let fits = self.fits([state, rate_bar], v);
         if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
             return state_bar.scale(T::nan());
         }
-        // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
-        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
-                d.add_scaled(a, one, m.component(j), m_bar.component(j), lo, chunk);
-            }
-        });
-        // … and the bracket v·∇m̄ − m̄·∇v, in m.
-        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
-                d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);
-            }
-        });
         let (v_bar, map) = (&mut ws.velocity_bar, state.map_at(map));
+        momentum::rate_vjp(d, (v, m), m_bar, v_bar, &mut state_bar.body.momentum);
         transport::rate_vjp(d, v, map, &rate_bar.map, v_bar, &mut state_bar.map);
         let (at, rate_bars) = (state.body.inputs(), rate_bar.body.inputs());
         let (bars, tape) = (state_bar.body.outputs(), &tape.metric);

@@ -22,6 +22,7 @@ use crate::scalar::Real;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Folds {
     /// At least two voxels from every face.
     pub interior: Region,
@@ -32,6 +33,7 @@ pub struct Folds {
 /// Folds in a part of the grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Region {
     /// Voxels in this part.
     pub voxels: usize,
@@ -108,7 +110,8 @@ mod tests {
         // u₀ = 3·|x₀ = 4|: central differences are ±1.5 at x₀ = 3 and 5, so det is 2.5 and −0.5.
         let grid = Grid::new([10, 8], [1.0, 2.0]).unwrap();
         let bump = |x: [f64; 2], c| f64::from(u8::from(c == 0 && (x[0] - 4.0).abs() < 0.5)) * 3.0;
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, bump).unwrap();
+        let map = Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| bump(x, c)))
+            .unwrap();
         let folds = Folds::of(&map).unwrap();
         let expected = |voxels, folded: usize| Region {
             voxels,
@@ -127,7 +130,9 @@ mod tests {
     fn a_collapsed_map_is_folded_and_periodic_grids_have_no_border() {
         let grid = Grid::new([4, 4], [1.0; 2]).unwrap();
         let collapsed = |x: [f64; 2], c: usize| if c == 0 { -x[0] } else { 0.0 };
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, collapsed).unwrap();
+        let map =
+            Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| collapsed(x, c)))
+                .unwrap();
         let folds = Folds::of(&map).unwrap();
         assert_eq!((folds.interior.voxels, folds.border.voxels), (0, 16));
         assert!(folds.interior.min.is_infinite() && folds.interior.fraction().abs() < 1e-15);

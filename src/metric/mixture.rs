@@ -7,7 +7,9 @@ use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
-use crate::kernel::{self, Half, Kernel, Scratch};
+use crate::kernel::slabs;
+use crate::kernel::workspace::{Partial, Scratch};
+use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
@@ -50,19 +52,25 @@ pub struct Mixture<K, G, T, const D: usize> {
 const GROUP: usize = 4096;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
-    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`.
+    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`, the smoothing with the
+    /// boundary of weights: [`Gaussian::for_weights`](crate::kernel::Gaussian::for_weights).
     ///
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
-    /// another shape.
+    /// another shape or boundary.
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
         }
         for kernel in &kernels {
             kernel::expect_on(kernel, grid, "grid of a mixture")?;
+            let remedy = "make the kernels on the grid of the mixture";
+            kernel::expect_boundary(kernel, "grid of a mixture", grid.boundary(), remedy)?;
         }
+        let (of_weights, remedy) = (grid.boundary().of_weights(), "take `Gaussian::for_weights`");
         kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
+        kernel::expect_boundary(&smoothing, "grid of a mixture's weights", of_weights, remedy)?;
         let (difference, n) = (Difference::new(grid, order), grid.len());
         let slab = n / grid.shape()[0];
         let group = (GROUP / slab).max(1) * slab;
@@ -76,6 +84,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// w ← G ⋆ h.
+    #[inline(never)]
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
@@ -100,11 +109,11 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     fn begin<'a, const P: usize>(
         &self,
         terms: impl Fn(Range<usize>) -> [(&'a [T], &'a [T]); P],
-        halves: &mut [Half<T>],
+        halves: &mut [Partial<T>],
         ws: &mut kernel::Workspace<T>,
     ) {
         for (i, (k, half)) in self.kernels.iter().zip(halves).enumerate() {
-            k.begin_products(&terms(i * self.n..(i + 1) * self.n), half, ws);
+            slabs::begin(k, &terms(i * self.n..(i + 1) * self.n), half, ws);
         }
     }
 
@@ -112,7 +121,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     fn finish_velocity(
         &self,
         (m, w): (&[T], &[T]),
-        (halves, parts): (&[Half<T>], &mut [Part<T>]),
+        (halves, parts): (&[Partial<T>], &mut [Part<T>]),
         nu: &mut [T],
         velocity: &mut [T],
         densities: &mut [T],
@@ -126,7 +135,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
                 let (k, half) = (&self.kernels[i], &halves[i]);
                 let w = &w[i * n + lo..];
                 for (a, (nu, v)) in nu.iter_mut().zip(v.iter_mut()).enumerate() {
-                    k.finish(half, a, lo, nu, &mut part.scratch);
+                    slabs::finish(k, half, a, lo, nu, &mut part.scratch);
                     vectorised(
                         #[inline(always)]
                         || {
@@ -165,7 +174,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
                 w_bar.fill(T::zero());
                 for (a, m_bar) in m_bars.iter_mut().enumerate() {
                     let p_bar = part.smooth.grown(len);
-                    k.finish(half, a, lo, p_bar, &mut part.scratch);
+                    slabs::finish(k, half, a, lo, p_bar, &mut part.scratch);
                     let from = a * n + lo;
                     let [v_bar, nu, m] = [v_bar, nu, m].map(|x| &x[from..][..len]);
                     let m_bar = &mut m_bar[..len];
@@ -211,7 +220,7 @@ impl<T: Real> super::Tape for Tape<T> {
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
     /// Smoothings of every scale that wait for their last passes.
-    halves: Vec<Half<T>>,
+    halves: Vec<Partial<T>>,
     parts: Vec<Part<T>>,
     /// Two scalar fields a scale.
     scalars: [Aligned<T>; 2],
@@ -220,14 +229,14 @@ pub struct Workspace<T> {
 /// The buffers of a workspace, of the sizes of one metric.
 struct Buffers<'a, T> {
     kernel: &'a mut kernel::Workspace<T>,
-    halves: &'a mut [Half<T>],
+    halves: &'a mut [Partial<T>],
     parts: &'a mut [Part<T>],
     scalars: [&'a mut [T]; 2],
 }
 
 impl<T: Real> Workspace<T> {
     fn grown(&mut self, scales: usize, n: usize) -> Buffers<'_, T> {
-        self.halves.resize_with(scales, Half::new);
+        self.halves.resize_with(scales, Partial::default);
         self.parts.resize_with(par::PARTS, Part::default);
         Buffers {
             kernel: &mut self.kernel,
@@ -257,6 +266,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         Ok(Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) })
     }
 
+    #[inline(never)]
     fn velocity(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -277,6 +287,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.smoothing.apply(s, force, kernel);
     }
 
+    #[inline(never)]
     fn velocity_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -295,6 +306,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn advect(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -326,6 +338,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
+    #[inline(never)]
     fn rates_vjp(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,
@@ -373,6 +386,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
+    #[inline(never)]
     fn energy_gradient(
         &self,
         at: Inputs<'_, T, D, Weights<T, D>>,

@@ -124,7 +124,7 @@ impl<T: Real, const D: usize> Model<T, D> for Geodesics<T, D> {
         })
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 }

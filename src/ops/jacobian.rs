@@ -29,6 +29,7 @@ fn cofactor<const D: usize>(mut m: SMatrix<f64, D, D>, a: usize, b: usize) -> f6
 ///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+#[inline(never)]
 pub fn jacobian_determinant<T: Real, const D: usize>(
     map: &Displacement<T, D>,
 ) -> Result<Image<T, D>> {
@@ -49,11 +50,12 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::smallest_determinant};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, |x| [-0.7 * x[0], 0.0])?;
 /// assert!((smallest_determinant(&squeezed) - 0.3).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[must_use]
+#[inline(never)]
 pub fn smallest_determinant<T: Real, const D: usize>(map: &Displacement<T, D>) -> f64 {
     let difference = Difference::new(map.grid(), Order::Second);
     let leaf = |range: Range<usize>| {
@@ -113,13 +115,14 @@ fn determinants<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::{FoldBarrier, fold_barrier}};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, |x| [-0.7 * x[0], 0.0])?;
 /// let mut bar = Displacement::zeros(&grid)?;
 /// let barrier = FoldBarrier { bound: 0.1, reach: 0.5 };
 /// let (mean, smallest) = fold_barrier(&squeezed, barrier, 1.0, &mut bar)?;
 /// assert!((smallest - 0.3).abs() < 1e-12 && mean > 0.0);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn fold_barrier<T: Real, const D: usize>(
     map: &Displacement<T, D>,
     barrier: FoldBarrier,
@@ -271,7 +274,7 @@ mod tests {
         let mut bar = Displacement::<f64, 2>::zeros(&grid).unwrap();
         let rest = Displacement::zeros(&grid).unwrap();
         assert_eq!(fold_barrier(&rest, barrier, 1.0, &mut bar).unwrap(), (0.0, 1.0));
-        let folded = Displacement::from_fn(&grid, 2, |x, a| [-1.5 * x[0], 0.0][a]).unwrap();
+        let folded = Displacement::from_fn(&grid, |x| [-1.5 * x[0], 0.0]).unwrap();
         let (value, smallest) = fold_barrier(&folded, barrier, 1.0, &mut bar).unwrap();
         assert!(value.is_infinite() && smallest < 0.0);
         assert!(bar.data().iter().all(|g| *g == 0.0), "nothing is added");
@@ -281,8 +284,8 @@ mod tests {
     fn the_determinant_is_full_and_in_physical_units() {
         let grid = Grid::new([8, 6, 7], [0.5, 2.0, 1.0]).unwrap();
         let matrix = [[0.1, 0.4, -0.2], [0.3, -0.2, 0.1], [0.0, 0.5, 0.2]];
-        let map = Displacement::<f64, 3>::from_fn(&grid, 3, |x, c| {
-            (0..3).map(|b| matrix[c][b] * x[b]).sum()
+        let map = Displacement::<f64, 3>::from_fn(&grid, |x| {
+            std::array::from_fn(|c| (0..3).map(|b| matrix[c][b] * x[b]).sum())
         })
         .unwrap();
         let det = jacobian_determinant(&map).unwrap();

@@ -30,7 +30,7 @@ pub struct Chain<T, const D: usize, W> {
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,
-    /// with its own momentum, and a regulariser that is given moves along ([`Model::advected`]).
+    /// with its own momentum, and a regulariser that is given moves along ([`Model::advected_by`]).
     ///
     /// A geodesic pays for its length squared, so that n legs of a way d cost n (d/n)² = d²/n: what one
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
@@ -50,8 +50,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let chain = Registration::new(model, Ssd).run_chain(&pair.fixed, &pair.moving, 2)?;
     /// assert_eq!((chain.legs.len(), chain.folds.total().folded), (2, 0));
     /// # Ok::<(), rdmm_core::Error>(())
@@ -72,7 +72,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (mut map, mut forward) = (first.map.clone(), first.forward.clone());
         let (mut image, mut done) = (first.warped.clone(), vec![first]);
         for _ in 0..rest {
-            let carried = self.model().advected(&map)?;
+            let carried = self.model().advected_by(&map)?;
             let leg = self.run_model(
                 // The map so far holds the initial affine map.
                 Recipe { model: &carried, initial: &Affine::identity(), map_before: Some(&map) },

@@ -27,9 +27,9 @@ use crate::world::Affine;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([40, 40])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let edges = Channel::new(pair.fixed.clone(), pair.moving.clone(), Ncc).with_weight(0.02);
-/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let levels = Some(vec![Level { factor: 1.0, iterations: 5 }]);
 /// let result = Registration::new(model, Ssd)
 ///     .with_settings(Settings { levels, ..Settings::default() })
@@ -133,7 +133,7 @@ impl<T: Real, const D: usize> Channel<T, D> {
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([40, 40])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let channels = label_channels::<f32, 2>(&pair.fixed_labels, &pair.moving_labels, 0.02, &Ssd)?;
 /// assert_eq!(channels.len(), pair.fixed_labels.classes().len());
 /// # Ok::<(), rdmm_core::Error>(())
@@ -299,12 +299,12 @@ mod tests {
     use crate::synthetic::{Pair as Synthetic, Shapes};
 
     fn shapes(grid: &Grid<2>) -> Synthetic<f32, 2> {
-        Shapes { outside: 1, ..Shapes::default() }.pair(grid).unwrap()
+        Shapes::default().with_outside(1).pair(grid).unwrap()
     }
 
     fn registration(grid: &Grid<2>, iterations: usize) -> Registration<Lddmm, f32, 2> {
         let levels = [2.0, 1.0].map(|factor| Level { factor, iterations }).to_vec();
-        let model = Lddmm { metric: MultiGaussian::for_grid(grid) };
+        let model = Lddmm::new(MultiGaussian::for_grid(grid));
         Registration::new(model, Ssd)
             .with_settings(Settings { levels: Some(levels), ..Settings::default() })
     }
@@ -317,7 +317,7 @@ mod tests {
         let result = registration(&grid, 15).run_labels(fixed, moving, 0.02).unwrap();
         let (before, after) = (
             dice(fixed, moving).unwrap(),
-            dice(fixed, &moving.warped(&result.map).unwrap()).unwrap(),
+            dice(fixed, &result.map.warp_labels(moving).unwrap()).unwrap(),
         );
         for (label, dice) in &after {
             assert!(*dice > before[label].max(0.9), "{label}: {} {dice}", before[label]);
@@ -370,7 +370,7 @@ mod tests {
             assert!(matches!(error, Some(Error::Setting { name: "weight of a channel", .. })));
         }
         let other = Grid::unit([40, 44]).unwrap();
-        let off = Image::<f32, 2>::from_fn(&other, 1, |x, _| x[0]).unwrap();
+        let off = Image::<f32, 2>::from_fn(&other, |x| x[0]).unwrap();
         let error = refused(Channel::new(off.clone(), pair.moving.clone(), Ncc));
         assert!(matches!(
             error,

@@ -150,8 +150,8 @@ pub struct Registered<T, const D: usize, W> {
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([48, 48])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+/// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 /// assert_eq!(result.report.folds.total().folded, 0);
 /// # Ok::<(), rdmm_core::Error>(())
@@ -277,11 +277,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::{evaluate::dice_whole, similarity::Ssd, synthetic::Shapes, world::Affine};
     ///
     /// let grid = Grid::<2>::unit([40, 40])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// // The moving image stands elsewhere in the world, and it is known where.
     /// let moving = pair.moving.on_grid(&grid.clone().with_origin([5.0, -2.0])?)?;
     /// let initial = Affine::new(SMatrix::identity(), SVector::from([5.0, -2.0]))?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::new(model, Ssd).with_initial(initial).run(&pair.fixed, &moving)?;
     /// assert!(result.map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
     /// # Ok::<(), rdmm_core::Error>(())
@@ -365,9 +365,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// let (fixed, moving) = (&pair.fixed, &pair.moving);
-    /// let registration = Registration::new(Lddmm { metric: MultiGaussian::for_grid(&grid) }, Ssd);
+    /// let registration = Registration::new(Lddmm::new(MultiGaussian::for_grid(&grid)), Ssd);
     /// let mut saved = None;
     /// let whole = registration.run_resumable(fixed, moving, None, |progress, checkpoint| {
     ///     if progress.iteration == 2 {
@@ -415,7 +415,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
     /// [`label_channels`](super::label_channels), each with the weight and mask of the registration. Channels
     /// and landmarks count too. `warped` of the result is the indicator of the smallest label;
-    /// [`Labels::warped`] carries the whole map. Grey values are taken as they are.
+    /// [`Displacement::warp_labels`] warps them all. Grey values are taken as they are.
     ///
     /// # Errors
     /// Those of [`Registration::run`] and [`label_channels`](super::label_channels).
@@ -429,11 +429,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([40, 40])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// let (fixed, moving) = (&pair.fixed_labels, &pair.moving_labels);
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::<_, f32, 2>::new(model, Ssd).run_labels(fixed, moving, 0.025)?;
-    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &moving.warped(&result.map)?)?);
+    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &result.map.warp_labels(moving)?)?);
     /// assert!(after.iter().all(|(label, dice)| *dice >= before[label]));
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```

@@ -37,7 +37,7 @@ fn scales<const D: usize>() -> [Covariance<D>; 3] {
 type Tilted<const D: usize> = Covariance<D>;
 
 fn rdmm<const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<f64, D, Tilted<D>> {
-    Rdmm { carried, ..Rdmm::anisotropic(&scales(), shares(grid), 0.12).unwrap() }
+    Rdmm::anisotropic(&scales(), shares(grid), 0.12).unwrap().with_advected(carried)
 }
 
 fn metric<const D: usize>() -> MultiGaussian<Tilted<D>> {
@@ -85,12 +85,12 @@ fn the_energy_drift_has_the_order_of_the_integrator() {
     for boundary in BOUNDARIES {
         let plane = grid([20, 18], boundary);
         let volume = grid([10, 9, 11], boundary);
-        check_drift(Lddmm { metric: metric::<2>() }.on(&plane).unwrap(), "LDDMM 2-D");
+        check_drift(Lddmm::new(metric::<2>()).on(&plane).unwrap(), "LDDMM 2-D");
         for carried in FORMS {
             check_drift(rdmm(&plane, carried).on(&plane).unwrap(), &format!("{boundary:?} 2-D"));
             check_drift(rdmm(&volume, carried).on(&volume).unwrap(), &format!("{boundary:?} 3-D"));
         }
-        let windowed = Rdmm { border: Some(0.2), ..rdmm(&plane, Carried::PreWeights) };
+        let windowed = rdmm(&plane, Carried::PreWeights).with_border(0.2).unwrap();
         check_drift(windowed.on(&plane).unwrap(), &format!("{boundary:?} window"));
     }
 }
@@ -128,17 +128,13 @@ where
 #[test]
 fn gradients_of_the_energy_equal_differences() {
     fn check<const D: usize>(grid: &Grid<D>) {
-        let optimised = |carried| RdmmOptimised {
-            metric: metric(),
-            smoothing: 0.12,
-            carried,
-            penalties: vec![],
+        let optimised = |carried| {
+            let model = RdmmOptimised::new(metric(), 0.12).unwrap();
+            model.with_advected(carried).with_penalties(vec![])
         };
         let name = format!("{:?} {D}-D", grid.boundary());
-        let mut all = vec![
-            end_to_end(grid, &Vsvf { metric: metric() }),
-            end_to_end(grid, &Lddmm { metric: metric() }),
-        ];
+        let mut all =
+            vec![end_to_end(grid, &Vsvf::new(metric())), end_to_end(grid, &Lddmm::new(metric()))];
         for carried in FORMS {
             all.push(end_to_end(grid, &rdmm(grid, carried)));
             all.push(end_to_end(grid, &optimised(carried)));
@@ -172,7 +168,7 @@ fn equal_variances_are_the_recipe_with_standard_deviations() {
         assert_eq!(bits(a.map.data()), bits(b.map.data()), "{boundary:?}");
         let metric = MultiGaussian::anisotropic(&round, &[0.2, 0.5, 0.3]).unwrap();
         let (a, b) =
-            (end(Lddmm { metric }.on(&grid).unwrap()), end(common::lddmm().on(&grid).unwrap()));
+            (end(Lddmm::new(metric).on(&grid).unwrap()), end(common::lddmm().on(&grid).unwrap()));
         assert_eq!(bits(a.map.data()), bits(b.map.data()), "{boundary:?}");
     }
 }
@@ -183,7 +179,7 @@ fn constant_shares_are_lddmm_and_its_inverse_metric() {
     let grid = grid([16, 14], Boundary::Periodic);
     let constant = rdmm_core::field::Weights::from_fn(&grid, 3, |_, i| [0.2, 0.5, 0.3][i]).unwrap();
     let model = Rdmm::anisotropic(&scales(), constant, 0.12).unwrap();
-    let lddmm = Lddmm { metric: metric() };
+    let lddmm = Lddmm::new(metric());
     let (a, b) = (end(model.on(&grid).unwrap()), end(lddmm.on(&grid).unwrap()));
     // Rounding over four steps.
     assert!(deviation(a.map.data(), b.map.data()) < 1e-11);
@@ -206,8 +202,8 @@ fn the_local_standard_deviation_is_the_mean_over_directions() {
     let grid = grid([16, 14], Boundary::Free);
     let shares = shares::<f64, 2>(&grid);
     let variances = scales::<2>().map(|c| 0.5 * c.matrix().trace());
-    let mut model = rdmm(&grid, Carried::Weights);
-    model.smoothing = 0.04;
+    let model = Rdmm::anisotropic(&scales(), shares.clone(), 0.04).unwrap();
+    let model = model.with_advected(Carried::Weights);
     let mut shooting = model.on(&grid).unwrap();
     let mut state = shooting.blank_state();
     shooting.start(&shooting.rest(), &mut state);
@@ -218,7 +214,7 @@ fn the_local_standard_deviation_is_the_mean_over_directions() {
         assert!((found.data()[at] / expected.sqrt() - 1.0).abs() < 0.05);
     }
     let lddmm: <Lddmm<Tilted<2>> as Model<f64, 2>>::Shooting =
-        Lddmm { metric: metric() }.on(&grid).unwrap();
+        Lddmm::new(metric()).on(&grid).unwrap();
     let sigma = lddmm.local_sigma(&lddmm.blank_state()).unwrap();
     let expected: f64 = [0.2, 0.5, 0.3].iter().zip(variances).map(|(w, v)| w * v).sum();
     assert!((sigma.data()[3] - expected.sqrt()).abs() < 1e-15);
@@ -227,7 +223,7 @@ fn the_local_standard_deviation_is_the_mean_over_directions() {
 #[test]
 fn a_registration_follows_the_fibres() {
     let grid = Grid::<2>::unit([40, 40]).unwrap().with_boundary(Boundary::Free);
-    let shapes = Shapes { outside: 1, ..Shapes::default() };
+    let shapes = Shapes::default().with_outside(1);
     let pair = shapes.pair::<f32, 2>(&grid).unwrap();
     let by_label = [(0, vec![0.0, 1.0]), (1, vec![1.0, 0.0])].into_iter().collect();
     let shares = shares_by_label(&pair.foreground, &by_label).unwrap();
@@ -274,27 +270,27 @@ fn bad_recipes_are_refused() {
     let model = rdmm(&free, Carried::PreWeights);
     assert!(matches!(model.on(&reflecting).err(), Some(Error::Setting { .. })));
     let narrow = Covariance::along([1.0, 1.0], 0.2, 0.01).unwrap();
-    let sigmas = vec![scales()[0], narrow, scales()[2]];
-    let changed = Rdmm { sigmas, ..model.clone() };
+    let sigmas = [scales()[0], narrow, scales()[2]];
+    let changed = Rdmm::anisotropic(&sigmas, shares(&free), 0.12).unwrap();
     assert!(matches!(changed.on(&free).err(), Some(Error::Sigma { index: 1, .. })));
     assert!((Model::<f64, 2>::smallest_sigma(&changed) - 0.01).abs() < 1e-12);
     let two = Rdmm::anisotropic(&scales()[..2], shares::<f64, 2>(&free), 0.12);
     assert!(matches!(two, Err(Error::Length { .. })));
-    let none = Rdmm { sigmas: vec![], ..model };
-    assert!(matches!(none.on(&free).err(), Some(Error::Length { .. })));
+    let none = Rdmm::anisotropic(&[], shares::<f64, 2>(&free), 0.12);
+    assert!(matches!(none, Err(Error::Length { .. })));
     let shares = MultiGaussian::anisotropic(&scales::<2>(), &[0.9, 0.9, 0.9]);
     assert!(matches!(shares, Err(Error::Shares { .. })));
     // The penalties of optimised weights need an order of sizes.
-    let mut metric = metric::<2>();
-    metric.sigmas.swap(0, 2);
-    let optimised = RdmmOptimised::<f64, 2, _>::new(metric.clone(), 0.12).unwrap();
+    let metric = metric::<2>();
+    let [first, second, third] = scales::<2>();
+    let swapped = MultiGaussian::anisotropic(&[third, second, first], metric.shares()).unwrap();
+    let optimised = RdmmOptimised::<f64, 2, _>::new(swapped, 0.12).unwrap();
     assert!(matches!(optimised.on(&free).err(), Some(Error::SigmaOrder { .. })));
-    metric.sigmas.swap(0, 2);
     assert!(RdmmOptimised::<f64, 2, _>::new(metric.clone(), 0.12).unwrap().on(&free).is_ok());
 
-    let text = serde_json::to_string(&Lddmm { metric: metric.clone() }).unwrap();
+    let text = serde_json::to_string(&Lddmm::new(metric.clone())).unwrap();
     let back: Lddmm<Covariance<2>> = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, Lddmm { metric });
+    assert_eq!(back, Lddmm::new(metric));
     let matrix = serde_json::to_string(&SMatrix::<f64, 2, 2>::new(1.0, 2.0, 2.0, 1.0)).unwrap();
     let error = serde_json::from_str::<Covariance<2>>(&matrix).unwrap_err();
     assert!(error.to_string().contains("positive definite"));

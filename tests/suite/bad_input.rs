@@ -62,12 +62,11 @@ fn square(n: usize) -> Grid<2> {
 
 /// An image with contrast.
 fn image<T: Real, const D: usize>(grid: &Grid<D>) -> Image<T, D> {
-    Image::from_fn(grid, 1, |x, _| x.iter().enumerate().map(|(a, x)| (a as f64 + x).sin()).sum())
-        .unwrap()
+    Image::from_fn(grid, |x| x.iter().enumerate().map(|(a, x)| (a as f64 + x).sin()).sum()).unwrap()
 }
 
 fn constant(grid: &Grid<2>, value: f64) -> Image<f64, 2> {
-    Image::from_fn(grid, 1, |_, _| value).unwrap()
+    Image::from_fn(grid, |_| value).unwrap()
 }
 
 /// A field with one value that is not finite, which only [`rdmm_core::field::Field::data_mut`] can write.
@@ -182,20 +181,20 @@ fn fields() {
     let array = |shape: &[usize]| ArrayD::<f64>::zeros(IxDyn(shape));
     for shape in [&[4, 5][..], &[16], &[], &[0, 4], &[1, 4, 4], &[4, 4, 1]] {
         let (array, found) = (array(shape), format!("{shape:?}"));
-        let result = Image::from_array(&grid, array.view());
+        let result = Image::from_array(&grid, &array);
         refused!(result, Error::Shape { .. }, "image", "[4, 4]", &found);
     }
     for shape in [&[4, 4][..], &[0, 4, 4], &[2, 4, 5]] {
         let (array, found) = (array(shape), format!("{shape:?}"));
-        refused!(Weights::from_array(&grid, array.view()), Error::Shape { .. }, "N ≥ 1", &found);
+        refused!(Weights::from_array(&grid, &array), Error::Shape { .. }, "N ≥ 1", &found);
     }
     let wrong = array(&[3, 4, 4]);
-    refused!(Velocity::from_array(&grid, wrong.view()), Error::Shape { .. }, "[2, ", "[3, 4, 4]");
+    refused!(Velocity::from_array(&grid, &wrong), Error::Shape { .. }, "[2, ", "[3, 4, 4]");
     let one = array(&[1, 4, 4]);
     let broadcast = one.broadcast(IxDyn(&[1 << 50, 4, 4])).unwrap();
-    refused!(Weights::from_array(&grid, broadcast), Error::OutOfMemory { .. }, "bytes");
+    refused!(Weights::from_array(&grid, &broadcast), Error::OutOfMemory { .. }, "bytes");
     refused!(
-        Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0].ln()),
+        Image::<f64, 2>::from_fn(&grid, |x| x[0].ln()),
         Error::NonFinite { .. },
         "-inf",
         "index 0"
@@ -238,7 +237,7 @@ fn label_maps() {
     let labels = Labels::from_vec(&grid, vec![2; 16]).unwrap();
     let mut map = Displacement::<f64, 2>::zeros(&grid).unwrap();
     map.data_mut()[3] = NAN;
-    refused!(labels.warped(&map), Error::NonFinite { .. }, "map", "NaN", "index 3");
+    refused!(map.warp_labels(&labels), Error::NonFinite { .. }, "map", "NaN", "index 3");
     let shares = |label: u32, shares: &[f64]| {
         shares_by_label::<f64, 2>(&labels, &BTreeMap::from([(label, shares.to_vec())]))
     };
@@ -348,7 +347,8 @@ fn optimised<T: Real>(
     smoothing: f64,
     carried: Carried,
 ) -> RdmmOptimised<T, 2> {
-    RdmmOptimised { metric, smoothing, carried, penalties: Vec::new() }
+    let model = RdmmOptimised::new(metric, smoothing).unwrap();
+    model.with_advected(carried).with_penalties(Vec::new())
 }
 
 #[test]
@@ -358,31 +358,34 @@ fn metrics_and_models() {
     refused!(MultiGaussian::new(&[1.0, 2.0], &[0.9, 0.2]), Error::Shares { .. }, "1.1");
     refused!(MultiGaussian::new(&[], &[]), Error::Shares { .. }, "found 0");
     let good = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
-    let changed = |change: &dyn Fn(&mut MultiGaussian)| {
-        let mut metric = good.clone();
-        change(&mut metric);
-        metric
-    };
+    let of = |sigmas: &[f64]| MultiGaussian::new(sigmas, &[0.5, 0.5]).unwrap();
     macro_rules! each_model {
         ($metric:expr, $error:pat, $($part:expr),+) => {{
             let metric = $metric;
-            refused!(Model::<f64, 2>::on(&Vsvf { metric: metric.clone() }, &grid), $error, $($part),+);
-            refused!(Model::<f32, 2>::on(&Lddmm { metric: metric.clone() }, &grid), $error, $($part),+);
+            refused!(Model::<f64, 2>::on(&Vsvf::new(metric.clone()), &grid), $error, $($part),+);
+            refused!(Model::<f32, 2>::on(&Lddmm::new(metric.clone()), &grid), $error, $($part),+);
             let model = optimised(metric, 1.0, Carried::Weights);
             refused!(Model::<f64, 2>::on(&model, &grid), $error, $($part),+);
         }};
     }
-    each_model!(changed(&|m| m.sigmas = vec![]), Error::Length { .. }, "length 0", "found 2");
-    each_model!(changed(&|m| m.shares = vec![]), Error::Length { .. }, "length 2", "found 0");
-    each_model!(changed(&|m| m.shares[0] = NAN), Error::Setting { .. }, "NaN");
-    each_model!(changed(&|m| m.shares[0] = 0.0), Error::Shares { .. }, "found 0.5");
-    each_model!(changed(&|m| m.sigmas[0] = 0.2), Error::Sigma { .. }, "0.2", "0.5");
-    each_model!(changed(&|m| m.sigmas[1] = 99.0), Error::Sigma { .. }, "99", "16");
-    each_model!(changed(&|m| m.sigmas[0] = 3.0), Error::SigmaOrder { .. }, "2", "3");
-    each_model!(changed(&|m| m.border = Some(NAN)), Error::Setting { .. }, "border", "NaN");
-    each_model!(changed(&|m| m.border = Some(-2.0)), Error::Setting { .. }, "border", "-2");
-    each_model!(changed(&|m| m.tolerance = Some(NAN)), Error::Setting { .. }, "tolerance", "NaN");
-    each_model!(changed(&|m| m.tolerance = Some(0.1)), Error::Setting { .. }, "tolerance", "0.01");
+    refused!(MultiGaussian::new(&[], &[0.5, 0.5]), Error::Length { .. }, "length 0", "found 2");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[]), Error::Length { .. }, "length 2", "found 0");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[NAN, 0.5]), Error::Setting { .. }, "NaN");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.0, 0.5]), Error::Shares { .. }, "found 0.5");
+    each_model!(of(&[0.2, 2.0]), Error::Sigma { .. }, "0.2", "0.5");
+    each_model!(of(&[1.0, 99.0]), Error::Sigma { .. }, "99", "16");
+    each_model!(of(&[3.0, 2.0]), Error::SigmaOrder { .. }, "2", "3");
+    for (bad, text) in [(NAN, "NaN"), (-2.0, "-2"), (0.0, "found 0")] {
+        refused!(good.clone().with_border(bad), Error::Setting { .. }, "border", text);
+    }
+    for (bad, text) in [(NAN, "NaN"), (0.1, "0.01"), (-1.0, "-1")] {
+        refused!(good.clone().with_tolerance(bad), Error::Setting { .. }, "tolerance", text);
+    }
+    let stored = serde_json::json!({
+        "sigmas": [1.0, 2.0], "shares": [0.5, 0.6], "order": "Fourth", "border": null, "tolerance": null
+    });
+    let error = serde_json::from_value::<MultiGaussian>(stored).unwrap_err();
+    assert!(error.to_string().contains("found 1.1"), "{error}");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
         let model = optimised(good.clone(), smoothing, Carried::PreWeights);
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
@@ -395,19 +398,23 @@ fn metrics_and_models() {
     refused!(rdmm(&[], half()), Error::Length { .. }, "length 0", "found 2");
     refused!(rdmm(&[1.0, 2.0], shares([0.5, 0.6])), Error::Shares { .. }, "1.1");
     refused!(rdmm(&[1.0, 2.0], shares([1.5, -0.5])), Error::Setting { .. }, "-0.5");
-    let changed = |change: &dyn Fn(&mut Rdmm<f64, 2>)| {
-        let mut model = rdmm(&[1.0, 2.0], half()).unwrap();
-        change(&mut model);
-        model.on(&grid)
-    };
-    refused!(changed(&|m| m.sigmas = vec![1.0]), Error::Length { .. }, "length 1", "found 2");
-    refused!(changed(&|m| m.sigmas.push(3.0)), Error::Length { .. }, "length 3", "found 2");
-    refused!(changed(&|m| m.sigmas = vec![2.0, 1.0]), Error::SigmaOrder { .. }, "1", "2");
-    refused!(changed(&|m| m.shares.data_mut()[9] = NAN), Error::Setting { .. }, "NaN");
-    refused!(changed(&|m| m.shares.data_mut().fill(0.0)), Error::Shares { .. }, "found 0");
-    refused!(changed(&|m| m.smoothing = -1.0), Error::Sigma { .. }, "-1");
-    refused!(changed(&|m| m.border = Some(0.0)), Error::Setting { .. }, "border", "found 0");
-    refused!(changed(&|m| m.tolerance = Some(-1.0)), Error::Setting { .. }, "tolerance", "-1");
+    refused!(rdmm(&[1.0, 2.0, 3.0], half()), Error::Length { .. }, "length 3", "found 2");
+    let mut spoilt = half();
+    spoilt.data_mut()[9] = NAN;
+    refused!(rdmm(&[1.0, 2.0], spoilt.clone()), Error::Setting { .. }, "NaN");
+    refused!(rdmm(&[1.0, 2.0], shares([0.0, 0.0])), Error::Shares { .. }, "found 0");
+    let swapped = rdmm(&[2.0, 1.0], half()).unwrap();
+    refused!(swapped.on(&grid), Error::SigmaOrder { .. }, "1", "2");
+    let sharp = Rdmm::new(&[1.0, 2.0], half(), -1.0).unwrap();
+    refused!(sharp.on(&grid), Error::Sigma { .. }, "-1");
+    let good = || rdmm(&[1.0, 2.0], half()).unwrap();
+    refused!(good().with_border(0.0), Error::Setting { .. }, "border", "found 0");
+    refused!(good().with_tolerance(-1.0), Error::Setting { .. }, "tolerance", "-1");
+    let given = |h| Rdmm::from_pre_weights(&[1.0, 2.0], h, 1.0);
+    refused!(given(spoilt), Error::NonFinite { .. }, "pre-weights", "index 9");
+    refused!(given(shares([0.0, 0.0])), Error::Setting { .. }, "pre-weights", "not all zero");
+    let one = Rdmm::from_pre_weights(&[1.0], half(), 1.0);
+    refused!(one, Error::Length { .. }, "length 1", "found 2");
     let elsewhere = Grid::new([16, 16], [4.0; 2]).unwrap();
     let model = rdmm(&[1.0, 2.0], half()).unwrap();
     refused!(model.on(&elsewhere), Error::Sigma { .. }, "= 1 ", "2", "64");
@@ -416,7 +423,7 @@ fn metrics_and_models() {
     let mut shooting = model.on(&grid).unwrap();
     let (there, small) = (Grid::unit([16, 16]).unwrap(), square(8));
     let metric = MultiGaussian::new(&[0.1], &[1.0]).unwrap();
-    let away = Lddmm { metric }.on(&there).unwrap().rest();
+    let away = Lddmm::new(metric).on(&there).unwrap().rest();
     refused!(shooting.prolong(&away), Error::GridMismatch { .. }, "[16, 16]", "0.0625");
     refused!(shooting.inverse_metric(0.0), Error::Setting { .. }, "epsilon", "found 0");
     let mut state = shooting.blank_state();
@@ -431,7 +438,7 @@ fn metrics_and_models() {
 
 #[test]
 fn a_backward_sweep_begins_where_the_forward_one_did() {
-    let model = Lddmm { metric: MultiGaussian::for_grid(&square(16)) };
+    let model = Lddmm::new(MultiGaussian::for_grid(&square(16)));
     let shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
     let foreign = Model::<f64, 2>::on(&model, &square(200)).unwrap().blank_state();
     let (state, evolution) = (shooting.blank_state(), shooting.evolution());
@@ -551,12 +558,11 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
 #[test]
 fn states_and_controls_of_another_grid() {
     let metric = MultiGaussian::new(&[2.0, 5.0, 8.0], &[0.2, 0.5, 0.3]).unwrap();
-    wrong_grid_everywhere(&Vsvf { metric: metric.clone() });
-    wrong_grid_everywhere(&Lddmm { metric: metric.clone() });
+    wrong_grid_everywhere(&Vsvf::new(metric.clone()));
+    wrong_grid_everywhere(&Lddmm::new(metric.clone()));
     for carried in [Carried::PreWeights, Carried::Weights] {
         wrong_grid_everywhere(&optimised(metric.clone(), 2.0, carried));
-        let penalised =
-            RdmmOptimised { carried, ..RdmmOptimised::new(metric.clone(), 2.0).unwrap() };
+        let penalised = RdmmOptimised::new(metric.clone(), 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&penalised);
         let (mut here, there) =
             (penalised.on(&square(16)).unwrap(), penalised.on(&square(200)).unwrap());
@@ -565,8 +571,7 @@ fn states_and_controls_of_another_grid() {
         here.add_penalty(&rest, &mut foreign);
         assert!(!foreign.is_finite());
         let shares = common::shares(&square(16));
-        let mut model = Rdmm::new(&metric.sigmas, shares, 2.0).unwrap();
-        model.carried = carried;
+        let model = Rdmm::new(metric.sigmas(), shares, 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&model);
     }
 
@@ -719,7 +724,7 @@ fn far_displacements<T: Real>(largest: f64) {
 
         // A whole flow: the momentum, then the map, is absurd.
         for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
-            let model = Lddmm { metric: metric.clone() };
+            let model = Lddmm::new(metric.clone());
             let mut shooting = model.on(&grid).unwrap();
             let mut state = shooting.blank_state();
             let how = Integration { transport, ..common::fixed_steps(3) };
@@ -791,7 +796,7 @@ fn integration() {
     // Policies at their limits, and a tolerance that cannot be reached.
     let grid = square(8);
     let metric = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
-    let mut shooting = Model::<f64, 2>::on(&Lddmm { metric }, &grid).unwrap();
+    let mut shooting = Model::<f64, 2>::on(&Lddmm::new(metric), &grid).unwrap();
     let controls = common::controls(&mut shooting, 0.5, 3);
     let mut start = shooting.blank_state();
     shooting.start(&controls, &mut start);
@@ -897,7 +902,7 @@ fn measures() {
 fn registrations() {
     let grid = square(16);
     let metric = || MultiGaussian::new(&[2.0, 4.0], &[0.5, 0.5]).unwrap();
-    let model = || Lddmm { metric: metric() };
+    let model = || Lddmm::new(metric());
     let (fixed, moving) = (image::<f64, 2>(&grid), image::<f64, 2>(&grid));
     let run = |settings: Settings| {
         Registration::new(model(), Ssd).with_settings(settings).run(&fixed, &moving)
@@ -969,11 +974,11 @@ fn registrations() {
     refused!(masked(constant(&grid, 2.0)), Error::Setting { .. }, "mask", "0 to 1", "found 2");
     refused!(masked(spoilt(&grid, NAN)), Error::NonFinite { .. }, "mask", "NaN");
     refused!(masked(constant(&grid, 0.0)), Error::NoContrast { .. }, "mask");
-    let thin = Lddmm { metric: MultiGaussian::new(&[0.1], &[1.0]).unwrap() };
+    let thin = Lddmm::new(MultiGaussian::new(&[0.1], &[1.0]).unwrap());
     let result = Registration::new(thin, Ssd).run(&fixed, &moving);
     refused!(result, Error::Sigma { .. }, "0.1", "0.5", "16");
     let sigma = NAN;
-    let thin = Lddmm { metric: MultiGaussian { sigmas: vec![sigma, 1.0], ..metric() } };
+    let thin = Lddmm::new(MultiGaussian::new(&[sigma, 1.0], &[0.5, 0.5]).unwrap());
     refused!(Registration::new(thin, Ssd).run(&fixed, &moving), Error::Sigma { .. }, "NaN");
     let result = Registration::new(model(), Lncc { sigma: 0.1 }).run(&fixed, &moving);
     refused!(result, Error::Sigma { .. }, "0.1", "0.5");
@@ -1039,12 +1044,12 @@ fn evaluations() {
     spoilt.data_mut()[3] = f64::MAX;
     spoilt.data_mut()[256 + 4] = f64::MAX;
     refused!(evaluate::Folds::of(&spoilt), Error::NonFinite { .. }, "determinant");
-    let carried = |point| evaluate::carried(&map(&grid), &[[1.0, 1.0], point]);
+    let carried = |point| map(&grid).transform_points(&[[1.0, 1.0], point]);
     for (point, text) in [([NAN, 0.0], "NaN"), ([0.0, 99.0], "99"), ([-7.0, 0.0], "-7")] {
         refused!(carried(point), Error::Setting { .. }, "point 1", "inside", text);
     }
     let periodic = map(&square(16).with_boundary(Boundary::Periodic));
-    let result = evaluate::carried(&periodic, &[[1e300, 0.0]]);
+    let result = periodic.transform_points(&[[1e300, 0.0]]);
     refused!(result, Error::Setting { .. }, "point 0", "indexed");
     let errors = evaluate::target_registration_error::<f64, 2>;
     let result = errors(&map(&grid), &[[1.0; 2]], &[]);
@@ -1185,10 +1190,10 @@ fn damaged_states() {
 fn synthetic_pairs() {
     let pair = |shapes: Shapes, n: usize| shapes.pair::<f64, 2>(&Grid::unit([n, n]).unwrap());
     for (change, text) in [(0.2, "0.2"), (-0.1, "-0.1"), (NAN, "NaN"), (f64::INFINITY, "inf")] {
-        let shapes = Shapes { change, ..Shapes::default() };
+        let shapes = Shapes::default().with_change(change);
         refused!(pair(shapes, 64), Error::Setting { .. }, "change", "0 to 0.1", text);
     }
-    let shapes = |outside| Shapes { outside, ..Shapes::default() };
+    let shapes = |outside| Shapes::default().with_outside(outside);
     refused!(pair(shapes(9), 64), Error::Setting { .. }, "outside", "8", "found 9");
     let most = usize::MAX.to_string();
     refused!(pair(shapes(usize::MAX), 64), Error::Setting { .. }, "outside", &most);
@@ -1256,10 +1261,13 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
     let fixed = Image::<T, D>::from_vec(&grid, values(1)).unwrap();
     let moving = Image::<T, D>::from_vec(&grid, values(2)).unwrap();
     let sigma = odd.sigma * grid.coarsest_spacing();
-    let metric = MultiGaussian {
-        border: odd.border.map(|width| width * odd.spacing),
-        ..MultiGaussian::new(&[sigma, odd.ratio * sigma], &[0.3, 0.7]).unwrap()
-    };
+    let mut metric = MultiGaussian::new(&[sigma, odd.ratio * sigma], &[0.3, 0.7]).unwrap();
+    if let Some(width) = odd.border {
+        match metric.with_border(width * odd.spacing) {
+            Ok(windowed) => metric = windowed,
+            Err(_) => return Ok(false),
+        }
+    }
     let lbfgs = Lbfgs { max_evaluations: 8, ..Lbfgs::default() };
     let search = match odd.search {
         0 => Search::MetricLbfgs { lbfgs, epsilon: 1e-3 },
@@ -1303,15 +1311,15 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
         };
     }
     Ok(match odd.model {
-        0 => run!(Vsvf { metric }),
-        1 => run!(Lddmm { metric }),
+        0 => run!(Vsvf::new(metric)),
+        1 => run!(Lddmm::new(metric)),
         2 => run!(RdmmOptimised::new(metric, sigma).unwrap()),
         _ => {
             let shares = Weights::from_fn(&grid, 2, |x, i| {
                 let share = (1.0 + (x[0] / odd.spacing).sin()) / 2.0;
                 [share, 1.0 - share][i]
             });
-            run!(Rdmm::new(&metric.sigmas, shares.unwrap(), sigma).unwrap())
+            run!(Rdmm::new(metric.sigmas(), shares.unwrap(), sigma).unwrap())
         }
     })
 }

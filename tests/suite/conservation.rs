@@ -13,7 +13,7 @@ use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Spectral;
 use rdmm_core::metric::{Fixed, Metric};
-use rdmm_core::model::{Carried, Model, Shooting};
+use rdmm_core::model::{Carried, Lddmm, Model, Shooting};
 use rdmm_core::ops::difference::{Difference, Order};
 use rdmm_core::ops::warp::Composition;
 use rdmm_core::space::StateSpace;
@@ -358,18 +358,15 @@ fn a_border_window_conserves_and_holds_the_border() {
     }
     for boundary in Boundary::ALL {
         let grid = grid([20, 18], boundary);
-        let mut lddmm = common::lddmm();
-        lddmm.metric.border = Some(0.2);
+        let lddmm = Lddmm::new(common::metric().with_border(0.2).unwrap());
         check::<2, _>(lddmm.on(&grid).unwrap(), "LDDMM");
         for carried in FORMS {
-            let mut rdmm = common::rdmm::<f64, 2>(&grid, carried);
-            rdmm.border = Some(0.2);
+            let rdmm = common::rdmm::<f64, 2>(&grid, carried).with_border(0.2).unwrap();
             check::<2, _>(rdmm.on(&grid).unwrap(), "RDMM");
         }
     }
     let grid = grid([9, 10, 8], Boundary::Reflecting);
-    let mut rdmm = common::rdmm::<f64, 3>(&grid, Carried::PreWeights);
-    rdmm.border = Some(0.2);
+    let rdmm = common::rdmm::<f64, 3>(&grid, Carried::PreWeights).with_border(0.2).unwrap();
     check::<3, _>(rdmm.on(&grid).unwrap(), "RDMM 3-D");
 }
 
@@ -384,7 +381,7 @@ fn lddmm_conserves_the_momentum_of_the_body() {
             let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
             [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
         };
-        let momentum = Momentum::from_fn(&grid, 2, field).unwrap();
+        let momentum = Momentum::from_fn(&grid, |x| std::array::from_fn(|c| field(x, c))).unwrap();
         let weights = Weights::from_fn(&grid, 3, |x, c| {
             let angle = 0.8 + 0.4 * (TAU * x[0]).sin() * (TAU * x[1]).cos();
             [0.5, 0.866 * angle.cos(), 0.866 * angle.sin()][c]

@@ -40,13 +40,15 @@ fn wave<const D: usize>(x: [f64; D], cycles: [f64; 3], shift: f64) -> f64 {
 
 /// A trigonometric momentum that moves the box by about a tenth, for `size` = 1.
 fn momentum<const D: usize>(grid: &Grid<D>, size: f64) -> Momentum<f64, D> {
-    Momentum::from_fn(grid, D, |x, c| {
-        let waves = [
-            0.14 * wave(x, [1.0, 0.0, 0.0], 0.1) + 0.08 * wave(x, [1.0, 1.0, 0.0], 0.3),
-            0.12 * wave(x, [0.0, 1.0, 0.0], 0.7) - 0.07 * wave(x, [1.0, -1.0, 1.0], 0.2),
-            0.10 * wave(x, [1.0, 0.0, 1.0], 0.5),
-        ];
-        size * waves[c]
+    Momentum::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            let waves = [
+                0.14 * wave(x, [1.0, 0.0, 0.0], 0.1) + 0.08 * wave(x, [1.0, 1.0, 0.0], 0.3),
+                0.12 * wave(x, [0.0, 1.0, 0.0], 0.7) - 0.07 * wave(x, [1.0, -1.0, 1.0], 0.2),
+                0.10 * wave(x, [1.0, 0.0, 1.0], 0.5),
+            ];
+            size * waves[c]
+        })
     })
     .unwrap()
 }
@@ -390,8 +392,10 @@ impl Oracle {
 }
 
 fn map<const D: usize>(grid: &Grid<D>) -> Displacement<f64, D> {
-    Displacement::from_fn(grid, D, |x, c| {
-        0.1 * wave(x, [1.0, c as f64, 0.0], 0.4) - 0.05 * wave(x, [0.0, 1.0, 1.0], 0.1)
+    Displacement::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            0.1 * wave(x, [1.0, c as f64, 0.0], 0.4) - 0.05 * wave(x, [0.0, 1.0, 1.0], 0.1)
+        })
     })
     .unwrap()
 }
@@ -537,7 +541,7 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
     let grid = lattice([24, 20]);
     // A constant momentum is its own velocity: 6 voxels along one axis and 8 along the other are 10.
     let speeds = [6.0 / 24.0, 8.0 * 0.8 / 20.0];
-    let field = Momentum::from_fn(&grid, 2, |_, c| speeds[c]).unwrap();
+    let field = Momentum::from_fn(&grid, |_| speeds).unwrap();
     let steps = |scale: f64, number: f64, at_least: usize| {
         let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
         let mut start = start_geodesic(&grid, 1.0, ());
@@ -576,11 +580,13 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
 fn few_long_steps_are_nearer_to_a_steep_flow_than_many_short_ones() {
     let grid = lattice([24, 20]);
     let c = 1.4_f64;
-    let body = Velocity::from_fn(&grid, 2, |x, axis| [c / TAU * (TAU * x[0]).sin(), 0.0][axis]);
+    let body = Velocity::from_fn(&grid, |x| [c / TAU * (TAU * x[0]).sin(), 0.0]);
     let start = Flow { body: body.unwrap(), map: Displacement::zeros(&grid).unwrap() };
-    let exact = Displacement::<f64, 2>::from_fn(&grid, 2, |x, axis| {
-        let x = x[0] - x[0].round();
-        [((TAU / 2.0 * x).tan() * (-c).exp()).atan() / (TAU / 2.0) - x, 0.0][axis]
+    let exact = Displacement::<f64, 2>::from_fn(&grid, |x| {
+        std::array::from_fn(|axis| {
+            let x = x[0] - x[0].round();
+            [((TAU / 2.0 * x).tan() * (-c).exp()).atan() / (TAU / 2.0) - x, 0.0][axis]
+        })
     })
     .unwrap();
     let run = |steps| {

@@ -23,8 +23,8 @@ fn body<const D: usize>(grid: &Grid<D>, gamma: f64) -> ImageAdjoint<f64, D> {
         let turns: f64 = (0..D).map(|a| k[a % 2] * x[a] / extent[a]).sum();
         (TAU * (turns + phase)).sin()
     };
-    let image = Image::from_fn(grid, 1, |x, _| wave(x, [1.0, 1.0], 0.1)).unwrap();
-    let adjoint = Image::from_fn(grid, 1, |x, _| 0.02 * wave(x, [0.0, 1.0], 0.3)).unwrap();
+    let image = Image::from_fn(grid, |x| wave(x, [1.0, 1.0], 0.1)).unwrap();
+    let adjoint = Image::from_fn(grid, |x| 0.02 * wave(x, [0.0, 1.0], 0.3)).unwrap();
     let angle = |x: [f64; D]| 0.8 + 0.5 * wave(x, [1.0, 0.0], 0.2);
     let weights = Weights::from_fn(grid, 3, |x, i| {
         // Σ h² = 1: a point of the sphere.

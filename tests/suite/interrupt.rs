@@ -9,7 +9,6 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::model::{Carried, Lddmm, Model, MultiGaussian, Shooting};
 use rdmm_core::ops::resample::Resample;
-use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::{Adam, Lbfgs, Stop};
 use rdmm_core::registration::{Level, Progress, Registered, Registration, Search, Settings};
 use rdmm_core::similarity::{Measure, Similarity, Ssd};
@@ -27,7 +26,7 @@ fn pair() -> (Image<f64, 2>, Image<f64, 2>) {
 }
 
 fn model() -> Lddmm {
-    Lddmm { metric: MultiGaussian::new(&[0.1, 0.2], &[0.5, 0.5]).unwrap() }
+    Lddmm::new(MultiGaussian::new(&[0.1, 0.2], &[0.5, 0.5]).unwrap())
 }
 
 fn levels(iterations: usize) -> Vec<Level> {
@@ -46,7 +45,7 @@ fn assert_map_of_controls(found: &Registered<f64, 2, ()>, model: &Lddmm) {
     let map = &sweep.forward(&start).unwrap().map;
     let map = Resample::new(&grid, fixed.grid()).field(map).unwrap();
     assert_eq!(found.map, map);
-    assert_eq!(found.warped, warped(&moving, &map).unwrap());
+    assert_eq!(found.warped, map.warp(&moving).unwrap());
 }
 
 #[test]

@@ -106,10 +106,15 @@ fn constant_weights<T: Real, const D: usize>(
 /// The velocity of LDDMM and of RDMM with constant weights, with Gaussians of this accuracy.
 fn velocities(tolerance: Option<f64>) -> [Vec<f32>; 2] {
     let grid = common::grid([31, 26], Boundary::Reflecting);
-    let metric = MultiGaussian { tolerance, ..common::metric() };
-    let shares = Weights::from_fn(&grid, metric.shares.len(), |_, i| metric.shares[i]).unwrap();
-    let region = Rdmm { tolerance, ..Rdmm::new(&metric.sigmas, shares, 0.1).unwrap() };
-    [velocity(&grid, &Lddmm { metric }), velocity(&grid, &region)]
+    let mut metric = common::metric();
+    let of = metric.shares().to_vec();
+    let shares = Weights::from_fn(&grid, of.len(), |_, i| of[i]).unwrap();
+    let mut region = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    if let Some(tolerance) = tolerance {
+        metric = metric.with_tolerance(tolerance).unwrap();
+        region = region.with_tolerance(tolerance).unwrap();
+    }
+    [velocity(&grid, &Lddmm::new(metric)), velocity(&grid, &region)]
 }
 
 fn velocity<M: Model<f32, 2>>(grid: &Grid<2>, model: &M) -> Vec<f32> {
@@ -292,7 +297,9 @@ fn every_equivariance<const D: usize>(
     ];
     for carried in FORMS {
         let model = common::rdmm::<f64, D>(grid, carried);
-        let moved = Rdmm { shares: model.shares.rearranged(how), ..model.clone() };
+        let shares = model.shares().unwrap().rearranged(how);
+        let moved = Rdmm::new(model.sigmas(), shares, model.smoothing()).unwrap();
+        let moved = moved.with_advected(carried);
         off.push(equivariance(grid, (&model, &moved), how, seed));
         let model = common::rdmm_optimised(carried);
         off.push(equivariance(grid, (&model, &model), how, seed));
@@ -371,18 +378,16 @@ fn in_unit<const D: usize>(grid: &Grid<D>, s: f64) -> Grid<D> {
 }
 
 fn metric_in_unit(metric: &MultiGaussian, s: f64) -> MultiGaussian {
-    let sigmas = metric.sigmas.iter().map(|x| s * x).collect();
-    MultiGaussian { sigmas, ..metric.clone() }
+    let sigmas: Vec<f64> = metric.sigmas().iter().map(|x| s * x).collect();
+    MultiGaussian::new(&sigmas, metric.shares()).unwrap()
 }
 
 fn rdmm_in_unit<const D: usize>(model: &Rdmm<f64, D>, s: f64) -> Rdmm<f64, D> {
-    let grid = in_unit(model.shares.grid(), s);
-    Rdmm {
-        sigmas: model.sigmas.iter().map(|x| s * x).collect(),
-        shares: model.shares.clone().on_grid(&grid).unwrap(),
-        smoothing: s * model.smoothing,
-        ..model.clone()
-    }
+    let shares = model.shares().unwrap();
+    let sigmas: Vec<f64> = model.sigmas().iter().map(|x| s * x).collect();
+    let shares = shares.clone().on_grid(&in_unit(shares.grid(), s)).unwrap();
+    let scaled = Rdmm::new(&sigmas, shares, s * model.smoothing()).unwrap();
+    scaled.with_advected(model.advected())
 }
 
 /// u in units of s, from momentum in units of s: Gaussians have unit mass, so m scales as v does.
@@ -406,7 +411,7 @@ proptest! {
         let s = 10_f64.powf(exponent);
         let flat = grid([11, 14], boundary);
         let cube = grid([6, 8, 7], boundary);
-        let lddmm = |s| Lddmm { metric: metric_in_unit(&common::metric(), s) };
+        let lddmm = |s| Lddmm::new(metric_in_unit(&common::metric(), s));
         let (a, b) = (common::rdmm(&flat, carried), common::rdmm(&cube, carried));
         for (one, other) in [
             (map_in_unit(&flat, &lddmm(1.0), 1.0), map_in_unit(&flat, &lddmm(s), s)),
@@ -441,10 +446,10 @@ fn energies<M: Model<f64, 2>>(
 #[test]
 fn energies_have_no_unit_of_length() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = |s| Lddmm { metric: metric_in_unit(&metric, s) };
+    let lddmm = |s| Lddmm::new(metric_in_unit(&metric, s));
     let unit = Grid::<2>::unit([32, 32]).unwrap();
     let rdmm = |s| {
-        let model = Rdmm::new(&metric.sigmas, common::shares::<f64, 2>(&unit), 0.08).unwrap();
+        let model = Rdmm::new(metric.sigmas(), common::shares::<f64, 2>(&unit), 0.08).unwrap();
         rdmm_in_unit(&model, s)
     };
     let measured = |s: f64| {
@@ -510,9 +515,11 @@ fn square(n: usize) -> Grid<2> {
 }
 
 fn closed_form_momentum(grid: &Grid<2>) -> Momentum<f64, 2> {
-    Momentum::from_fn(grid, 2, |x, c| {
-        let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
-        [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+    Momentum::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
+            [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+        })
     })
     .unwrap()
 }
@@ -644,11 +651,8 @@ fn self_registration<M: Model<f64, 2>>(
 #[test]
 fn an_image_registers_to_itself_with_the_identity() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = RdmmOptimised::<f64, 2> {
-        penalties: Vec::new(),
-        ..RdmmOptimised::new(metric, 0.08).unwrap()
-    };
+    let lddmm = Lddmm::new(metric.clone());
+    let rdmm = RdmmOptimised::<f64, 2>::new(metric, 0.08).unwrap().with_penalties(Vec::new());
     let lncc = Lncc { sigma: 0.08 };
     let mut largest = 0.0_f64;
     for levels in 1..=3 {
@@ -671,7 +675,7 @@ fn an_image_registers_to_itself_with_the_identity() {
     // variances leave NCC and LNCC gradients of about 1e-12.
     assert!(largest < 1e-6, "{largest:.1e} voxels");
     // Penalties move the weights, and the momentum's rounding with them through the joint curvature.
-    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric.clone(), 0.08).unwrap();
+    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric().clone(), 0.08).unwrap();
     let moved = self_registration(penalised, Ssd, 3);
     assert!(moved < 1e-3, "{moved:.1e} voxels");
 }
@@ -701,17 +705,17 @@ fn a_second_shooting_gives_the_same_bits() {
 #[test]
 fn a_schedule_decides_which_penalty_counts_on_which_level() {
     let grid = Grid::<2>::unit([32, 32]).unwrap();
-    let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid).unwrap();
-    let mut model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
+    let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid).unwrap();
+    let model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
     let omt: Arc<dyn Regularizer<f32, 2>> = Arc::new(Omt::new(2e-3).unwrap());
     let penalties = |factors: &[f64]| -> Vec<Arc<dyn Regularizer<f32, 2>>> {
         vec![Arc::new(Scheduled::new(Arc::clone(&omt), factors).unwrap())]
     };
     let levels = [2.0, 1.0].map(|factor| Level { factor, iterations: 3 }).to_vec();
-    let mut last = |factors: &[f64]| {
-        model.penalties = penalties(factors);
+    let last = |factors: &[f64]| {
+        let model = model.clone().with_penalties(penalties(factors));
         let settings = Settings { levels: Some(levels.clone()), ..Settings::default() };
-        let registration = Registration::new(model.clone(), Ssd).with_settings(settings);
+        let registration = Registration::new(model, Ssd).with_settings(settings);
         let result = registration.run(&pair.fixed, &pair.moving).unwrap();
         let of = |level: usize| result.report.levels[level].first.terms.penalty;
         [of(0), of(1)]

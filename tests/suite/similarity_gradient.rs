@@ -229,7 +229,7 @@ fn a_channel_of_the_same_pair_doubles_the_weight() {
 fn penalties_are_added_and_observers_see_them() {
     let grid = grid([16, 18], Boundary::Reflecting);
     let with = common::rdmm_optimised::<f64, 2>(Carried::PreWeights);
-    let without = RdmmOptimised { penalties: Vec::new(), ..with.clone() };
+    let without = with.clone().with_penalties(Vec::new());
     let start = point(&grid, &with, 5);
     let evaluated = |model: &RdmmOptimised<f64, 2>| {
         let mut energy = objective::<2, _>(&grid, model, &Ssd, fixed_steps(3));

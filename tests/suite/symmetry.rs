@@ -37,7 +37,7 @@ fn blobs(grid: &Grid<2>, centre: [f64; 2]) -> Image<f64, 2> {
 fn model(grid: &Grid<2>) -> TwoSided<Lddmm> {
     let extent = grid.largest_extent();
     let metric = MultiGaussian::new(&[0.1 * extent, 0.2 * extent], &[0.5, 0.5]).unwrap();
-    TwoSided(Lddmm { metric })
+    TwoSided(Lddmm::new(metric))
 }
 
 /// The energy of `moving` onto `fixed`, both ways.
@@ -73,7 +73,7 @@ fn push(shooting: &impl Shooting<f64, 2>, scale: f64) -> Momentum<f64, 2> {
 fn the_gradient_is_the_derivative_and_the_taylor_remainder_has_slope_two() {
     let grid = Grid::<2>::unit([20, 20]).unwrap();
     let (fixed, moving) = (blobs(&grid, [0.55, 0.5]), blobs(&grid, [0.45, 0.48]));
-    let metric = model(&grid).0.metric;
+    let metric = model(&grid).0.metric().clone();
     let model = TwoSided(RdmmOptimised::<f64, 2>::new(metric, 0.12).unwrap());
     let mut objective = objective(&model, &fixed, &moving);
     let mut at = objective.shooting().rest();
@@ -140,10 +140,10 @@ fn a_geodesic_costs_the_same_from_either_end() {
 #[test]
 fn swapped_images_give_the_inverse_map() {
     let grid = Grid::<2>::unit([48, 48]).unwrap();
-    let shapes = Shapes { outside: 1, ..Shapes::default() };
+    let shapes = Shapes::default().with_outside(1);
     let pair = shapes.pair::<f32, 2>(&grid).unwrap();
     let metric = MultiGaussian::for_grid(&grid);
-    let (one, two) = (Lddmm { metric: metric.clone() }, TwoSided(Lddmm { metric }));
+    let (one, two) = (Lddmm::new(metric.clone()), TwoSided(Lddmm::new(metric)));
     let swap =
         |there: &Displacement<f32, 2>, back| inverse_consistency(there, back).unwrap().mean * 47.0;
     let run_one = |a, b| Registration::new(one.clone(), Ssd).run(a, b).unwrap();

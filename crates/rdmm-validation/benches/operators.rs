@@ -9,7 +9,6 @@ use rdmm_core::Real;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
 use rdmm_core::ops::difference::{Difference, Order};
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::resample::{Resample, Workspace};
 use rdmm_core::ops::warp::{Composition, Warp};
 use rdmm_core::testing::random;
@@ -69,7 +68,7 @@ fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
     });
     let map = Displacement::<T, D>::from_vec(&grid, u.clone()).unwrap();
     bench("jacobian determinant", &mut || {
-        black_box(jacobian_determinant(&map).unwrap());
+        black_box(map.jacobian_determinant().unwrap());
     });
 }
 

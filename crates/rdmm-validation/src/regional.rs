@@ -5,7 +5,6 @@ use std::error::Error;
 use rdmm_core::evaluate::dice_whole;
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::registration::Registered;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -60,7 +59,7 @@ fn level<const D: usize>(sigma: &Image<f32, D>, region: &Labels<D>) -> f32 {
 }
 
 fn inside<const D: usize>(map: &Displacement<f32, D>, region: &Labels<D>) -> Fallible<f64> {
-    let det = jacobian_determinant(map)?;
+    let det = map.jacobian_determinant()?;
     let mean = |within: bool| {
         let voxels = det.data().iter().zip(region.data()).filter(|(_, r)| (**r != 0) == within);
         let (sum, count) = voxels

@@ -51,17 +51,15 @@ pub fn metric() -> MultiGaussian {
 }
 
 pub fn vsvf() -> Vsvf {
-    Vsvf { metric: metric() }
+    Vsvf::new(metric())
 }
 
 pub fn lddmm() -> Lddmm {
-    Lddmm { metric: metric() }
+    Lddmm::new(metric())
 }
 
 pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T, D> {
-    let mut model = Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap();
-    model.carried = carried;
-    model
+    Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap().with_advected(carried)
 }
 
 /// With penalties that are as large as the other parts of the energy.
@@ -70,9 +68,10 @@ pub fn rdmm_optimised<T: Real, const D: usize>(carried: Carried) -> RdmmOptimise
     let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
         Arc::new(Omt::new(0.3).unwrap()),
         Arc::new(TotalVariation::new(0.2).unwrap()),
-        Arc::new(Range::new(0.1, &metric.shares).unwrap()),
+        Arc::new(Range::new(0.1, metric.shares()).unwrap()),
     ];
-    RdmmOptimised { metric, smoothing: 0.12, carried, penalties }
+    let model = RdmmOptimised::new(metric, 0.12).unwrap();
+    model.with_advected(carried).with_penalties(penalties)
 }
 
 /// A grid of anisotropic spacing and extent about one.

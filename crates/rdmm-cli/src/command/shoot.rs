@@ -69,11 +69,11 @@ fn shoot<const D: usize>(
     let grid = momentum.grid();
     match args.model {
         ShotModel::Vsvf => {
-            let shooting = Vsvf { metric: metric(args)? }.on(grid)?;
+            let shooting = Vsvf::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Lddmm => {
-            let shooting = Lddmm { metric: metric(args)? }.on(grid)?;
+            let shooting = Lddmm::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Rdmm => {
@@ -89,7 +89,7 @@ fn shoot<const D: usize>(
             let carried = match args.advect {
                 Advected::Preweights => h,
                 Advected::Weights => {
-                    model.carried = Carried::Weights;
+                    model = model.with_advected(Carried::Weights);
                     gaussian.smooth(&h)?
                 }
             };

@@ -136,7 +136,7 @@ fn run() -> Fallible<()> {
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let grid = Grid::<2>::unit([size; 2])?;
     for seed in 0..pairs {
-        let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+        let pair = Shapes::default().with_seed(seed).pair::<f32, 2>(&grid)?;
         let case = Case {
             labels: Some((&pair.fixed_labels, &pair.moving_labels)),
             regions: Some(&pair.foreground),

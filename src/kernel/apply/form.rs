@@ -19,6 +19,10 @@
 
 use crate::scalar::Real;
 
+/// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
+/// as long as the multiplications that they save.
+pub(super) const PLAIN: usize = 48;
+
 /// The form of a lane beside a matrix.
 #[derive(Clone, Debug)]
 pub(super) enum Form<T> {

@@ -10,10 +10,11 @@
 
 use std::ops::Range;
 
-use super::axis::{Axis, Modes};
+use super::axis::Axis;
+use super::modes::Modes;
 use super::product::{Buffers, Product, Strided, along_contiguous, along_strided, width};
-use super::sum_products;
 use crate::aligned::Aligned;
+use crate::kernel::terms::sum_products;
 use crate::par::{self, PARTS};
 use crate::scalar::Real;
 use crate::simd::{self, Simd};
@@ -37,7 +38,7 @@ struct Pass<T> {
 
 /// A symmetric positive operator that is a product, or a pair of transposed products, along every axis.
 #[derive(Clone, Debug)]
-pub(super) struct Engine<T> {
+pub(crate) struct Separable<T> {
     /// Values of a field.
     n: usize,
     there: Vec<Pass<T>>,
@@ -82,7 +83,7 @@ pub(crate) struct Slot<T> {
     slabs: [Aligned<T>; 2],
 }
 
-impl<T: Real> Engine<T> {
+impl<T: Real> Separable<T> {
     /// The product of one operator along each axis.
     pub(super) fn separable(axes: Vec<Axis<T>>) -> Self {
         let lens: Vec<usize> = axes.iter().map(Axis::len).collect();
@@ -195,11 +196,16 @@ impl<T: Real> Engine<T> {
             if self.back.is_empty() {
                 self.begin(input(c), out, a, slots);
             } else {
-                let smooth = b.grown(self.half());
+                let smooth = b.grown(self.partial_len());
                 self.begin(input(c), smooth, a, slots);
                 slabs(&self.back, (Input::Values(smooth), self.inner()), (out, self.slab()), slots);
             }
         }
+    }
+
+    /// Number of voxels.
+    pub(super) fn voxels(&self) -> usize {
+        self.n
     }
 
     /// Number of slabs.
@@ -217,8 +223,8 @@ impl<T: Real> Engine<T> {
         self.there.iter().fold(self.slab(), Pass::output)
     }
 
-    /// Values of a field that [`Engine::begin`] leaves.
-    pub(super) fn half(&self) -> usize {
+    /// Values of a field that [`Separable::begin`] leaves.
+    pub(crate) fn partial_len(&self) -> usize {
         self.rows() * self.inner()
     }
 
@@ -226,7 +232,7 @@ impl<T: Real> Engine<T> {
     fn begin(
         &self,
         input: Input<T>,
-        half: &mut [T],
+        partial: &mut [T],
         buffer: &mut Aligned<T>,
         slots: &mut Vec<Slot<T>>,
     ) {
@@ -237,35 +243,35 @@ impl<T: Real> Engine<T> {
         let coefficients = if self.there.is_empty() {
             input.values(0..self.n, buffer)
         } else {
-            let coefficients = buffer.grown(half.len());
+            let coefficients = buffer.grown(partial.len());
             slabs(&self.there, (input, self.slab()), (coefficients, inner), slots);
             coefficients
         };
-        self.columns(coefficients, inner, half, slots);
+        self.columns(coefficients, inner, partial, slots);
     }
 
-    /// All stages of every field of Σ_t weightₜ ⊙ inputₜ but the one back, each into [`Engine::half`] values.
+    /// All stages of every field of Σ_t weightₜ ⊙ inputₜ but the one back, each into [`Separable::partial_len`] values.
     pub(super) fn begin_products(
         &self,
         terms: &[(&[T], &[T])],
-        half: &mut [T],
+        partial: &mut [T],
         buffer: &mut Aligned<T>,
         slots: &mut Vec<Slot<T>>,
     ) {
-        par::inside(half.len(), || {
-            for (c, half) in half.chunks_mut(self.half()).enumerate() {
+        par::inside(partial.len(), || {
+            for (c, partial) in partial.chunks_mut(self.partial_len()).enumerate() {
                 let input = Input::Products { terms, component: c * self.n };
-                self.begin(input, half, buffer, slots);
+                self.begin(input, partial, buffer, slots);
             }
         });
     }
 
     /// The stage back, of the slabs of a field from its value `lo` on.
-    pub(super) fn finish(&self, half: &[T], lo: usize, out: &mut [T], slot: &mut Slot<T>) {
+    pub(super) fn finish(&self, partial: &[T], lo: usize, out: &mut [T], slot: &mut Slot<T>) {
         if self.back.is_empty() {
-            return out.copy_from_slice(&half[lo..][..out.len()]);
+            return out.copy_from_slice(&partial[lo..][..out.len()]);
         }
-        let (input, slab) = (Input::Values(half), self.slab());
+        let (input, slab) = (Input::Values(partial), self.slab());
         some_slabs(&self.back, (input, self.inner()), lo / slab, (out, slab), slot);
     }
 
@@ -273,7 +279,7 @@ impl<T: Real> Engine<T> {
     fn columns(&self, input: &[T], inner: usize, out: &mut [T], slots: &mut [Slot<T>]) {
         let width = inner.div_ceil(PARTS).next_multiple_of(width::<T>());
         par::columns(out, inner, width, slots, |first, rows, slot| {
-            simd::explicit(Columns { engine: self, input, inner, first, rows, slot });
+            simd::explicit(Columns { operator: self, input, inner, first, rows, slot });
         });
     }
 }
@@ -393,7 +399,7 @@ impl<T: Real> Pass<T> {
 
 /// A block of lanes along the first axis.
 struct Columns<'a, 'b, T> {
-    engine: &'a Engine<T>,
+    operator: &'a Separable<T>,
     input: &'a [T],
     inner: usize,
     first: usize,
@@ -404,7 +410,7 @@ struct Columns<'a, 'b, T> {
 impl<T: Real> simd::Work for Columns<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Engine { columns, table, .. } = self.engine;
+        let Separable { columns, table, .. } = self.operator;
         let count = self.rows.first().map_or(0, |row| row.len());
         let (input, out) = ((self.input, self.inner), (self.rows, count));
         let buffers = &mut self.slot.buffers;
@@ -416,14 +422,15 @@ impl<T: Real> simd::Work for Columns<'_, '_, T> {
 mod tests {
     use super::*;
     use crate::grid::{Boundary, Grid, MIN_VOXELS};
-    use crate::kernel::gaussian::{padding, rounding};
-    use crate::kernel::transform::Lattice;
+    use crate::kernel::apply::domain::Lattice;
+    use crate::kernel::apply::profile::padding;
+    use crate::kernel::gaussian::rounding;
     use crate::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
     use crate::testing::random;
 
     /// Which operator an axis takes.
-    fn kind<T: Real>(engine: &Engine<T>) -> &'static str {
-        match &engine.columns[..] {
+    fn kind<T: Real>(operator: &Separable<T>) -> &'static str {
+        match &operator.columns[..] {
             [p] if p.cost() < p.input_len() * p.input_len() / 2 => "band",
             [_] => "halves",
             _ => "modes",
@@ -443,11 +450,11 @@ mod tests {
     }
 
     /// Products whatever they cost.
-    struct Products<T>(Engine<T>);
+    struct Products<T>(Separable<T>);
 
     impl<T: Real> Kernel<T> for Products<T> {
         fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
-            self.0.apply(input, out, &mut ws.fields, &mut ws.parts);
+            self.0.apply(input, out, &mut ws.fields, &mut ws.products);
         }
     }
 
@@ -460,8 +467,9 @@ mod tests {
                 Axis::<T>::both(lattice, sigma, tolerance, a > 0 && a + 1 == D)
             };
             let axes: Vec<_> = (0..D).map(axis).collect();
-            let all = |way: usize| Engine::separable(axes.iter().map(|a| a[way].clone()).collect());
-            let engines = [all(0), all(1), Engine::cheapest(&axes)].map(Products);
+            let all =
+                |way: usize| Separable::separable(axes.iter().map(|a| a[way].clone()).collect());
+            let operators = [all(0), all(1), Separable::cheapest(&axes)].map(Products);
             let reference =
                 Gaussian::<f64, D>::new(&grid, sigma).unwrap().with_tolerance(0.0).unwrap();
             let expected = dense(&reference, &grid);
@@ -469,7 +477,7 @@ mod tests {
             let bound = D as f64 * tolerance + 16.0 * T::epsilon().f64();
             let rounding = 16.0 * T::epsilon().f64();
             let n = grid.len();
-            for found in engines.map(|engine| dense(&engine, &grid)) {
+            for found in operators.map(|operator| dense(&operator, &grid)) {
                 for i in 0..n {
                     for j in 0..n {
                         let off = (found[i][j] - expected[i][j]).abs();
@@ -511,7 +519,7 @@ mod tests {
         for boundary in Boundary::ALL {
             let kind_of = |n: usize, sigma: f64| {
                 let lattice = Lattice::new(n, boundary, padding(sigma));
-                kind(&Engine::cheapest(&[Axis::<f64>::both(lattice, sigma, 1e-6, false)]))
+                kind(&Separable::cheapest(&[Axis::<f64>::both(lattice, sigma, 1e-6, false)]))
             };
             assert_eq!(kind_of(64, 1.0), "band", "{boundary:?}");
             assert_eq!(kind_of(64, 12.0), "modes", "{boundary:?}");

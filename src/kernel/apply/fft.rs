@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
-use crate::grid::Boundary;
+use super::domain::Lattice;
 use crate::par;
 use crate::scalar::Real;
 
@@ -38,51 +38,11 @@ impl<T> Default for Slot<T> {
     }
 }
 
-/// The frequencies of one axis: those of a lattice with a period that holds the axis.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lattice {
-    pub(super) boundary: Boundary,
-    /// Voxels along the axis.
-    pub(super) n: usize,
-    /// Voxels after which a field repeats: n, 2 n with the mirror image, or n and its padding.
-    pub(super) period: usize,
-}
+/// The two types of numbers that there are transforms for.
+pub(crate) trait Scalar: Real + rustfft::FftNum {}
 
-impl Lattice {
-    /// An axis of `n` voxels; a free one is padded by `padding` zeros.
-    pub(super) fn new(n: usize, boundary: Boundary, padding: usize) -> Self {
-        let period = match boundary {
-            Boundary::Periodic => n,
-            Boundary::Reflecting => 2 * n,
-            Boundary::Free => smooth_length(n + padding),
-        };
-        Self { boundary, n, period }
-    }
-
-    /// Whether fields are continued by their mirror images.
-    pub(super) fn mirrored(self) -> bool {
-        self.boundary == Boundary::Reflecting
-    }
-
-    /// Number of frequencies ≥ 0.
-    pub(super) fn frequencies(self) -> usize {
-        if self.mirrored() { self.n } else { self.period / 2 + 1 }
-    }
-
-    /// Time of a Fourier filter along the axis a value, in multiplications of a matrix product. Measured:
-    /// cosine transforms reorder and turn what they read.
-    pub(super) fn filter_cost(self) -> f64 {
-        match self.boundary {
-            Boundary::Reflecting => 110.0,
-            Boundary::Periodic | Boundary::Free => 50.0 * self.period as f64 / self.n as f64,
-        }
-    }
-
-    /// The frequency with index k, radians a voxel.
-    pub(super) fn omega(self, k: usize) -> f64 {
-        2.0 * std::f64::consts::PI * k as f64 / self.period as f64
-    }
-}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Basis {
@@ -92,7 +52,7 @@ enum Basis {
 
 /// The transform T of lanes of `n` values into `len ≥ n` coefficients, with TᵀT = 1.
 #[derive(Clone)]
-pub(crate) struct Transform<T> {
+pub(super) struct Transform<T: Scalar> {
     basis: Basis,
     n: usize,
     len: usize,
@@ -102,39 +62,17 @@ pub(crate) struct Transform<T> {
     twiddles: Vec<Complex<T>>,
 }
 
-impl<T> std::fmt::Debug for Transform<T> {
+impl<T: Scalar> std::fmt::Debug for Transform<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {} → {}", self.basis, self.n, self.len)
     }
 }
 
-/// The next length ≥ `n` with no prime factor above 5.
-fn smooth_length(n: usize) -> usize {
-    let smooth = |mut n: usize| {
-        for p in [2, 3, 5] {
-            while n.is_multiple_of(p) {
-                n /= p;
-            }
-        }
-        n == 1
-    };
-    // The next power of two is smooth.
-    (n..=n.next_power_of_two()).find(|&n| smooth(n)).unwrap_or(n)
-}
-
-impl<T: Real> Transform<T> {
-    /// The transform of lanes of `n` values; a free boundary is padded by `padding` zeros.
-    pub(crate) fn new(
-        planner: &mut FftPlanner<T>,
-        n: usize,
-        boundary: Boundary,
-        padding: usize,
-    ) -> Self {
-        let lattice = Lattice::new(n, boundary, padding);
-        let (basis, len) = match boundary {
-            Boundary::Periodic | Boundary::Free => (Basis::Hartley, lattice.period),
-            Boundary::Reflecting => (Basis::Cosine, n),
-        };
+impl<T: Scalar> Transform<T> {
+    /// The transform of lanes along an axis.
+    pub(super) fn new(planner: &mut FftPlanner<T>, lattice: Lattice) -> Self {
+        let (n, len) = (lattice.n, lattice.coefficients());
+        let basis = if lattice.mirrored() { Basis::Cosine } else { Basis::Hartley };
         let twiddle = |k: usize| {
             let (sin, cos) = (std::f64::consts::PI * k as f64 / (2 * n) as f64).sin_cos();
             Complex::new(T::of(cos), T::of(sin))
@@ -150,27 +88,17 @@ impl<T: Real> Transform<T> {
     }
 
     /// Values a lane.
-    pub(crate) fn input_len(&self) -> usize {
+    pub(super) fn input_len(&self) -> usize {
         self.n
     }
 
     /// Number of coefficients.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Angular frequency of every coefficient, in radians a voxel.
-    pub(crate) fn frequencies(&self) -> Vec<f64> {
-        let pi = std::f64::consts::PI;
-        let frequency = |k: usize| match self.basis {
-            Basis::Hartley => 2.0 * pi * k.min(self.len - k) as f64 / self.len as f64,
-            Basis::Cosine => pi * k as f64 / self.n as f64,
-        };
-        (0..self.len).map(frequency).collect()
-    }
-
     /// `out ← T input`.
-    pub(crate) fn forward(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
+    pub(super) fn forward(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
         self.pass(input, self.n, out, self.len, slots, |lanes, fft| match self.basis {
             Basis::Hartley => self.hartley(lanes, fft),
             Basis::Cosine => self.cosine(lanes, fft),
@@ -178,7 +106,7 @@ impl<T: Real> Transform<T> {
     }
 
     /// `out ← Tᵀ input`, the inverse on the range of T.
-    pub(crate) fn inverse(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
+    pub(super) fn inverse(&self, input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
         self.pass(input, self.len, out, self.n, slots, |lanes, fft| match self.basis {
             Basis::Hartley => self.hartley(lanes, fft),
             Basis::Cosine => self.inverse_cosine(lanes, fft),
@@ -186,7 +114,7 @@ impl<T: Real> Transform<T> {
     }
 
     /// `out ← Tᵀ diag(gain) T input`.
-    pub(crate) fn filter(&self, gain: &[T], input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
+    pub(super) fn filter(&self, gain: &[T], input: &[T], out: &mut [T], slots: &mut Vec<Slot<T>>) {
         self.pass(input, self.n, out, self.n, slots, |lanes, fft| {
             match self.basis {
                 Basis::Hartley => {
@@ -348,6 +276,7 @@ impl<T: Real> Transform<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grid::Boundary;
     use crate::testing::random;
 
     /// The dense orthonormal basis.
@@ -380,7 +309,8 @@ mod tests {
         let mut planner = FftPlanner::new();
         for boundary in Boundary::ALL {
             for n in [4, 5, 9, 13, 32] {
-                let t = Transform::<f64>::new(&mut planner, n, boundary, 7);
+                let lattice = Lattice::new(n, boundary, 7);
+                let t = Transform::<f64>::new(&mut planner, lattice);
                 let matrix = dense(&t);
                 // 37 lanes: whole blocks, a partial block and an odd lane.
                 let (lanes, mut slots) = (37, Vec::new());
@@ -397,7 +327,7 @@ mod tests {
                 let coefficients: Vec<f64> = random(t.len * lanes, 2);
                 let mut back = vec![f64::NAN; n * lanes];
                 t.inverse(&coefficients, &mut back, &mut slots);
-                let gain: Vec<f64> = t.frequencies().iter().map(|w| (-w * w).exp()).collect();
+                let gain: Vec<f64> = lattice.sizes().iter().map(|w| (-w * w).exp()).collect();
                 let mut smooth = vec![f64::NAN; n * lanes];
                 t.filter(&gain, &x, &mut smooth, &mut slots);
                 for l in 0..lanes {

@@ -2,17 +2,14 @@
 
 use nalgebra::{DMatrix, SMatrix, SVector};
 
+use super::apply::profile::Profile;
 use crate::error::{Error, Result, positive};
-use crate::grid::Grid;
 
 /// Largest asymmetry of a covariance that rounding may leave, over its largest entry.
 const ASYMMETRY: f64 = 1e-9;
 
 /// Correlation of two axes below which it is rounding: R Λ Rᵀ of a turn by 90° leaves 1e-16.
 const CORRELATION: f64 = 1e-12;
-
-/// A multiplier below this, of one at frequency zero, is lost in the rounding of the transforms.
-const NEGLIGIBLE: f64 = 1e-17;
 
 /// The covariance Σ of a Gaussian, in squared physical units along the grid's axes.
 ///
@@ -121,14 +118,13 @@ impl<const D: usize> Covariance<D> {
     }
 
     /// The principal standard deviations, in no order.
-    fn principal_sigmas(&self) -> Vec<f64> {
+    pub(super) fn principal_sigmas(&self) -> Vec<f64> {
         self.variances().into_iter().map(f64::sqrt).collect()
     }
 
     /// The eigenvalues of Σ.
     fn variances(&self) -> Vec<f64> {
-        let matrix = DMatrix::from_fn(D, D, |a, b| self.matrix[(a, b)]);
-        matrix.symmetric_eigenvalues().iter().copied().collect()
+        eigenvalues(D, self.matrix.as_slice())
     }
 
     /// The standard deviation along each axis, √Σ_aa.
@@ -145,11 +141,18 @@ impl<const D: usize> Covariance<D> {
         if largest > CORRELATION { largest } else { 0.0 }
     }
 
-    /// `Ok` if `grid` resolves every principal standard deviation.
-    pub(crate) fn expect_on(&self, grid: &Grid<D>, index: usize) -> Result<()> {
-        let mut sigmas = self.principal_sigmas().into_iter();
-        sigmas.try_for_each(|sigma| super::gaussian::expect_sigma(grid, index, sigma))
+    /// The Gaussian in voxels of this spacing.
+    pub(super) fn profile(&self, spacing: &[f64], correlated: bool) -> Profile {
+        let sigmas = self.axis_sigmas().iter().zip(spacing).map(|(sigma, h)| sigma / h).collect();
+        let entry = |i: usize| self.matrix[(i / D, i % D)] / (spacing[i / D] * spacing[i % D]);
+        Profile { sigmas, covariance: (0..D * D).map(entry).collect(), correlated }
     }
+}
+
+/// Of a symmetric matrix.
+fn eigenvalues(d: usize, matrix: &[f64]) -> Vec<f64> {
+    let matrix = DMatrix::from_column_slice(d, d, matrix);
+    matrix.symmetric_eigenvalues().iter().copied().collect()
 }
 
 impl<const D: usize> TryFrom<SMatrix<f64, D, D>> for Covariance<D> {
@@ -166,55 +169,10 @@ impl<const D: usize> From<Covariance<D>> for SMatrix<f64, D, D> {
     }
 }
 
-/// Fourier multiplier of the sampled, unit-mass Gaussian of a covariance on a grid.
-///
-/// The samples' spectrum is the continuous one, exp(−½ ωᵀSω), summed over its aliases ω + 2πj: positive at
-/// every frequency, for it is a sum of positive terms, and so is the kernel. S is Σ in voxels.
-pub(super) struct Spectrum<const D: usize> {
-    voxels: SMatrix<f64, D, D>,
-    /// Aliases to either side along each axis.
-    aliases: [usize; D],
-    mass: f64,
-}
-
-impl<const D: usize> Spectrum<D> {
-    pub(super) fn new(grid: &Grid<D>, covariance: &Covariance<D>) -> Self {
-        let (tau, h) = (std::f64::consts::TAU, grid.spacing());
-        let voxels =
-            SMatrix::<f64, D, D>::from_fn(|a, b| covariance.matrix[(a, b)] / (h[a] * h[b]));
-        // min ωᵀSω over all ω with one component given is ω_a² / (S⁻¹)_aa.
-        let inverse = voxels.try_inverse().unwrap_or_else(SMatrix::identity);
-        let aliases = std::array::from_fn(|a| {
-            let nearest = |j: i32| (tau * f64::from(j) - 0.5 * tau).powi(2) / inverse[(a, a)];
-            let counts = |j: &i32| (-0.5 * nearest(*j)).exp() > NEGLIGIBLE;
-            (1..).take_while(counts).take(3).count()
-        });
-        let mut spectrum = Self { voxels, aliases, mass: 1.0 };
-        spectrum.mass = spectrum.at([0.0; D]);
-        spectrum
-    }
-
-    /// The multiplier at `omega` radians a voxel.
-    pub(super) fn at(&self, omega: [f64; D]) -> f64 {
-        let tau = std::f64::consts::TAU;
-        let count: usize = self.aliases.iter().map(|r| 2 * r + 1).product();
-        let alias = |mut flat: usize| {
-            let omega = SVector::<f64, D>::from_fn(|a, _| {
-                let (reach, width) = (self.aliases[a], 2 * self.aliases[a] + 1);
-                let j = (flat % width) as f64 - reach as f64;
-                flat /= width;
-                omega[a] + tau * j
-            });
-            (-0.5 * omega.dot(&(self.voxels * omega))).exp()
-        };
-        (0..count).map(alias).sum::<f64>() / self.mass
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::Boundary;
+    use crate::grid::{Boundary, Grid};
     use crate::kernel::{Gaussian, GaussianBank, Kernel, Workspace};
     use crate::testing::{check_positive, check_symmetric, random};
 

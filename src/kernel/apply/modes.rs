@@ -1,10 +1,8 @@
-//! The matrix of a Gaussian along one axis, and the cheapest way to apply it.
+//! The matrix of a Gaussian along one axis by its cosines and sines.
 
-use super::form::{Form, Pairs, Turns};
-use super::gaussian::multiplier;
+use super::domain::Lattice;
+use super::form::{Form, PLAIN, Pairs, Turns};
 use super::product::{Product, ROWS, width};
-use super::transform::Lattice;
-use crate::grid::Boundary;
 use crate::scalar::Real;
 
 /// A cosine or sine of the axis, of unit norm over the period.
@@ -18,7 +16,7 @@ struct Mode {
 
 /// The cosines and sines of the lowest frequencies along one axis, about its middle.
 ///
-/// They are the eigenvectors of the discrete Gaussians that [`Transform`](super::transform::Transform)
+/// They are the eigenvectors of the discrete Gaussians that [`Transform`](super::fft::Transform)
 /// realises: on a periodic or padded axis B diag(g) Bᵀ is (1/N) Σ_k g_k cos(2πk(i − j)/N), on a reflecting one
 /// the cosine basis is even or odd by itself.
 #[derive(Clone, Debug)]
@@ -220,155 +218,6 @@ impl<T> Layout<T> {
                 gain(i - pairs.ratios.len())
             }
             _ => gain(i),
-        }
-    }
-}
-
-/// The matrix of a Gaussian along one axis.
-#[derive(Clone, Debug)]
-pub(super) enum Axis<T> {
-    /// B diag(g) Bᵀ without the modes whose multiplier is below the tolerance: the square root of the Gaussian
-    /// and its transpose.
-    Modes { forward: Product<T>, back: Product<T> },
-    /// The matrix itself: banded where its entries fall below the tolerance, else whole or in its even
-    /// and odd block.
-    Square(Product<T>),
-}
-
-/// The discrete Gaussian of one axis.
-struct Taps {
-    lattice: Lattice,
-    /// M\[i\]\[j\] = t\[|i − j|\], on a reflecting axis t\[|i − j|\] + t\[i + j + 1\].
-    taps: Vec<f64>,
-}
-
-impl Taps {
-    /// t\[d\] = (1/N) Σ_k g_k cos(2πkd/N) over all N frequencies of the period.
-    fn new(lattice: Lattice, gain: impl Fn(f64) -> f64) -> Self {
-        let period = lattice.period;
-        let angle = |m: usize| std::f64::consts::TAU * m as f64 / period as f64;
-        let cosines: Vec<f64> = (0..period).map(|m| angle(m).cos()).collect();
-        let weight = |k: usize| if k == 0 || 2 * k == period { 1.0 } else { 2.0 };
-        // The highest frequency of a mirrored axis cancels in its entries, but not in its taps.
-        let gains: Vec<f64> = (0..=period / 2)
-            .map(|k| weight(k) * gain(lattice.omega(k)) / period as f64)
-            .take_while(|&g| g > 1e-20)
-            .collect();
-        let sum = |d: usize| (0..gains.len()).map(|k| gains[k] * cosines[k * d % period]).sum();
-        Self { lattice, taps: (0..=period / 2).map(sum).collect() }
-    }
-
-    fn at(&self, distance: usize) -> f64 {
-        self.taps[distance.min(self.lattice.period - distance)]
-    }
-
-    fn entry(&self, i: usize, j: usize) -> f64 {
-        let mirrored = if self.lattice.mirrored() { self.at(i + j + 1) } else { 0.0 };
-        self.at(i.abs_diff(j)) + mirrored
-    }
-
-    /// The smallest reach beyond which a row holds less than half the tolerance.
-    fn reach(&self, tolerance: f64) -> usize {
-        let mut beyond = 0.0;
-        let rest = self.taps.iter().rev().take_while(|&&t| {
-            beyond += 2.0 * t.abs();
-            beyond <= 0.5 * tolerance
-        });
-        (self.taps.len() - rest.count()).max(1) - 1
-    }
-}
-
-impl<T: Real> Axis<T> {
-    /// The Gaussian of σ `voxels`, accurate to `tolerance` of its largest multiplier, which is one: by its modes
-    /// and as the cheapest matrix.
-    pub(super) fn both(
-        lattice: Lattice,
-        voxels: f64,
-        tolerance: f64,
-        contiguous: bool,
-    ) -> [Self; 2] {
-        let gain = |omega| multiplier(voxels, omega);
-        let modes = Modes::new(lattice, |omega| gain(omega) > tolerance);
-        let root: Vec<f64> = modes.frequencies().into_iter().map(|w| gain(w).sqrt()).collect();
-        let root = |k: usize| root[k];
-        let (forward, back) = (modes.forward(root, contiguous), modes.back(root, contiguous));
-        let matrix = square(&Taps::new(lattice, gain), tolerance, contiguous);
-        [Self::Modes { forward, back }, Self::Square(matrix)]
-    }
-}
-
-/// The matrix of these taps: a band, whole, or its even and odd block.
-fn square<T: Real>(taps: &Taps, tolerance: f64, contiguous: bool) -> Product<T> {
-    let n = taps.lattice.n;
-    let (reach, block) = (taps.reach(tolerance), if contiguous { width::<T>() } else { ROWS });
-    // Multiplications a value, with what forming even and odd parts costs.
-    let banded = if 2 * reach < n { 2 * reach + block } else { usize::MAX };
-    let plain = contiguous && n <= PLAIN;
-    let whole = if plain { n } else { n / 2 + FOLDING };
-    if banded < whole {
-        banded_product(taps, reach, block)
-    } else if plain {
-        Product::new([n, n], [Form::Plain, Form::Plain], block, &[n], |i, j| taps.entry(i, j))
-    } else {
-        folded_product(taps, block)
-    }
-}
-
-/// Multiplications a value that take as long as to form even and odd parts of contiguous values and to undo it.
-const FOLDING: usize = 8;
-
-/// Values of a lane of the contiguous axis up to which its even and odd part halve nothing: to form them takes
-/// as long as the multiplications that they save.
-const PLAIN: usize = 48;
-
-/// The matrix without the entries further than `reach` from the diagonal. What a row loses is added to its
-/// diagonal: the difference to the whole matrix is then the Laplacian of a graph, which is positive, and
-/// constants stay what they are.
-fn banded_product<T: Real>(taps: &Taps, reach: usize, block: usize) -> Product<T> {
-    let Lattice { n, .. } = taps.lattice;
-    let periodic = taps.lattice.boundary == Boundary::Periodic;
-    let distance = |i: usize, j: usize| {
-        let d = i.abs_diff(j);
-        if periodic { d.min(n - d) } else { d }
-    };
-    let lost = |i: usize| -> f64 {
-        (0..n).filter(|&j| distance(i, j) > reach).map(|j| taps.entry(i, j)).sum()
-    };
-    let diagonal: Vec<f64> = (0..n).map(|i| taps.entry(i, i) + lost(i)).collect();
-    let input = if periodic { Form::Repeated(reach) } else { Form::Plain };
-    Product::new([n, n], [Form::Plain, input], block, &[n], |i, column| {
-        let d = if periodic { column.abs_diff(i + reach) } else { column.abs_diff(i) };
-        match d {
-            0 => diagonal[i],
-            d if d > reach => 0.0,
-            d if periodic => taps.at(d),
-            _ => taps.entry(i, column),
-        }
-    })
-}
-
-/// The whole matrix between the even and odd parts of lanes.
-fn folded_product<T: Real>(taps: &Taps, block: usize) -> Product<T> {
-    let n = taps.lattice.n;
-    let middle = n.div_ceil(2);
-    Product::new([n, n], [Form::Folded, Form::Folded], block, &[middle, n], |i, j| {
-        match (i < middle, j < middle) {
-            (true, true) => 0.5 * (taps.entry(i, j) + taps.entry(i, n - 1 - j)),
-            (false, false) => {
-                let (i, j) = (i - middle, j - middle);
-                0.5 * (taps.entry(i, j) - taps.entry(i, n - 1 - j))
-            }
-            _ => 0.0,
-        }
-    })
-}
-
-impl<T: Real> Axis<T> {
-    /// Voxels along the axis.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Modes { forward, .. } => forward.input_len(),
-            Self::Square(product) => product.input_len(),
         }
     }
 }
