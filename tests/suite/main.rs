@@ -10,6 +10,7 @@ mod affine;
 mod anisotropic;
 mod bad_input;
 mod book;
+mod checkers;
 mod circles;
 mod conservation;
 mod convergence;
