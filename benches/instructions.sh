@@ -19,8 +19,8 @@ if ! command -v valgrind >/dev/null; then
   exit 0
 fi
 
-cargo build --release --example instructions
-program=${CARGO_TARGET_DIR:-target}/release/examples/instructions
+cargo build --release -p rdmm-validation --bin instructions
+program=${CARGO_TARGET_DIR:-target}/release/instructions
 
 # Instructions of a kernel that is repeated so often, everything around it included.
 total() {

@@ -5,20 +5,22 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 page=docs/src/performance.md
 
-cargo build --release --example throughput
-program=${CARGO_TARGET_DIR:-target}/release/examples/throughput
-"$program" --book "$page"
+target=${CARGO_TARGET_DIR:-target}
+cargo build --release -p rdmm-validation --bin throughput
+"$target/release/throughput" --book "$page"
 
 if ! command -v perf >/dev/null || ! command -v addr2line >/dev/null; then
   echo "SKIPPED: the profile needs perf and addr2line." >&2
   exit 0
 fi
+# The same code with the lines of its source.
+cargo build --profile profiling -p rdmm-validation --bin throughput
 profile=$(mktemp)
 written=$(mktemp)
 trap 'rm -f "$profile" "$written"' EXIT
 for model in LDDMM RDMM; do
   printf '\n%s:\n\n' "$model" >>"$profile"
-  python3 docs/profile.py "$program" --threads 1 \
+  python3 docs/profile.py "$target/profiling/throughput" --threads 1 \
     --case "${model,,} gradient 64×64×64 f32 4 10" >>"$profile"
 done
 awk -v profile="$profile" '

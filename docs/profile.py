@@ -5,7 +5,7 @@ usage: profile.py COMMAND [ARGUMENTS...]
 
 Samples by `perf record`; `addr2line` gives each its stack of inlined functions, and the innermost one under src/
 counts. Samples with none, such as of the C library's memcpy and of the kernel, are those of others; what a
-program measures beside the crate, under examples/, is left out. COMMAND is a position-independent executable with line
+program measures beside the crate, under crates/rdmm-validation/, is left out. COMMAND is a position-independent executable with line
 tables.
 """
 
@@ -60,10 +60,10 @@ def main():
         own = [frame.removeprefix("./").removeprefix(ROOT).rsplit(":", 1)[0] for frame in frames]
         file = next((place for place in own if place.startswith("src/")), None)
         if file is None:
-            examples = any(place.startswith("examples/") for place in own)
-            file = "(examples)" if examples else "(others)"
+            measuring = any(place.startswith("crates/rdmm-validation/") for place in own)
+            file = "(measuring)" if measuring else "(others)"
         files[file] += counts[int(address, 16)]
-    del files["(examples)"]
+    del files["(measuring)"]
 
     total = sum(files.values())
     rows = [(file, count) for file, count in files.most_common()

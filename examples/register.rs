@@ -6,23 +6,18 @@
 //! one picture a model go to the folder `--out`.
 #![expect(clippy::print_stdout, reason = "an example reports on the terminal")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdmm_core::field::Image;
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::synthetic::Shapes;
-use rdmm_core::world::Affine;
-use support::arguments::Arguments;
-use support::case::{Case, Kind, Similarity};
-use support::outcome::{HEADINGS, Outcome, table};
-use support::panel::Orientation;
-use support::read::{self, AnyImage, FromHeader};
-
-type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+use rdmm_io::Volume;
+use rdmm_validation::Fallible;
+use rdmm_validation::arguments::Arguments;
+use rdmm_validation::case::{Case, Kind, Similarity};
+use rdmm_validation::outcome::{HEADINGS, Outcome, table};
+use rdmm_validation::panel::Orientation;
 
 const OPTIONS: [(&str, &str); 12] = [
     ("fixed", "image to register onto (.nii, .nii.gz, .png); a synthetic pair without"),
@@ -128,19 +123,11 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
     let grid = Grid::<2>::unit(SYNTHETIC)?;
     let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
     let outcomes = plan.run(&Case {
-        fixed: &pair.fixed,
-        moving: &pair.moving,
         labels: Some((&pair.fixed_labels, &pair.moving_labels)),
         regions: Some(&pair.foreground),
         fixed_region: Some(&pair.fixed_foreground),
-        levels: None,
-        initial: Affine::identity(),
-        points: None,
         penalties: plan.penalties,
-        by_labels: None,
-        maps: None,
-        mask: None,
-        orientation: Orientation::Rows,
+        ..Case::new(&pair.fixed, &pair.moving, Orientation::Rows)
     })?;
     let mut complaints = Vec::new();
     for outcome in &outcomes {
@@ -165,34 +152,26 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
 fn files<const D: usize>(
     plan: &Plan,
     arguments: &Arguments,
-    fixed: &Image<f32, D>,
-    moving: &Image<f32, D>,
-    mask: Option<&Image<f32, D>>,
-) -> Fallible<()>
-where
-    Grid<D>: FromHeader,
-{
-    let labels = |name: &str| arguments.text(name).map(read::labels::<D>).transpose();
+    fixed: &Path,
+    volume: &Volume,
+) -> Fallible<()> {
+    let image = |name: &str| arguments.text(name).map(rdmm_io::read_image::<D>).transpose();
+    let labels = |name: &str| arguments.text(name).map(rdmm_io::read_labels::<D>).transpose();
     let fixed_labels: Option<Labels<D>> = labels("fixed-labels")?;
     let moving_labels = match (labels("moving-labels")?, labels("labels")?) {
         (Some(_), Some(_)) => return Err("--labels and --moving-labels are the same".into()),
         (first, second) => first.or(second),
     };
-    let orientation = Orientation::of(arguments.text("fixed").map_or(Path::new(""), Path::new));
     plan.run(&Case {
-        fixed,
-        moving,
         labels: fixed_labels.as_ref().zip(moving_labels.as_ref()),
         regions: moving_labels.as_ref(),
-        fixed_region: None,
-        levels: None,
-        initial: Affine::identity(),
-        points: None,
         penalties: plan.penalties,
-        by_labels: None,
-        maps: None,
-        mask,
-        orientation,
+        mask: image("mask")?.as_ref(),
+        ..Case::new(
+            &volume.image().map_err(|problem| problem.at(fixed))?,
+            &image("moving")?.ok_or("--fixed and --moving need one another")?,
+            Orientation::of(fixed),
+        )
     })?;
     Ok(())
 }
@@ -200,31 +179,20 @@ where
 fn run() -> Fallible<()> {
     let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let plan = Plan::of(&arguments)?;
-    let (fixed, moving) = match (arguments.text("fixed"), arguments.text("moving")) {
-        (None, None) => {
-            let of_files = ["fixed-labels", "moving-labels", "labels", "mask"];
-            if let Some(name) = of_files.into_iter().find(|name| arguments.text(name).is_some()) {
-                return Err(format!("--{name} needs --fixed and --moving").into());
-            }
-            return synthetic(&plan, arguments.number("seed")?.unwrap_or(0));
+    let Some(fixed) = arguments.text("fixed") else {
+        let of_files = ["moving", "fixed-labels", "moving-labels", "labels", "mask"];
+        if let Some(name) = of_files.into_iter().find(|name| arguments.text(name).is_some()) {
+            return Err(format!("--{name} needs --fixed and --moving").into());
         }
-        (Some(fixed), Some(moving)) => (read::image(fixed)?, read::image(moving)?),
-        _ => return Err("--fixed and --moving need one another".into()),
+        return synthetic(&plan, arguments.number("seed")?.unwrap_or(0));
     };
-    let mask = arguments.text("mask").map(read::image).transpose()?;
-    match (fixed, moving, mask) {
-        (AnyImage::Two(a), AnyImage::Two(b), None) => files(&plan, &arguments, &a, &b, None),
-        (AnyImage::Two(a), AnyImage::Two(b), Some(AnyImage::Two(mask))) => {
-            files(&plan, &arguments, &a, &b, Some(&mask))
-        }
-        (AnyImage::Three(a), AnyImage::Three(b), None) => files(&plan, &arguments, &a, &b, None),
-        (AnyImage::Three(a), AnyImage::Three(b), Some(AnyImage::Three(mask))) => {
-            files(&plan, &arguments, &a, &b, Some(&mask))
-        }
-        _ => Err("the images do not all have the same number of axes".into()),
+    let volume = rdmm_io::read(fixed)?;
+    match volume.dimension() {
+        2 => files::<2>(&plan, &arguments, fixed.as_ref(), &volume),
+        _ => files::<3>(&plan, &arguments, fixed.as_ref(), &volume),
     }
 }
 
 fn main() -> ExitCode {
-    support::exit(run())
+    rdmm_validation::exit(run())
 }

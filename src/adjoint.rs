@@ -5,4 +5,4 @@ mod continuous;
 pub mod sweep;
 
 pub use checkpoint::Checkpoints;
-pub use sweep::{GradientKind, Sweep};
+pub use sweep::{GradientKind, Integration, Sweep};

@@ -9,7 +9,11 @@ use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::par;
 use crate::scalar::Real;
-use crate::space::{StateSpace, nan_max};
+use crate::space::{Componentwise, StateSpace, VectorField};
+
+mod vectors;
+pub(crate) use vectors::{add_products, axpy, copy, dot};
+pub(crate) use vectors::{first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero};
 
 /// What a field means. Fields of different kinds have the same layout and cannot be mixed.
 pub mod kind {
@@ -300,17 +304,7 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
 
     /// Largest Euclidean length of the vectors, each axis divided by `unit[axis]`.
     pub(crate) fn max_length(&self, unit: [f64; D]) -> f64 {
-        let n = self.grid.len();
-        let square = par::max(n, |range| {
-            range
-                .map(|i| {
-                    (0..self.components.min(D))
-                        .map(|c| (self.data[c * n + i].f64() / unit[c]).powi(2))
-                        .sum::<f64>()
-                })
-                .fold(0.0, nan_max)
-        });
-        square.sqrt()
+        longest(&self.data, self.grid.len(), &unit[..self.components.min(D)])
     }
 
     /// `Ok` if every value is finite.
@@ -318,70 +312,16 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// # Errors
     /// [`Error::NonFinite`] with the first offender.
     pub fn expect_finite(&self, what: &'static str) -> Result<()> {
-        match self.data.iter().position(|x| !x.is_finite()) {
+        match first_not_finite(&self.data) {
             None => Ok(()),
             Some(index) => Err(Error::NonFinite { what, index, found: self.data[index].f64() }),
         }
     }
 }
 
-/// Sum of products in double precision; NaN for buffers of different lengths.
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    if a.len() != b.len() {
-        return f64::NAN;
-    }
-    par::sum(a.len(), |range| {
-        a[range.clone()].iter().zip(&b[range]).map(|(&a, &b)| a.f64() * b.f64()).sum()
-    })
-}
-
-/// `out ← x`; NaN for buffers of different lengths.
-pub(crate) fn copy<T: Real>(x: &[T], out: &mut [T]) {
-    if out.len() != x.len() {
-        return out.fill(T::nan());
-    }
-    par::chunks(out, |lo, chunk| chunk.copy_from_slice(&x[lo..][..chunk.len()]));
-}
-
-/// `out ← out + a·x`; NaN for buffers of different lengths.
-pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
-    if out.len() != x.len() {
-        return out.fill(T::nan());
-    }
-    par::chunks(out, |lo, chunk| {
-        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
-            *y += a * x;
-        }
-    });
-}
-
-/// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
-#[inline(always)]
-pub(crate) fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {
-    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
-        *sum = if first { x * y } else { *sum + x * y };
-    }
-}
-
-/// Values of a sum that are in registers at once.
-const BLOCK: usize = 16;
-
-/// Σ a·x of `B` values from `at` on.
-#[inline(always)]
-fn sum<T: Real, const L: usize, const B: usize>(terms: [(T, &[T]); L], at: usize) -> [T; B] {
-    let mut sum = [T::zero(); B];
-    for (l, (a, x)) in terms.into_iter().enumerate() {
-        let x = &x[at..][..B];
-        for k in 0..B {
-            sum[k] = if l == 0 { a * x[k] } else { sum[k] + a * x[k] };
-        }
-    }
-    sum
-}
-
 impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     fn set_zero(&mut self) {
-        par::chunks(&mut self.data, |_, chunk| chunk.fill(T::zero()));
+        set_zero(&mut self.data);
     }
 
     fn copy_from(&mut self, other: &Self) {
@@ -397,40 +337,15 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn set_sum<const L: usize>(&mut self, terms: [(T, &Self); L]) {
-        if terms.iter().any(|(_, x)| x.data.len() != self.data.len()) {
-            return self.data.fill(T::nan());
-        }
-        par::chunks(
-            &mut self.data,
-            #[inline(always)]
-            |lo, chunk| {
-                let terms = terms.map(|(a, x)| (a, &x.data[lo..][..chunk.len()]));
-                let mut blocks = chunk.chunks_exact_mut(BLOCK);
-                for (i, block) in blocks.by_ref().enumerate() {
-                    block.copy_from_slice(&sum::<T, L, BLOCK>(terms, i * BLOCK));
-                }
-                let rest = blocks.into_remainder();
-                let from = terms.first().map_or(0, |(_, x)| x.len()) - rest.len();
-                for (i, y) in rest.iter_mut().enumerate() {
-                    [*y] = sum(terms, from + i);
-                }
-            },
-        );
+        set_sum(&mut self.data, terms.map(|(a, x)| (a, x.data())));
     }
 
     fn scale(&mut self, a: T) {
-        par::chunks(&mut self.data, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
+        scale(&mut self.data, a);
     }
 
-    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
-        if self.data.len() != x.data.len() {
-            return self.data.fill(T::nan());
-        }
-        par::chunks(&mut self.data, |lo, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
-                *y = f(*y, x);
-            }
-        });
+    fn scale_add(&mut self, a: T, x: &Self) {
+        scale_add(&mut self.data, a, &x.data);
     }
 
     fn dot(&self, other: &Self) -> f64 {
@@ -452,29 +367,27 @@ impl<T: Real, const D: usize, K: Kind> StateSpace<T> for Field<T, D, K> {
     }
 
     fn max_abs(&self) -> f64 {
-        // A diverged state must not look finite: NaN stays.
-        par::reduce(self.data.len(), |range| largest(&self.data[range]), nan_max)
+        largest(&self.data)
     }
 }
 
-/// The largest absolute value; NaN if there is one.
-#[inline(always)]
-fn largest<T: Real>(values: &[T]) -> f64 {
-    const LANES: usize = 16;
-    let (mut most, mut odd) = ([T::zero(); LANES], [T::zero(); LANES]);
-    let blocks = values.chunks_exact(LANES);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for (lane, x) in block.iter().enumerate() {
-            let x = x.abs();
-            most[lane] = if x > most[lane] { x } else { most[lane] };
-            // 0 for a finite number, else NaN.
-            odd[lane] += T::zero() * x;
+impl<T: Real, const D: usize, K: Kind> Componentwise<T> for Field<T, D, K> {
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        if self.data.len() != x.data.len() {
+            return self.data.fill(T::nan());
         }
+        par::chunks(&mut self.data, |lo, chunk| {
+            for (y, &x) in chunk.iter_mut().zip(&x.data[lo..]) {
+                *y = f(*y, x);
+            }
+        });
     }
-    let max = |m: f64, x: &T| nan_max(m, x.f64().abs());
-    let values = if odd.iter().all(T::is_zero) { rest } else { values };
-    most.iter().chain(values).fold(0.0, max)
+}
+
+impl<T: Real, const D: usize> VectorField<T> for Velocity<T, D> {
+    fn longest(&self) -> f64 {
+        self.max_length(self.grid.spacing())
+    }
 }
 
 #[cfg(feature = "serde")]

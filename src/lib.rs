@@ -123,6 +123,8 @@
 pub mod adjoint;
 pub mod affine;
 mod aligned;
+#[cfg(not(test))]
+mod compiled;
 pub mod dynamics;
 pub mod error;
 pub mod evaluate;
@@ -139,11 +141,13 @@ pub mod pyramid;
 pub mod registration;
 pub mod regularize;
 pub mod scalar;
+pub mod shoot;
 mod simd;
 pub mod similarity;
 pub mod space;
 pub mod step;
 pub mod synthetic;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod world;
 

@@ -23,8 +23,11 @@ pub mod difference;
 pub mod forward;
 pub mod inverse;
 pub mod jacobian;
+mod map_space;
 pub mod resample;
 mod source;
 pub mod spline;
 mod taps;
 pub mod warp;
+
+pub use map_space::{Composer, SplineCoefficients};

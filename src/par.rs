@@ -16,8 +16,11 @@ pub(crate) const CHUNK: usize = 8192;
 pub(crate) const PARTS: usize = 16;
 
 /// Work of fewer elements than this is done by the calling thread: a fork and a join cost more.
-#[cfg(feature = "rayon")]
 const SERIAL: usize = 2 * CHUNK;
+
+/// The body of a loop over chunks: what is called with the offset of a chunk and the chunk. It is no type parameter, so
+/// that loops are compiled once a type of values and not once a body; there is one call a chunk.
+type Body<'a, T> = &'a (dyn Fn(usize, &mut [T]) + Sync);
 
 /// Calls `f(offset, chunk)` for consecutive chunks of `out`.
 pub(crate) fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
@@ -26,37 +29,32 @@ pub(crate) fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync)
 
 /// Like [`chunks`], with the length of a chunk chosen by the caller.
 pub(crate) fn chunks_of<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let len = len.max(1);
-    #[cfg(feature = "rayon")]
-    if out.len() > SERIAL {
-        use rayon::prelude::*;
-        out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| {
-            vectorised(
-                #[inline(always)]
-                || f(i * len, chunk),
-            );
-        });
-        return;
-    }
-    for (i, chunk) in out.chunks_mut(len).enumerate() {
+    each_chunk(out, len, SERIAL, &|lo, chunk| {
         vectorised(
             #[inline(always)]
-            || f(i * len, chunk),
+            || f(lo, chunk),
         );
-    }
+    });
 }
 
 /// Like [`chunks_of`] for few chunks of much work each: the number of elements says nothing about it.
 pub(crate) fn parts<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    each_chunk(out, len, len, &f);
+}
+
+/// Calls `f` for the chunks of `out`; in parallel where it has more than `serial` elements.
+#[cfg_attr(not(feature = "rayon"), expect(unused_variables, reason = "all is done by one thread"))]
+#[inline(never)]
+fn each_chunk<T: Send>(out: &mut [T], len: usize, serial: usize, f: Body<T>) {
     let len = len.max(1);
     #[cfg(feature = "rayon")]
-    if out.len() > len {
+    if out.len() > serial {
         use rayon::prelude::*;
-        out.par_chunks_mut(len).enumerate().for_each(|(i, part)| f(i * len, part));
+        out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i * len, chunk));
         return;
     }
-    for (i, part) in out.chunks_mut(len).enumerate() {
-        f(i * len, part);
+    for (i, chunk) in out.chunks_mut(len).enumerate() {
+        f(i * len, chunk);
     }
 }
 
@@ -105,26 +103,29 @@ pub(crate) fn components<T: Send>(
     n: usize,
     f: impl Fn(usize, usize, &mut [T]) + Sync,
 ) {
+    each_component(out, n, &|c, lo, chunk| {
+        vectorised(
+            #[inline(always)]
+            || f(c, lo, chunk),
+        );
+    });
+}
+
+#[inline(never)]
+fn each_component<T: Send>(out: &mut [T], n: usize, f: &(dyn Fn(usize, usize, &mut [T]) + Sync)) {
     let n = n.max(1);
     #[cfg(feature = "rayon")]
     if out.len() > SERIAL {
         use rayon::prelude::*;
         out.par_chunks_mut(n).enumerate().for_each(|(c, component)| {
-            component.par_chunks_mut(CHUNK).enumerate().for_each(|(i, chunk)| {
-                vectorised(
-                    #[inline(always)]
-                    || f(c, i * CHUNK, chunk),
-                );
-            });
+            let chunks = component.par_chunks_mut(CHUNK).enumerate();
+            chunks.for_each(|(i, chunk)| f(c, i * CHUNK, chunk));
         });
         return;
     }
     for (c, component) in out.chunks_mut(n).enumerate() {
         for (i, chunk) in component.chunks_mut(CHUNK).enumerate() {
-            vectorised(
-                #[inline(always)]
-                || f(c, i * CHUNK, chunk),
-            );
+            f(c, i * CHUNK, chunk);
         }
     }
 }
@@ -136,6 +137,16 @@ pub(crate) fn with_slots<T: Send, S: Send>(
     len: usize,
     slots: &mut [S],
     f: impl Fn(usize, &mut [T], &mut S) + Sync,
+) {
+    each_with_slot(out, len, slots, &f);
+}
+
+#[inline(never)]
+fn each_with_slot<T: Send, S: Send>(
+    out: &mut [T],
+    len: usize,
+    slots: &mut [S],
+    f: &(dyn Fn(usize, &mut [T], &mut S) + Sync),
 ) {
     let len = len.max(1);
     debug_assert!(out.len().div_ceil(len) <= slots.len());
@@ -171,7 +182,7 @@ pub(crate) fn columns<T: Send, S: Send>(
             block.push(piece);
         }
     }
-    lists_with_slots(len, blocks, slots, |b, rows, slot| f(b * width, rows, slot));
+    lists_with_slots(len, blocks, slots, &|b, rows, slot| f(b * width, rows, slot));
 }
 
 /// Calls `f(offset, chunks, slot)` for the matching chunks, of `len` elements, of any number of slices of equal
@@ -192,15 +203,16 @@ pub(crate) fn slices_with_slots<T: Send, S: Send>(
             chunk.push(piece);
         }
     }
-    lists_with_slots(elements, chunks, slots, |i, chunk, slot| f(i * len, chunk, slot));
+    lists_with_slots(elements, chunks, slots, &|i, chunk, slot| f(i * len, chunk, slot));
 }
 
 /// Calls `f(index, list, slot)` for each list of pieces, of `len` elements in all. Neighbours share a slot.
+#[inline(never)]
 fn lists_with_slots<T: Send, S: Send>(
     len: usize,
     mut lists: Vec<Vec<&mut [T]>>,
     slots: &mut [S],
-    f: impl Fn(usize, &mut [&mut [T]], &mut S) + Sync,
+    f: &(dyn Fn(usize, &mut [&mut [T]], &mut S) + Sync),
 ) {
     debug_assert!(!slots.is_empty() || lists.is_empty());
     let share = lists.len().div_ceil(slots.len().max(1)).max(1);
@@ -222,17 +234,15 @@ fn lists_with_slots<T: Send, S: Send>(
 }
 
 /// Reduces `0..len` by chunks, in a tree whose shape depends on `len` only.
+#[inline(never)]
 fn tree<A: Send>(
     range: Range<usize>,
-    leaf: &(impl Fn(Range<usize>) -> A + Sync),
-    join: &(impl Fn(A, A) -> A + Sync),
+    leaf: &(dyn Fn(Range<usize>) -> A + Sync),
+    join: &(dyn Fn(A, A) -> A + Sync),
 ) -> A {
     let len = range.end - range.start;
     if len <= CHUNK {
-        return vectorised(
-            #[inline(always)]
-            || leaf(range),
-        );
+        return leaf(range);
     }
     let mid = range.start + len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
     let (left, right) = (range.start..mid, mid..range.end);
@@ -251,12 +261,18 @@ pub(crate) fn reduce<A: Send>(
     leaf: impl Fn(Range<usize>) -> A + Sync,
     join: impl Fn(A, A) -> A + Sync,
 ) -> A {
+    let leaf = |range: Range<usize>| {
+        vectorised(
+            #[inline(always)]
+            || leaf(range),
+        )
+    };
     tree(0..len, &leaf, &join)
 }
 
 /// Sum over `0..len` of what `leaf` gives for its ranges.
 pub(crate) fn sum(len: usize, leaf: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
-    tree(0..len, &leaf, &|a, b| a + b)
+    reduce(len, leaf, |a, b| a + b)
 }
 
 /// Sums of `K` quantities at once.
@@ -264,7 +280,7 @@ pub(crate) fn sums<const K: usize>(
     len: usize,
     leaf: impl Fn(Range<usize>) -> [f64; K] + Sync,
 ) -> [f64; K] {
-    tree(0..len, &leaf, &|a, b| std::array::from_fn(|k| a[k] + b[k]))
+    reduce(len, leaf, |a, b| std::array::from_fn(|k| a[k] + b[k]))
 }
 
 /// Sums that are added side by side: additions that wait for one another take four times as long.
@@ -299,12 +315,13 @@ pub(crate) fn zipped_sums<T: Send, const L: usize, const S: usize>(
     parts: [&mut [T]; L],
     f: impl Fn(usize, [&mut [T]; L]) -> [f64; S] + Sync,
 ) -> [f64; S] {
-    zipped_from(0, parts, &f, &|a: [f64; S], b| std::array::from_fn(|k| a[k] + b[k]))
+    let join = |a: [f64; S], b: [f64; S]| std::array::from_fn(|k| a[k] + b[k]);
+    zipped_from(0, parts, &|lo, chunks| vectorised_zipped(&f, lo, chunks), &join)
 }
 
 /// Largest of what `leaf` gives for its ranges. NaN is ignored, so check for it apart.
 pub(crate) fn max(len: usize, leaf: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
-    tree(0..len, &leaf, &f64::max)
+    reduce(len, leaf, f64::max)
 }
 
 /// The first `K` components, of `n` elements each, as separate slices.
@@ -318,7 +335,7 @@ pub(crate) fn zipped<T: Send, const K: usize>(
     parts: [&mut [T]; K],
     f: impl Fn(usize, [&mut [T]; K]) + Sync,
 ) {
-    zipped_from(0, parts, &f, &|(), ()| ());
+    zipped_from(0, parts, &|lo, chunks| vectorised_zipped(&f, lo, chunks), &|(), ()| ());
 }
 
 /// Like [`components`] for `K` components at once: a chunk of one after the other, so that what all of them read
@@ -341,20 +358,23 @@ pub(crate) fn vectors<T: Send, const K: usize>(
 
 /// Calls `f(offset, chunks)` with the matching chunks of any number of slices of equal length.
 pub(crate) fn slices<T: Send>(slices: Vec<&mut [T]>, f: impl Fn(usize, &mut [&mut [T]]) + Sync) {
-    slices_from(0, slices, &f);
+    slices_from(0, slices, &|lo, chunks| {
+        vectorised(
+            #[inline(always)]
+            || f(lo, chunks),
+        );
+    });
 }
 
+#[inline(never)]
 fn slices_from<T: Send>(
     lo: usize,
     mut slices: Vec<&mut [T]>,
-    f: &(impl Fn(usize, &mut [&mut [T]]) + Sync),
+    f: &(dyn Fn(usize, &mut [&mut [T]]) + Sync),
 ) {
     let len = slices.first().map_or(0, |slice| slice.len());
     if len <= CHUNK {
-        return vectorised(
-            #[inline(always)]
-            || f(lo, &mut slices),
-        );
+        return f(lo, &mut slices);
     }
     let mid = len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
     let (left, right): (Vec<_>, Vec<_>) = slices.into_iter().map(|s| s.split_at_mut(mid)).unzip();
@@ -378,18 +398,28 @@ pub(crate) fn inside(len: usize, work: impl FnOnce() + Send) {
     work();
 }
 
+#[inline(always)]
+fn vectorised_zipped<T: Send, A, const K: usize>(
+    f: &impl Fn(usize, [&mut [T]; K]) -> A,
+    lo: usize,
+    chunks: [&mut [T]; K],
+) -> A {
+    vectorised(
+        #[inline(always)]
+        || f(lo, chunks),
+    )
+}
+
+#[inline(never)]
 fn zipped_from<T: Send, A: Send, const K: usize>(
     lo: usize,
     parts: [&mut [T]; K],
-    f: &(impl Fn(usize, [&mut [T]; K]) -> A + Sync),
-    join: &(impl Fn(A, A) -> A + Sync),
+    f: &(dyn Fn(usize, [&mut [T]; K]) -> A + Sync),
+    join: &(dyn Fn(A, A) -> A + Sync),
 ) -> A {
     let len = parts.first().map_or(0, |part| part.len());
     if len <= CHUNK {
-        return vectorised(
-            #[inline(always)]
-            || f(lo, parts),
-        );
+        return f(lo, parts);
     }
     let mid = len.div_ceil(CHUNK).div_ceil(2) * CHUNK;
     let mut halves = parts.map(|part| part.split_at_mut(mid));

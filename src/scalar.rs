@@ -14,7 +14,10 @@ pub trait Real:
     + crate::simd::Lanes
     + Float
     + FloatConst
-    + rustfft::FftNum
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
     + std::iter::Sum
     + std::ops::AddAssign
     + std::ops::SubAssign
@@ -51,11 +54,26 @@ pub trait Real:
     /// assert_eq!([2.9, -3.0, f64::NAN, 1e12].map(Real::to_index), [2, 0, 0, 2_147_483_647]);
     /// ```
     fn to_index(self) -> usize;
+
+    /// What there is for this type, of what there is for each of the two.
+    #[doc(hidden)]
+    fn choose<C: Choice>(single: C::Of<f32>, double: C::Of<f64>) -> C::Of<Self>;
+}
+
+/// Something that there is for `f32` and for `f64`.
+pub trait Choice {
+    /// Its type.
+    type Of<T: Real>;
 }
 
 impl Real for f32 {
     const NAME: &'static str = "f32";
     const LATTICE: Self = 4_194_304.0;
+
+    #[inline(always)]
+    fn choose<C: Choice>(single: C::Of<f32>, _double: C::Of<f64>) -> C::Of<f32> {
+        single
+    }
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
@@ -86,6 +104,11 @@ impl Real for f32 {
 impl Real for f64 {
     const NAME: &'static str = "f64";
     const LATTICE: Self = 2_147_483_648.0;
+
+    #[inline(always)]
+    fn choose<C: Choice>(_single: C::Of<f32>, double: C::Of<f64>) -> C::Of<f64> {
+        double
+    }
 
     #[inline]
     fn of(x: f64) -> Self {

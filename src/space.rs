@@ -1,4 +1,19 @@
 //! Vector spaces: what integrators, adjoints and optimisers need of a state.
+//!
+//! | trait | is needed by |
+//! | --- | --- |
+//! | [`StateSpace`] | everything: sums, products with numbers, the pairing |
+//! | [`Componentwise`] | optimisers whose steps are not linear in the gradient ([`Adam`](crate::optim::Adam)) |
+//! | [`MapSpace`], [`Compose`] | steps that compose maps |
+//! | [`VectorField`] | the choice of step sizes: the longest vector |
+//! | [`FlowState`] | steps of a state that holds a map |
+//!
+//! None of them says where the numbers are: a state may keep them in a [`Field`](crate::field::Field), in vectors or
+//! in the memory of a device.
+
+mod map;
+
+pub use map::{Compose, FlowState, MapSpace, VectorField};
 
 use crate::error::{Error, Result};
 use crate::scalar::Real;
@@ -36,12 +51,20 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     /// `self ← a·self`.
     fn scale(&mut self, a: T);
 
-    /// `selfᵢ ← f(selfᵢ, xᵢ)`, coordinate by coordinate: for optimisers such as Adam whose steps
-    /// are not linear in the gradient.
-    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync);
+    /// `self ← a·self + x`, with the bits of [`StateSpace::scale`] and then [`StateSpace::axpy`] by one, which this
+    /// default is: two passes.
+    fn scale_add(&mut self, a: T, x: &Self) {
+        self.scale(a);
+        self.axpy(T::one(), x);
+    }
 
     /// Euclidean pairing ⟨self, other⟩, accumulated in double precision.
     fn dot(&self, other: &Self) -> f64;
+
+    /// The pairings of several pairs: at once where reading a number back is dear.
+    fn dots<const K: usize>(pairs: [(&Self, &Self); K]) -> [f64; K] {
+        pairs.map(|(a, b)| a.dot(b))
+    }
 
     /// Largest absolute coordinate; NaN if there is one.
     fn max_abs(&self) -> f64;
@@ -82,12 +105,32 @@ pub trait StateSpace<T: Real>: Clone + Send + Sync {
     }
 }
 
+/// A space with coordinates: what is not linear in them.
+pub trait Componentwise<T: Real>: StateSpace<T> {
+    /// `selfᵢ ← f(selfᵢ, xᵢ)`, coordinate by coordinate; NaN for operands of different shapes.
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync);
+}
+
+impl<T: Real> Componentwise<T> for () {
+    fn combine(&mut self, _x: &Self, _f: impl Fn(T, T) -> T + Copy + Sync) {}
+}
+
+impl<T: Real> Componentwise<T> for Vec<T> {
+    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
+        if self.len() != x.len() {
+            return self.fill(T::nan());
+        }
+        for (y, &x) in self.iter_mut().zip(x) {
+            *y = f(*y, x);
+        }
+    }
+}
+
 impl<T: Real> StateSpace<T> for () {
     fn set_zero(&mut self) {}
     fn copy_from(&mut self, _other: &Self) {}
     fn axpy(&mut self, _a: T, _x: &Self) {}
     fn scale(&mut self, _a: T) {}
-    fn combine(&mut self, _x: &Self, _f: impl Fn(T, T) -> T + Copy + Sync) {}
     fn dot(&self, _other: &Self) -> f64 {
         0.0
     }
@@ -121,14 +164,6 @@ impl<T: Real> StateSpace<T> for Vec<T> {
     fn scale(&mut self, a: T) {
         for y in self {
             *y *= a;
-        }
-    }
-    fn combine(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
-        if self.len() != x.len() {
-            return self.fill(T::nan());
-        }
-        for (y, &x) in self.iter_mut().zip(x) {
-            *y = f(*y, x);
         }
     }
     fn dot(&self, other: &Self) -> f64 {
@@ -187,11 +222,12 @@ pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// Implements [`StateSpace`](crate::space::StateSpace) for a struct, field by field.
+/// Implements [`StateSpace`](crate::space::StateSpace) and [`Componentwise`](crate::space::Componentwise) for a
+/// struct, field by field.
 ///
 /// ```
 /// use rdmm_core::product_space;
-/// use rdmm_core::space::StateSpace;
+/// use rdmm_core::space::{Componentwise, StateSpace};
 ///
 /// #[derive(Clone)]
 /// struct Pendulum {
@@ -207,12 +243,18 @@ pub(crate) fn nan_max(a: f64, b: f64) -> f64 {
 /// p.combine(&q, |a, b| a - b * b);
 /// assert_eq!((p.angle[0], p.momentum[0]), (2.0, 2.0));
 /// ```
+///
+/// `product_space!(linear Name { fields } over f64)` implements `StateSpace` alone, for parts without coordinates.
 #[macro_export]
 macro_rules! product_space {
-    ($name:ident { $($field:ident),+ } over $scalar:ty) => {
-        $crate::product_space!(@impl [] $name { $($field),+ } $scalar);
+    (linear $name:ident { $($field:ident),+ } over $scalar:ty) => {
+        $crate::product_space!(@linear [] $name { $($field),+ } $scalar);
     };
-    (@impl [$($generics:tt)*] $name:ty { $($field:ident),+ } $scalar:ty) => {
+    ($name:ident { $($field:ident),+ } over $scalar:ty) => {
+        $crate::product_space!(@linear [] $name { $($field),+ } $scalar);
+        $crate::product_space!(@componentwise [] $name { $($field),+ } $scalar);
+    };
+    (@linear [$($generics:tt)*] $name:ty { $($field:ident),+ } $scalar:ty) => {
         impl<$($generics)*> $crate::space::StateSpace<$scalar> for $name {
             fn set_zero(&mut self) {
                 $($crate::space::StateSpace::<$scalar>::set_zero(&mut self.$field);)+
@@ -232,12 +274,8 @@ macro_rules! product_space {
             fn scale(&mut self, a: $scalar) {
                 $($crate::space::StateSpace::<$scalar>::scale(&mut self.$field, a);)+
             }
-            fn combine(
-                &mut self,
-                x: &Self,
-                f: impl Fn($scalar, $scalar) -> $scalar + Copy + Sync,
-            ) {
-                $($crate::space::StateSpace::<$scalar>::combine(&mut self.$field, &x.$field, f);)+
+            fn scale_add(&mut self, a: $scalar, x: &Self) {
+                $($crate::space::StateSpace::<$scalar>::scale_add(&mut self.$field, a, &x.$field);)+
             }
             fn dot(&self, other: &Self) -> f64 {
                 0.0 $(+ $crate::space::StateSpace::<$scalar>::dot(&self.$field, &other.$field))+
@@ -266,6 +304,17 @@ macro_rules! product_space {
                     largest = if next.is_nan() { f64::NAN } else if largest.is_nan() { largest } else { largest.max(next) };
                 )+
                 largest
+            }
+        }
+    };
+    (@componentwise [$($generics:tt)*] $name:ty { $($field:ident),+ } $scalar:ty) => {
+        impl<$($generics)*> $crate::space::Componentwise<$scalar> for $name {
+            fn combine(
+                &mut self,
+                x: &Self,
+                f: impl Fn($scalar, $scalar) -> $scalar + Copy + Sync,
+            ) {
+                $($crate::space::Componentwise::<$scalar>::combine(&mut self.$field, &x.$field, f);)+
             }
         }
     };

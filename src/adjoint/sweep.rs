@@ -3,10 +3,8 @@
 use super::checkpoint::{Checkpoints, Schedule};
 use super::continuous;
 use crate::aligned::reserved;
-use crate::dynamics::{EvolutionVjp, MapState};
+use crate::dynamics::EvolutionVjp;
 use crate::error::{Error, Result};
-use crate::grid::Grid;
-use crate::scalar::Real;
 use crate::space::StateSpace;
 use crate::step::control::MAX_STEPS;
 use crate::step::runge_kutta::{MapTransport, Stepper, Trace, Workspace};
@@ -83,19 +81,20 @@ impl Integration {
 ///
 /// Memory: what [`Checkpoints`] keep, and six states more with RK4. Time: a backward sweep transposes each step, some two
 /// forward sweeps, and before that repeats the stages that were not kept, up to one more.
-pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
-    stepper: Stepper<E, T, D>,
+pub struct Sweep<E: EvolutionVjp> {
+    stepper: Stepper<E>,
     settings: Integration,
     schedule: Schedule,
-    spacing: [f64; D],
-    ws: Workspace<T, D, E>,
+    ws: Workspace<E>,
     /// The stages of the last steps, those of step i at i modulo `most_traces`.
-    traces: Vec<Traced<T, E::State, E::Tape>>,
+    traces: Vec<Traced<E>>,
     most_traces: usize,
     /// On how many stages of a trace there is a tape.
     taped: usize,
     /// Step sizes of the last forward sweep.
-    taus: Vec<f64>,
+    step_sizes: Vec<f64>,
+    /// After how many steps each of the times that were asked for is reached.
+    stops: Vec<usize>,
     /// The squared norm of the start of the last forward sweep, until a backward one.
     from: Option<f64>,
     /// States at the starts of steps other than the first.
@@ -108,38 +107,31 @@ pub struct Sweep<E: EvolutionVjp<T, D>, T: Real, const D: usize> {
 }
 
 /// The stages of a step.
-struct Traced<T, S, P> {
+struct Traced<E: EvolutionVjp> {
     /// Which step; none once its transpose has used them up.
     of: Option<usize>,
-    trace: Trace<T, S, P>,
+    trace: Trace<E>,
 }
 
-impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
-    /// Sweeps of `evolution` on `grid` for states like `state`.
+impl<E: EvolutionVjp> Sweep<E> {
+    /// Sweeps of `evolution` for states like `state`.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`]; [`Error::GridMismatch`] for a state whose map is not over
-    /// `grid`.
-    pub fn new(
-        grid: &Grid<D>,
-        evolution: E,
-        state: &E::State,
-        settings: Integration,
-    ) -> Result<Self> {
+    /// Those of [`Integration::validate`]; [`Error::OutOfMemory`].
+    pub fn new(evolution: E, state: &E::State, settings: Integration) -> Result<Self> {
         settings.validate()?;
-        grid.expect_same(state.map().grid(), "map of the state")?;
-        let bytes = state.dimension() * size_of::<T>();
+        let bytes = state.dimension() * size_of::<E::Scalar>();
         let schedule = settings.checkpoints.schedule(bytes)?;
-        let transport = settings.transport.clone();
-        let stepper = Stepper::new(grid, evolution, settings.tableau, transport);
-        let ws = stepper.workspace(state);
+        let stepper = Stepper::new(evolution, settings.tableau, settings.transport.clone());
+        let ws = stepper.workspace(state)?;
+        let stages = stepper.tableau().stages();
         let most_traces = match (settings.checkpoints, settings.gradient) {
             (Checkpoints::Stages(bytes), GradientKind::Discrete) => {
-                (bytes / (stepper.trace_len(state) * size_of::<T>()).max(1)).max(1)
+                let trace = stepper.trace_len(state, stages, &ws) * size_of::<E::Scalar>();
+                (bytes / trace.max(1)).max(1)
             }
             _ => 1,
         };
-        let stages = stepper.tableau().stages();
         let taped = match settings.checkpoints {
             // A transpose of the step whose stages are the only ones follows at once.
             Checkpoints::All | Checkpoints::Stages(_) if most_traces == 1 => stages - 1,
@@ -150,12 +142,12 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             stepper,
             settings,
             schedule,
-            spacing: grid.spacing(),
             ws,
             traces: Vec::new(),
             most_traces,
             taped,
-            taus: Vec::new(),
+            step_sizes: Vec::new(),
+            stops: Vec::new(),
             from: None,
             stored: Vec::new(),
             pool: Vec::new(),
@@ -174,7 +166,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// Step sizes of the last forward sweep; they sum to one.
     #[must_use]
     pub fn step_sizes(&self) -> &[f64] {
-        &self.taus
+        &self.step_sizes
     }
 
     /// From now on this many equal steps, unless they would be half as long again as [`Steps::Courant`] asks for:
@@ -205,10 +197,10 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// leave for their transposes, and the two of the step in hand. The evolution's own buffers, a few fields, do not count.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        let (state, tape) = (self.current.dimension(), self.stepper.evolution().tape_len());
         let states = self.stored.len() + self.pool.len() + self.ws.states() + 2;
-        let traces = self.traces.iter().map(|traced| traced.trace.numbers(state, tape));
-        (states * state + traces.sum::<usize>()) * size_of::<T>()
+        let trace = self.stepper.trace_len(&self.current, self.taped, &self.ws);
+        let numbers = states * self.current.dimension() + self.traces.len() * trace;
+        numbers * size_of::<E::Scalar>()
     }
 
     /// Integrates from `start` to t = 1 and gives the end. Where no gradient follows, [`Checkpoints::Binomial`] of one
@@ -232,90 +224,147 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         start: &E::State,
         watch: impl FnMut(f64, &E::State),
     ) -> Result<&E::State> {
-        let done = self.integrate(start, watch);
+        self.sweep(start, &[], watch, |_, _| {})
+    }
+
+    /// Like [`Sweep::forward`], in steps that end at each of `times`, which increase and lie in (0, 1]: `at(i, state)`
+    /// sees the state at the i-th. Between two of them the steps have one length, at most that of [`Sweep::forward`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for other times; those of [`Sweep::forward`].
+    pub fn forward_at(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        at: impl FnMut(usize, &E::State),
+    ) -> Result<&E::State> {
+        let mut before = 0.0;
+        for &time in times {
+            if !(time > before && time <= 1.0) {
+                let expected = "times that increase, above 0 and at most 1";
+                return Err(Error::setting("time of a trajectory", expected, time));
+            }
+            before = time;
+        }
+        self.sweep(start, times, |_, _| {}, at)
+    }
+
+    fn sweep(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        watch: impl FnMut(f64, &E::State),
+        at: impl FnMut(usize, &E::State),
+    ) -> Result<&E::State> {
+        let done = self.integrate(start, times, watch, at);
         self.from = done.is_ok().then(|| start.dot(start));
         if done.is_err() {
             // There is nothing to pull a gradient back through.
-            self.taus.clear();
+            self.step_sizes.clear();
         }
         done.map(|()| &self.current)
     }
 
-    fn integrate(&mut self, start: &E::State, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+    fn integrate(
+        &mut self,
+        start: &E::State,
+        times: &[f64],
+        mut watch: impl FnMut(f64, &E::State),
+        mut at: impl FnMut(usize, &E::State),
+    ) -> Result<()> {
         self.next.expect_like(start)?;
         self.traces.iter_mut().for_each(|traced| traced.of = None);
         self.pool.extend(self.stored.drain(..).map(|(_, state)| state));
-        self.taus.clear();
+        self.step_sizes.clear();
+        self.stops.clear();
         self.current.copy_from(start);
         watch(0.0, start);
-        self.plan(start)?;
-        let n = self.taus.len();
+        self.plan(start, times)?;
+        let n = self.step_sizes.len();
         if n == 0 {
-            return self.forward_adaptive(watch);
+            return self.forward_adaptive(times, watch, at);
         }
         let mut time = 0.0;
         let mut target = self.checkpoint_after(0, n);
         for i in 0..n {
             self.advance(i)?;
-            time += self.taus[i];
+            time += self.step_sizes[i];
             if Some(i + 1) == target {
                 self.store(i + 1);
                 target = self.checkpoint_after(i + 1, n);
             }
             watch(time.min(1.0), &self.current);
+            if let Ok(stop) = self.stops.binary_search(&(i + 1)) {
+                at(stop, &self.current);
+            }
         }
         Ok(())
     }
 
     /// Chooses equal steps; leaves the list empty for adaptive ones.
-    fn plan(&mut self, start: &E::State) -> Result<()> {
+    fn plan(&mut self, start: &E::State, times: &[f64]) -> Result<()> {
         let mut speed = 0.0;
         if matches!(self.settings.steps, Steps::Courant { .. }) {
-            speed = self.stepper.speed(start, self.spacing, &mut self.ws);
+            speed = self.stepper.speed(start, &mut self.ws);
         }
         if let Some(needed) = self.settings.steps.count(speed)? {
             let stretched = self.settings.steps.count(speed / STRETCH)?;
             let keep = stretched.is_some_and(|fewest| fewest <= self.kept);
             let count = if keep { self.kept } else { needed };
-            self.taus.resize(count, 1.0 / count as f64);
+            let (mut from, last) = (0.0, times.last().is_none_or(|&time| time < 1.0));
+            for &to in times.iter().chain(last.then_some(&1.0)) {
+                let steps = (1..count).find(|&k| k as f64 >= (to - from) * count as f64);
+                let steps = steps.unwrap_or(count);
+                let len = self.step_sizes.len() + steps;
+                self.step_sizes.resize(len, (to - from) / steps as f64);
+                self.stops.push(len);
+                from = to;
+            }
+            self.stops.truncate(times.len());
         }
         Ok(())
     }
 
     /// `next` ← the state after step `i` from `current`. Gives the place of its trace.
-    fn take_step(&mut self, i: usize, tau: f64) -> usize {
+    fn take_step(&mut self, i: usize, tau: f64) -> Result<usize> {
         // Where memory for one more trace is refused, those that there are do.
         if i == self.traces.len() && i > 0 && i < self.most_traces {
-            let numbers = self.stepper.trace_len(&self.current);
-            if std::hint::black_box(reserved::<T>(numbers)).is_err() {
+            let stages = self.stepper.tableau().stages();
+            let numbers = self.stepper.trace_len(&self.current, stages, &self.ws);
+            if std::hint::black_box(reserved::<E::Scalar>(numbers)).is_err() {
                 self.most_traces = i;
             }
         }
         let at = i % self.most_traces;
         if at >= self.traces.len() {
-            let trace = self.stepper.trace(&self.current, self.taped);
+            let trace = self.stepper.trace(&self.current, self.taped)?;
             self.traces.push(Traced { of: None, trace });
         }
         let Traced { of, trace } = &mut self.traces[at];
         *of = Some(i);
         self.stepper.step_traced(&self.current, tau, &mut self.next, trace, &mut self.ws);
-        at
+        Ok(at)
     }
 
     /// One step of the forward sweep.
     fn advance(&mut self, i: usize) -> Result<()> {
-        self.take_step(i, self.taus[i]);
+        self.take_step(i, self.step_sizes[i])?;
         std::mem::swap(&mut self.current, &mut self.next);
         if self.current.is_finite() {
             Ok(())
         } else {
-            Err(Error::Diverged { step: i + 1, steps: self.taus.len() })
+            Err(Error::Diverged { step: i + 1, steps: self.step_sizes.len() })
         }
     }
 
     /// Adaptive steps. Every accepted state is a candidate for storing; which are kept follows from the
     /// policy once the number of steps is known, so all are stored and surplus ones released.
-    fn forward_adaptive(&mut self, mut watch: impl FnMut(f64, &E::State)) -> Result<()> {
+    fn forward_adaptive(
+        &mut self,
+        times: &[f64],
+        mut watch: impl FnMut(f64, &E::State),
+        mut at_time: impl FnMut(usize, &E::State),
+    ) -> Result<()> {
         let Steps::Tolerance { relative, at_most } = self.settings.steps else {
             return Ok(());
         };
@@ -323,13 +372,15 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
         let exponent = 1.0 / f64::from(self.settings.tableau.order());
         let (mut time, mut tau, mut tried) = (0.0, 0.1, 0);
         while time < 1.0 {
-            // A last step that ends at one exactly, and no sliver after it.
-            tau = if time + 1.01 * tau >= 1.0 { 1.0 - time } else { tau };
+            // A last step that ends at the next time exactly, and no sliver after it.
+            let end = times.get(self.stops.len()).copied().unwrap_or(1.0);
+            let ends = time + 1.01 * tau >= end;
+            tau = if ends { end - time } else { tau };
             if tried == at_most {
                 return Err(Error::StepLimit { tolerance: relative, steps: tried, time });
             }
             tried += 1;
-            let at = self.take_step(self.taus.len(), tau);
+            let at = self.take_step(self.step_sizes.len(), tau)?;
             let trace = &self.traces[at].trace;
             let error = self.stepper.error_traced(tau, &mut self.next, trace, &mut self.ws);
             let error = error.unwrap_or(0.0) / relative;
@@ -339,10 +390,14 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 if finite { (0.9 * error.max(1e-10).powf(-exponent)).clamp(0.2, 5.0) } else { 0.2 };
             if finite && error <= 1.0 {
                 std::mem::swap(&mut self.current, &mut self.next);
-                self.taus.push(tau);
-                time = if tau >= 1.0 - time { 1.0 } else { time + tau };
-                self.store(self.taus.len());
+                self.step_sizes.push(tau);
+                time = if ends { end } else { time + tau };
+                self.store(self.step_sizes.len());
                 watch(time, &self.current);
+                if ends && self.stops.len() < times.len() {
+                    self.stops.push(self.step_sizes.len());
+                    at_time(self.stops.len() - 1, &self.current);
+                }
             }
             tau *= factor;
         }
@@ -352,7 +407,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
 
     /// Releases what the policy would not have stored.
     fn thin(&mut self) {
-        let n = self.taus.len();
+        let n = self.step_sizes.len();
         let (mut keep, mut at) = (Vec::new(), 0);
         while let Some(next) = self.next_checkpoint(at, n, keep.len()) {
             keep.push(next);
@@ -384,13 +439,13 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     }
 
     /// Brings `current` to the start of step `i` and keeps what the policy says on the way.
-    fn recall(&mut self, start: &E::State, i: usize) {
+    fn recall(&mut self, start: &E::State, i: usize) -> Result<()> {
         let (mut at, state) = self.stored.last().map_or((0, start), |(at, state)| (*at, state));
         self.current.copy_from(state);
         while at < i {
             let target = self.checkpoint_after(at, i + 1);
             for k in at..target.unwrap_or(i) {
-                self.take_step(k, self.taus[k]);
+                self.take_step(k, self.step_sizes[k])?;
                 std::mem::swap(&mut self.current, &mut self.next);
             }
             at = target.unwrap_or(i);
@@ -398,6 +453,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 self.store(at);
             }
         }
+        Ok(())
     }
 
     /// Pulls `bar`, the cotangent of the end of the last forward sweep, back to its start, which is given again: the
@@ -410,7 +466,21 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
     /// or [`Error::Length`] for a cotangent unlike the states; [`Error::Diverged`] where the gradient leaves
     /// the finite numbers.
     pub fn backward(&mut self, start: &E::State, bar: &mut E::State) -> Result<()> {
-        let n = self.taus.len();
+        self.backward_at(start, bar, |_, _| {})
+    }
+
+    /// Like [`Sweep::backward`] of [`Sweep::forward_at`]: `at(i, bar)` adds to the cotangent of the state at the i-th of
+    /// the times, from the last to the first.
+    ///
+    /// # Errors
+    /// Those of [`Sweep::backward`].
+    pub fn backward_at(
+        &mut self,
+        start: &E::State,
+        bar: &mut E::State,
+        mut at: impl FnMut(usize, &mut E::State),
+    ) -> Result<()> {
+        let n = self.step_sizes.len();
         let Some(norm) = self.from else {
             return Err(Error::setting("backward sweep", "a forward sweep before it", "none"));
         };
@@ -426,8 +496,11 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             GradientKind::Continuous => Some(self.current.clone()),
         };
         for i in (0..n).rev() {
-            self.recall(start, i);
-            let tau = self.taus[i];
+            if let Ok(stop) = self.stops.binary_search(&(i + 1)) {
+                at(stop, bar);
+            }
+            self.recall(start, i)?;
+            let tau = self.step_sizes[i];
             match &mut later {
                 None => {
                     let (state, next, ws) = (&self.current, &mut self.next, &mut self.ws);
@@ -439,7 +512,7 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
                 }
                 Some(later) => {
                     let (evolution, tableau) = (self.stepper.evolution(), self.stepper.tableau());
-                    continuous::step_back(evolution, tableau, later, bar, tau);
+                    continuous::step_back(evolution, tableau, later, bar, tau)?;
                     later.copy_from(&self.current);
                 }
             }
@@ -451,14 +524,5 @@ impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Sweep<E, T, D> {
             }
         }
         if bar.is_finite() { Ok(()) } else { Err(Error::Diverged { step: 0, steps: n }) }
-    }
-}
-
-impl<E: EvolutionVjp<T, D>, T: Real, const D: usize> Stepper<E, T, D> {
-    /// Fastest voxel of `state`, in voxels per unit of time.
-    pub fn speed(&self, state: &E::State, spacing: [f64; D], ws: &mut Workspace<T, D, E>) -> f64 {
-        let buffers = ws.evolution();
-        self.evolution().record(state, buffers);
-        self.evolution().velocity(state, buffers).max_length(spacing)
     }
 }

@@ -1,12 +1,11 @@
 //! Geodesic shooting: the Euler–Poincaré equation on diffeomorphisms, for any metric.
 
-use super::{Evolution, EvolutionVjp, Flow, transport};
+use super::{Evolution, EvolutionVjp, Flow, StageMap, momentum, transport};
 use crate::error::Result;
-use crate::field::{Displacement, Momentum, Velocity};
+use crate::field::{Momentum, Velocity};
 use crate::grid::Grid;
-use crate::metric::Metric;
+use crate::metric::{self, Inputs, Metric, Outputs};
 use crate::ops::difference::{Difference, Order};
-use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -15,13 +14,26 @@ use crate::space::StateSpace;
 pub struct Geodesic<T, const D: usize, W> {
     /// Covector density m.
     pub momentum: Momentum<T, D>,
-    /// What the metric carries; `()` for LDDMM.
+    /// Weights of the metric, which the flow advects; `()` for LDDMM.
     pub weights: W,
 }
 
 crate::product_space!(
-    @impl [T: Real, const D: usize, W: StateSpace<T>] Geodesic<T, D, W> { momentum, weights } T
+    @linear [T: Real, const D: usize, W: StateSpace<T>] Geodesic<T, D, W> { momentum, weights } T
 );
+
+impl<T, const D: usize, W> Geodesic<T, D, W> {
+    /// What a metric is applied to.
+    #[must_use]
+    pub fn inputs(&self) -> Inputs<'_, T, D, W> {
+        Inputs { momentum: &self.momentum, weights: &self.weights }
+    }
+
+    /// Rates or cotangents of it.
+    pub fn outputs(&mut self) -> Outputs<'_, T, D, W> {
+        Outputs { momentum: &mut self.momentum, weights: &mut self.weights }
+    }
+}
 
 /// ∂t m + div(v) m + Dvᵀ m + Dm v = force, v = K(w) m; ∂tΦ⁻¹ + DΦ⁻¹ v = 0.
 ///
@@ -79,20 +91,20 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn hamiltonian(&self, body: &Geodesic<T, D, M::Weights>) -> Result<f64> {
         let mut velocity = Velocity::zeros(&self.grid)?;
-        let mut ws = self.metric.workspace();
-        self.metric.velocity(&body.momentum, &body.weights, &mut velocity, &mut ws);
+        let (mut tape, mut ws) = (self.metric.tape(&self.grid)?, M::Workspace::default());
+        self.metric.velocity(body.inputs(), &mut velocity, &mut tape, &mut ws);
         Ok(0.5 * body.momentum.integral_with(&velocity)?)
     }
 }
 
 impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     /// Whether the vector fields of states and buffers are of this grid.
-    fn fits(&self, states: [&EpdiffState<T, D, M>; 2], ws: &Velocity<T, D>) -> bool {
+    fn fits(&self, states: [&EpdiffState<T, D, M>; 2], vector: &Velocity<T, D>) -> bool {
         let len = D * self.grid.len();
         let fits = |y: &EpdiffState<T, D, M>| {
             y.body.momentum.data().len() == len && y.map.data().len() == len
         };
-        states.into_iter().all(fits) && ws.data().len() == len
+        states.into_iter().all(fits) && vector.data().len() == len
     }
 }
 
@@ -103,164 +115,93 @@ type EpdiffState<T, const D: usize, M> = Flow<T, D, Geodesic<T, D, <M as Metric<
 #[derive(Clone, Debug)]
 pub struct Workspace<T, const D: usize, W> {
     metric: W,
-    velocity: Velocity<T, D>,
     velocity_bar: Velocity<T, D>,
 }
 
-/// What a rate leaves for its transpose.
+/// What a velocity leaves: itself, and what the metric leaves.
 #[derive(Clone, Debug)]
-pub struct Tape<T, const D: usize, W> {
+pub struct Tape<T, const D: usize, P> {
     velocity: Velocity<T, D>,
-    metric: W,
+    metric: P,
 }
 
-impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
-    /// The rate with a map, or with the identity.
-    fn rate_with(
-        &self,
-        state: &EpdiffState<T, D, M>,
-        map: Option<&Displacement<T, D>>,
-        rate: &mut EpdiffState<T, D, M>,
-        ws: &mut Workspace<T, D, M::Workspace>,
-    ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        if !self.fits([state, rate], &ws.velocity) {
-            return rate.scale(T::nan());
-        }
-        let Geodesic { momentum: m, weights: w } = &state.body;
-        self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
-        let v = &ws.velocity;
-        par::vectors::<T, D>(rate.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                // − ∂_j(v_j m_a)
-                d.add_transposed(j, one, v.component(j), m.component(a), lo, chunk);
-                // − m_j ∂_a v_j
-                d.add_scaled(a, -one, m.component(j), v.component(j), lo, chunk);
-            }
-        });
-        let rates = (&mut rate.body.momentum, &mut rate.body.weights);
-        self.metric.carry(m, w, v, rates, &mut ws.metric);
-        transport::rate(d, v, map, &mut rate.map);
-    }
-
-    /// The transpose of [`Epdiff::rate_with`].
-    fn rate_vjp_with(
-        &self,
-        state: &EpdiffState<T, D, M>,
-        map: Option<&Displacement<T, D>>,
-        rate_bar: &EpdiffState<T, D, M>,
-        state_bar: &mut EpdiffState<T, D, M>,
-        ws: &mut Workspace<T, D, M::Workspace>,
-    ) {
-        let (n, d, one) = (self.grid.len(), &self.difference, T::one());
-        let fits = self.fits([state, rate_bar], &ws.velocity);
-        if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
-            return state_bar.scale(T::nan());
-        }
-        let Geodesic { momentum: m, weights: w } = &state.body;
-        let m_bar = &rate_bar.body.momentum;
-        let v = &ws.velocity;
-        // ⟨∂t m, m̄⟩ = ⟨m, [m̄, v]⟩: the same operator with m̄ in the place of v, negated, in v …
-        par::vectors::<T, D>(ws.velocity_bar.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_transposed(j, -one, m_bar.component(j), m.component(a), lo, chunk);
-                d.add_scaled(a, one, m.component(j), m_bar.component(j), lo, chunk);
-            }
-        });
-        // … and the bracket v·∇m̄ − m̄·∇v, in m.
-        par::vectors::<T, D>(state_bar.body.momentum.data_mut(), n, |a, lo, chunk| {
-            chunk.fill(T::zero());
-            for j in 0..D {
-                d.add_scaled(j, one, v.component(j), m_bar.component(a), lo, chunk);
-                d.add_scaled(j, -one, m_bar.component(j), v.component(a), lo, chunk);
-            }
-        });
-        transport::rate_vjp(d, v, map, &rate_bar.map, &mut ws.velocity_bar, &mut state_bar.map);
-        self.metric.pull_back(
-            m,
-            w,
-            v,
-            (m_bar, &rate_bar.body.weights),
-            &mut ws.velocity_bar,
-            (&mut state_bar.body.momentum, &mut state_bar.body.weights),
-            &mut ws.metric,
-        );
+impl<T: Real, const D: usize, P: metric::Tape> metric::Tape for Tape<T, D, P> {
+    fn len(&self) -> usize {
+        self.velocity.data().len() + self.metric.len()
     }
 }
 
-impl<T: Real, const D: usize, M: Metric<T, D>> Evolution<T, D> for Epdiff<M, T, D> {
-    type State = Flow<T, D, Geodesic<T, D, M::Weights>>;
+impl<T: Real, const D: usize, M: Metric<T, D>> Evolution for Epdiff<M, T, D> {
+    type Scalar = T;
+    type State = EpdiffState<T, D, M>;
+    type Velocity = Velocity<T, D>;
+    type Tape = Tape<T, D, M::Tape>;
     type Workspace = Workspace<T, D, M::Workspace>;
 
-    fn workspace(&self) -> Self::Workspace {
-        let velocity = Velocity::blank(&self.grid);
-        let velocity_bar = velocity.clone();
-        Workspace { metric: self.metric.workspace(), velocity, velocity_bar }
+    fn workspace(&self) -> Result<Self::Workspace> {
+        let velocity_bar = Velocity::zeros(&self.grid)?;
+        Ok(Workspace { metric: M::Workspace::default(), velocity_bar })
     }
 
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
-        self.rate_with(state, Some(&state.map), rate, ws);
+    fn tape(&self) -> Result<Self::Tape> {
+        let metric = self.metric.tape(&self.grid)?;
+        Ok(Tape { velocity: Velocity::zeros(&self.grid)?, metric })
     }
 
-    fn rate_at_identity(
-        &self,
-        state: &Self::State,
-        rate: &mut Self::State,
-        ws: &mut Self::Workspace,
-    ) {
-        self.rate_with(state, None, rate, ws);
+    fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
+        let Tape { velocity, metric } = tape;
+        self.metric.velocity(state.body.inputs(), velocity, metric, &mut ws.metric);
     }
 
-    fn velocity<'a>(
+    fn velocity_field<'a>(
         &'a self,
         _state: &'a Self::State,
-        ws: &'a Self::Workspace,
+        tape: &'a Self::Tape,
     ) -> &'a Velocity<T, D> {
-        &ws.velocity
+        &tape.velocity
+    }
+
+    fn rate(
+        &self,
+        state: &Self::State,
+        map: StageMap,
+        rate: &mut Self::State,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        let (d, m, v) = (&self.difference, &state.body.momentum, &tape.velocity);
+        if !self.fits([state, rate], v) {
+            return rate.scale(T::nan());
+        }
+        momentum::rate(d, v, m, &mut rate.body.momentum);
+        let rates = rate.body.outputs();
+        self.metric.advect(state.body.inputs(), v, rates, &tape.metric, &mut ws.metric);
+        transport::rate(d, v, state.map_at(map), &mut rate.map);
     }
 }
 
-impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, T, D> {
-    type Tape = Tape<T, D, M::Tape>;
-
-    fn tape(&self) -> Self::Tape {
-        Tape { velocity: Velocity::blank(&self.grid), metric: self.metric.tape() }
-    }
-
-    fn tape_len(&self) -> usize {
-        D * self.grid.len() + self.metric.tape_len()
-    }
-
-    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
-        std::mem::swap(&mut ws.velocity, &mut tape.velocity);
-        self.metric.exchange(&mut ws.metric, &mut tape.metric);
-    }
-
-    fn record(&self, state: &Self::State, ws: &mut Self::Workspace) {
-        let Geodesic { momentum: m, weights: w } = &state.body;
-        self.metric.velocity(m, w, &mut ws.velocity, &mut ws.metric);
-    }
-
+impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp for Epdiff<M, T, D> {
     fn rate_vjp(
         &self,
         state: &Self::State,
+        map: StageMap,
         rate_bar: &Self::State,
         state_bar: &mut Self::State,
+        tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
-        self.rate_vjp_with(state, Some(&state.map), rate_bar, state_bar, ws);
-    }
-
-    fn rate_vjp_at_identity(
-        &self,
-        state: &Self::State,
-        rate_bar: &Self::State,
-        state_bar: &mut Self::State,
-        ws: &mut Self::Workspace,
-    ) {
-        self.rate_vjp_with(state, None, rate_bar, state_bar, ws);
+        let (d, m, v) = (&self.difference, &state.body.momentum, &tape.velocity);
+        let m_bar = &rate_bar.body.momentum;
+        let fits = self.fits([state, rate_bar], v);
+        if !fits || !self.fits([state, state_bar], &ws.velocity_bar) {
+            return state_bar.scale(T::nan());
+        }
+        let (v_bar, map) = (&mut ws.velocity_bar, state.map_at(map));
+        momentum::rate_vjp(d, (v, m), m_bar, v_bar, &mut state_bar.body.momentum);
+        transport::rate_vjp(d, v, map, &rate_bar.map, v_bar, &mut state_bar.map);
+        let (at, rate_bars) = (state.body.inputs(), rate_bar.body.inputs());
+        let (bars, tape) = (state_bar.body.outputs(), &tape.metric);
+        self.metric.rates_vjp(at, v, rate_bars, v_bar, bars, tape, &mut ws.metric);
     }
 
     fn velocity_vjp(
@@ -268,13 +209,13 @@ impl<T: Real, const D: usize, M: Metric<T, D>> EvolutionVjp<T, D> for Epdiff<M, 
         state: &Self::State,
         velocity_bar: &Velocity<T, D>,
         state_bar: &mut Self::State,
+        tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
         if !self.fits([state, state_bar], velocity_bar) {
             return state_bar.scale(T::nan());
         }
-        let Geodesic { momentum, weights } = &mut state_bar.body;
-        let (m, bars) = (&state.body.momentum, (momentum, weights));
-        self.metric.velocity_vjp(m, velocity_bar, bars, &mut ws.metric);
+        let (at, bars) = (state.body.inputs(), state_bar.body.outputs());
+        self.metric.velocity_vjp(at, velocity_bar, bars, &tape.metric, &mut ws.metric);
     }
 }

@@ -1,10 +1,10 @@
 //! RDMM by image and adjoint: the first theorem of the paper.
 
-use super::{Evolution, Flow, transport};
+use super::{Evolution, Flow, StageMap, transport};
 use crate::error::{Error, Result};
 use crate::field::{Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
-use crate::metric::Metric;
+use crate::metric::{self, Inputs, Metric};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
@@ -24,7 +24,7 @@ pub struct ImageAdjoint<T, const D: usize> {
 }
 
 crate::product_space!(
-    @impl [T: Real, const D: usize] ImageAdjoint<T, D>
+    @linear [T: Real, const D: usize] ImageAdjoint<T, D>
     { image, image_adjoint, weights, weights_adjoint } T
 );
 
@@ -108,8 +108,9 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> ImageGeo
     pub fn hamiltonian(&self, body: &ImageAdjoint<T, D>) -> Result<f64> {
         let momentum = self.momentum(body)?;
         let mut velocity = Velocity::zeros(&self.grid)?;
-        let mut ws = self.metric.workspace();
-        self.metric.velocity(&momentum, &body.weights, &mut velocity, &mut ws);
+        let (mut tape, mut ws) = (self.metric.tape(&self.grid)?, M::Workspace::default());
+        let at = Inputs { momentum: &momentum, weights: &body.weights };
+        self.metric.velocity(at, &mut velocity, &mut tape, &mut ws);
         Ok(0.5 * momentum.integral_with(&velocity)?)
     }
 
@@ -138,7 +139,7 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> ImageGeo
     }
 
     /// ∂t ρ = −div(ρ v), component by component: the negative transpose of [`ImageGeodesic::advect`].
-    fn carry_density(&self, v: &Velocity<T, D>, density: &[T], rate: &mut [T]) {
+    fn advect_density(&self, v: &Velocity<T, D>, density: &[T], rate: &mut [T]) {
         let n = self.grid.len();
         par::components(rate, n, |i, lo, chunk| {
             chunk.fill(T::zero());
@@ -164,52 +165,79 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> ImageGeo
 
 type State<T, const D: usize> = Flow<T, D, ImageAdjoint<T, D>>;
 
-/// Buffers of [`ImageGeodesic`].
+/// What a velocity leaves: itself, its momentum, and what the metric leaves.
 #[derive(Clone, Debug)]
-pub struct Workspace<T, const D: usize, W> {
-    metric: W,
+pub struct Tape<T, const D: usize, P> {
+    metric: P,
     momentum: Momentum<T, D>,
     velocity: Velocity<T, D>,
 }
 
-impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> Evolution<T, D>
+impl<T: Real, const D: usize, P: metric::Tape> metric::Tape for Tape<T, D, P> {
+    fn len(&self) -> usize {
+        self.metric.len() + self.momentum.data().len() + self.velocity.data().len()
+    }
+}
+
+impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> Evolution
     for ImageGeodesic<M, T, D>
 {
+    type Scalar = T;
     type State = State<T, D>;
-    type Workspace = Workspace<T, D, M::Workspace>;
+    type Velocity = Velocity<T, D>;
+    type Tape = Tape<T, D, M::Tape>;
+    type Workspace = M::Workspace;
 
-    fn workspace(&self) -> Self::Workspace {
-        Workspace {
-            metric: self.metric.workspace(),
-            momentum: Momentum::blank(&self.grid),
-            velocity: Velocity::blank(&self.grid),
-        }
+    fn workspace(&self) -> Result<Self::Workspace> {
+        Ok(M::Workspace::default())
     }
 
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
+    fn tape(&self) -> Result<Self::Tape> {
+        Ok(Tape {
+            metric: self.metric.tape(&self.grid)?,
+            momentum: Momentum::zeros(&self.grid)?,
+            velocity: Velocity::zeros(&self.grid)?,
+        })
+    }
+
+    fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
+        let Tape { metric, momentum, velocity } = tape;
+        if !self.fits([state, state]) {
+            return velocity.scale(T::nan());
+        }
+        self.put_momentum(&state.body, momentum);
+        let at = Inputs { momentum, weights: &state.body.weights };
+        self.metric.velocity(at, velocity, metric, ws);
+    }
+
+    fn velocity_field<'a>(
+        &'a self,
+        _state: &'a Self::State,
+        tape: &'a Self::Tape,
+    ) -> &'a Velocity<T, D> {
+        &tape.velocity
+    }
+
+    fn rate(
+        &self,
+        state: &Self::State,
+        map: StageMap,
+        rate: &mut Self::State,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
         if !self.fits([state, rate]) {
             return rate.scale(T::nan());
         }
-        let Flow { body, map } = state;
-        let Workspace { metric, momentum, velocity } = ws;
-        self.put_momentum(body, momentum);
-        self.metric.velocity(momentum, &body.weights, velocity, metric);
-        let v = &*velocity;
+        let (body, v) = (&state.body, &tape.velocity);
         self.advect(v, body.image.data(), rate.body.image.data_mut());
-        self.carry_density(v, body.image_adjoint.data(), rate.body.image_adjoint.data_mut());
+        self.advect_density(v, body.image_adjoint.data(), rate.body.image_adjoint.data_mut());
         self.advect(v, body.weights.data(), rate.body.weights.data_mut());
         let gamma_rate = &mut rate.body.weights_adjoint;
-        self.carry_density(v, body.weights_adjoint.data(), gamma_rate.data_mut());
+        self.advect_density(v, body.weights_adjoint.data(), gamma_rate.data_mut());
         // + G ⋆ (m·ν_i), the derivative of H with respect to h_i where K depends on it.
-        self.metric.add_energy_slope(momentum, T::one(), gamma_rate, metric);
-        transport::rate(&self.difference, v, Some(map), &mut rate.map);
-    }
-
-    fn velocity<'a>(
-        &'a self,
-        _state: &'a Self::State,
-        ws: &'a Self::Workspace,
-    ) -> &'a Velocity<T, D> {
-        &ws.velocity
+        let at = Inputs { momentum: &tape.momentum, weights: &body.weights };
+        self.metric.energy_gradient(at, T::one(), gamma_rate, &tape.metric, ws);
+        transport::rate(&self.difference, v, state.map_at(map), &mut rate.map);
     }
 }

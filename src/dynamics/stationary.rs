@@ -1,7 +1,8 @@
 //! Transport by a velocity that is constant in time: vSVF.
 
-use super::{Evolution, EvolutionVjp, Flow, transport};
-use crate::field::{Displacement, Velocity};
+use super::{Evolution, EvolutionVjp, Flow, StageMap, transport};
+use crate::error::Result;
+use crate::field::Velocity;
 use crate::grid::Grid;
 use crate::ops::difference::{Difference, Order};
 use crate::scalar::Real;
@@ -31,96 +32,65 @@ impl<T: Real, const D: usize> Stationary<T, D> {
     fn fits(&self, state: &State<T, D>) -> bool {
         state.body.data().len() == self.len && state.map.data().len() == self.len
     }
+}
 
-    /// The rate with a map, or with the identity.
-    fn rate_with(
+type State<T, const D: usize> = Flow<T, D, Velocity<T, D>>;
+
+impl<T: Real, const D: usize> Evolution for Stationary<T, D> {
+    type Scalar = T;
+    type State = State<T, D>;
+    type Velocity = Velocity<T, D>;
+    type Tape = ();
+    type Workspace = ();
+
+    fn workspace(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn tape(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// It is in the state.
+    fn velocity(&self, _state: &Self::State, _tape: &mut (), _ws: &mut ()) {}
+
+    fn velocity_field<'a>(&'a self, state: &'a Self::State, _tape: &'a ()) -> &'a Velocity<T, D> {
+        &state.body
+    }
+
+    fn rate(
         &self,
-        state: &State<T, D>,
-        map: Option<&Displacement<T, D>>,
-        rate: &mut State<T, D>,
+        state: &Self::State,
+        map: StageMap,
+        rate: &mut Self::State,
+        _tape: &(),
+        _ws: &mut (),
     ) {
         if !(self.fits(state) && self.fits(rate)) {
             return rate.scale(T::nan());
         }
         rate.body.set_zero();
-        transport::rate(&self.difference, &state.body, map, &mut rate.map);
+        transport::rate(&self.difference, &state.body, state.map_at(map), &mut rate.map);
     }
+}
 
-    /// Its transpose.
-    fn rate_vjp_with(
+impl<T: Real, const D: usize> EvolutionVjp for Stationary<T, D> {
+    fn rate_vjp(
         &self,
-        state: &State<T, D>,
-        map: Option<&Displacement<T, D>>,
-        rate_bar: &State<T, D>,
-        state_bar: &mut State<T, D>,
+        state: &Self::State,
+        map: StageMap,
+        rate_bar: &Self::State,
+        state_bar: &mut Self::State,
+        _tape: &(),
+        _ws: &mut (),
     ) {
         if !(self.fits(state) && self.fits(rate_bar) && self.fits(state_bar)) {
             return state_bar.scale(T::nan());
         }
         state_bar.body.set_zero();
-        transport::rate_vjp(
-            &self.difference,
-            &state.body,
-            map,
-            &rate_bar.map,
-            &mut state_bar.body,
-            &mut state_bar.map,
-        );
-    }
-}
-
-type State<T, const D: usize> = Flow<T, D, Velocity<T, D>>;
-
-impl<T: Real, const D: usize> Evolution<T, D> for Stationary<T, D> {
-    type State = State<T, D>;
-    type Workspace = ();
-
-    fn workspace(&self) {}
-
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
-        self.rate_with(state, Some(&state.map), rate);
-    }
-
-    fn rate_at_identity(&self, state: &Self::State, rate: &mut Self::State, _ws: &mut ()) {
-        self.rate_with(state, None, rate);
-    }
-
-    fn velocity<'a>(&'a self, state: &'a Self::State, _ws: &'a ()) -> &'a Velocity<T, D> {
-        &state.body
-    }
-}
-
-impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
-    type Tape = ();
-
-    fn tape(&self) {}
-
-    fn tape_len(&self) -> usize {
-        0
-    }
-
-    fn exchange(&self, _ws: &mut (), _tape: &mut ()) {}
-
-    fn record(&self, _state: &Self::State, _ws: &mut ()) {}
-
-    fn rate_vjp(
-        &self,
-        state: &Self::State,
-        rate_bar: &Self::State,
-        state_bar: &mut Self::State,
-        _ws: &mut (),
-    ) {
-        self.rate_vjp_with(state, Some(&state.map), rate_bar, state_bar);
-    }
-
-    fn rate_vjp_at_identity(
-        &self,
-        state: &Self::State,
-        rate_bar: &Self::State,
-        state_bar: &mut Self::State,
-        _ws: &mut (),
-    ) {
-        self.rate_vjp_with(state, None, rate_bar, state_bar);
+        let (v, v_bar, u_bar) = (&state.body, &mut state_bar.body, &mut state_bar.map);
+        let map = state.map_at(map);
+        transport::rate_vjp(&self.difference, v, map, &rate_bar.map, v_bar, u_bar);
     }
 
     fn velocity_vjp(
@@ -128,6 +98,7 @@ impl<T: Real, const D: usize> EvolutionVjp<T, D> for Stationary<T, D> {
         state: &Self::State,
         velocity_bar: &Velocity<T, D>,
         state_bar: &mut Self::State,
+        _tape: &(),
         _ws: &mut (),
     ) {
         if !(self.fits(state) && self.fits(state_bar)) || velocity_bar.data().len() != self.len {

@@ -1,12 +1,13 @@
 //! The forward map beside the inverse one: particles that the flow carries.
 
-use super::{Evolution, EvolutionVjp, MapState};
+use super::{Evolution, EvolutionVjp, FieldEvolution, StageMap};
 use crate::aligned::Aligned;
+use crate::error::Result;
 use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
 use crate::ops::warp::Composition;
 use crate::scalar::Real;
-use crate::space::{StateSpace, set_sum_of};
+use crate::space::{FlowState, StateSpace, set_sum_of};
 
 /// A state with the forward map Φ = id + `forward` of its flow.
 #[derive(Clone, Debug)]
@@ -18,19 +19,23 @@ pub struct TrackedState<T, const D: usize, S> {
 }
 
 crate::product_space!(
-    @impl [T: Real, const D: usize, S: StateSpace<T>] TrackedState<T, D, S> { flow, forward } T
+    @linear [T: Real, const D: usize, S: StateSpace<T>] TrackedState<T, D, S> { flow, forward } T
 );
 
-impl<T: Real, const D: usize, S: MapState<T, D>> MapState<T, D> for TrackedState<T, D, S> {
+impl<T: Real, const D: usize, S: FlowState<T, Map = Displacement<T, D>>> FlowState<T>
+    for TrackedState<T, D, S>
+{
+    type Map = Displacement<T, D>;
+
     fn map(&self) -> &Displacement<T, D> {
         self.flow.map()
     }
     fn map_mut(&mut self) -> &mut Displacement<T, D> {
         self.flow.map_mut()
     }
-    fn combine_but_map(&mut self, x: &Self, f: impl Fn(T, T) -> T + Copy + Sync) {
-        self.flow.combine_but_map(&x.flow, f);
-        self.forward.combine(&x.forward, f);
+    fn scale_add_but_map(&mut self, a: T, x: &Self) {
+        self.flow.scale_add_but_map(a, &x.flow);
+        self.forward.scale_add(a, &x.forward);
     }
     fn set_sum_but_map<'a>(&mut self, terms: impl Iterator<Item = (T, &'a Self)> + Clone)
     where
@@ -55,55 +60,23 @@ pub struct Tracked<E, T, const D: usize> {
     grid: Grid<D>,
 }
 
-impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
+impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Tracked<E, T, D> {
     /// `evolution` on `grid` with its forward map.
     #[must_use]
     pub fn new(grid: &Grid<D>, evolution: E) -> Self {
         Self { evolution, composition: Composition::new(grid), grid: grid.clone() }
     }
 
+    /// The evolution itself.
+    #[must_use]
+    pub fn inner(&self) -> &E {
+        &self.evolution
+    }
+
     /// The start: the identity.
     #[must_use]
     pub fn start(&self, flow: E::State) -> TrackedState<T, D, E::State> {
         TrackedState { flow, forward: Displacement::blank(&self.grid) }
-    }
-}
-
-impl<T: Real, const D: usize, E: Evolution<T, D>> Tracked<E, T, D> {
-    /// ∂t U = v∘(id + U), with the velocity of the last rate.
-    fn track(
-        &self,
-        state: &TrackedState<T, D, E::State>,
-        rate: &mut Displacement<T, D>,
-        ws: &mut Workspace<T, D, E::Workspace>,
-    ) {
-        let v = self.evolution.velocity(&state.flow, &ws.evolution);
-        self.composition.coefficients(v.data(), &mut ws.coefficients);
-        self.composition.sample(&ws.coefficients, state.forward.data(), rate.data_mut());
-    }
-}
-
-impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> Tracked<E, T, D> {
-    /// The transpose of [`Tracked::track`], in U and in v.
-    fn track_vjp(
-        &self,
-        state: &TrackedState<T, D, E::State>,
-        rate_bar: &TrackedState<T, D, E::State>,
-        state_bar: &mut TrackedState<T, D, E::State>,
-        ws: &mut Workspace<T, D, E::Workspace>,
-    ) {
-        let v = self.evolution.velocity(&state.flow, &ws.evolution);
-        self.composition.coefficients(v.data(), &mut ws.coefficients);
-        copy(rate_bar.forward.data(), ws.velocity_bar.data_mut());
-        state_bar.forward.set_zero();
-        self.composition.sample_vjp(
-            &mut ws.coefficients,
-            state.forward.data(),
-            ws.velocity_bar.data_mut(),
-            state_bar.forward.data_mut(),
-        );
-        let (bar, flow_bar) = (&ws.velocity_bar, &mut state_bar.flow);
-        self.evolution.velocity_vjp(&state.flow, bar, flow_bar, &mut ws.evolution);
     }
 }
 
@@ -115,84 +88,78 @@ pub struct Workspace<T, const D: usize, W> {
     velocity_bar: Velocity<T, D>,
 }
 
-impl<T: Real, const D: usize, E: Evolution<T, D>> Evolution<T, D> for Tracked<E, T, D> {
+impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, T, D> {
+    type Scalar = T;
     type State = TrackedState<T, D, E::State>;
+    type Velocity = Velocity<T, D>;
+    type Tape = E::Tape;
     type Workspace = Workspace<T, D, E::Workspace>;
 
-    fn workspace(&self) -> Self::Workspace {
-        let zeros = || Aligned::zeros(D * self.grid.len());
-        Workspace {
-            evolution: self.evolution.workspace(),
-            coefficients: zeros(),
-            velocity_bar: Velocity::blank(&self.grid),
-        }
+    fn workspace(&self) -> Result<Self::Workspace> {
+        Ok(Workspace {
+            evolution: self.evolution.workspace()?,
+            coefficients: Aligned::try_zeros(D * self.grid.len())?,
+            velocity_bar: Velocity::zeros(&self.grid)?,
+        })
     }
 
-    fn rate(&self, state: &Self::State, rate: &mut Self::State, ws: &mut Self::Workspace) {
-        self.evolution.rate(&state.flow, &mut rate.flow, &mut ws.evolution);
-        self.track(state, &mut rate.forward, ws);
-    }
-
-    fn rate_at_identity(
-        &self,
-        state: &Self::State,
-        rate: &mut Self::State,
-        ws: &mut Self::Workspace,
-    ) {
-        self.evolution.rate_at_identity(&state.flow, &mut rate.flow, &mut ws.evolution);
-        self.track(state, &mut rate.forward, ws);
-    }
-
-    fn velocity<'a>(
-        &'a self,
-        state: &'a Self::State,
-        ws: &'a Self::Workspace,
-    ) -> &'a Velocity<T, D> {
-        self.evolution.velocity(&state.flow, &ws.evolution)
-    }
-}
-
-impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Tracked<E, T, D> {
-    type Tape = E::Tape;
-
-    fn tape(&self) -> Self::Tape {
+    fn tape(&self) -> Result<Self::Tape> {
         self.evolution.tape()
     }
 
-    fn tape_len(&self) -> usize {
-        self.evolution.tape_len()
+    fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
+        self.evolution.velocity(&state.flow, tape, &mut ws.evolution);
     }
 
-    fn exchange(&self, ws: &mut Self::Workspace, tape: &mut Self::Tape) {
-        self.evolution.exchange(&mut ws.evolution, tape);
+    fn velocity_field<'a>(
+        &'a self,
+        state: &'a Self::State,
+        tape: &'a Self::Tape,
+    ) -> &'a Velocity<T, D> {
+        self.evolution.velocity_field(&state.flow, tape)
     }
 
-    fn record(&self, state: &Self::State, ws: &mut Self::Workspace) {
-        self.evolution.record(&state.flow, &mut ws.evolution);
+    fn rate(
+        &self,
+        state: &Self::State,
+        map: StageMap,
+        rate: &mut Self::State,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        self.evolution.rate(&state.flow, map, &mut rate.flow, tape, &mut ws.evolution);
+        // ∂t U = v∘(id + U)
+        let v = self.evolution.velocity_field(&state.flow, tape);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
+        self.composition.sample(&ws.coefficients, state.forward.data(), rate.forward.data_mut());
     }
+}
 
+impl<T: Real, const D: usize, E: FieldEvolution<T, D>> EvolutionVjp for Tracked<E, T, D> {
     fn rate_vjp(
         &self,
         state: &Self::State,
+        map: StageMap,
         rate_bar: &Self::State,
         state_bar: &mut Self::State,
+        tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
-        let (flow, bars) = (&state.flow, (&rate_bar.flow, &mut state_bar.flow));
-        self.evolution.rate_vjp(flow, bars.0, bars.1, &mut ws.evolution);
-        self.track_vjp(state, rate_bar, state_bar, ws);
-    }
-
-    fn rate_vjp_at_identity(
-        &self,
-        state: &Self::State,
-        rate_bar: &Self::State,
-        state_bar: &mut Self::State,
-        ws: &mut Self::Workspace,
-    ) {
-        let (flow, bars) = (&state.flow, (&rate_bar.flow, &mut state_bar.flow));
-        self.evolution.rate_vjp_at_identity(flow, bars.0, bars.1, &mut ws.evolution);
-        self.track_vjp(state, rate_bar, state_bar, ws);
+        let (flow, flow_bar) = (&state.flow, &mut state_bar.flow);
+        self.evolution.rate_vjp(flow, map, &rate_bar.flow, flow_bar, tape, &mut ws.evolution);
+        // The transpose of v∘(id + U), in U and in v.
+        let v = self.evolution.velocity_field(flow, tape);
+        self.composition.coefficients(v.data(), &mut ws.coefficients);
+        copy(rate_bar.forward.data(), ws.velocity_bar.data_mut());
+        state_bar.forward.set_zero();
+        self.composition.sample_vjp(
+            &mut ws.coefficients,
+            state.forward.data(),
+            ws.velocity_bar.data_mut(),
+            state_bar.forward.data_mut(),
+        );
+        let v_bar = &ws.velocity_bar;
+        self.evolution.velocity_vjp(flow, v_bar, flow_bar, tape, &mut ws.evolution);
     }
 
     fn velocity_vjp(
@@ -200,9 +167,10 @@ impl<T: Real, const D: usize, E: EvolutionVjp<T, D>> EvolutionVjp<T, D> for Trac
         state: &Self::State,
         velocity_bar: &Velocity<T, D>,
         state_bar: &mut Self::State,
+        tape: &Self::Tape,
         ws: &mut Self::Workspace,
     ) {
         let (flow_bar, ws) = (&mut state_bar.flow, &mut ws.evolution);
-        self.evolution.velocity_vjp(&state.flow, velocity_bar, flow_bar, ws);
+        self.evolution.velocity_vjp(&state.flow, velocity_bar, flow_bar, tape, ws);
     }
 }

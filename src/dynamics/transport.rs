@@ -9,7 +9,8 @@ use crate::par;
 use crate::scalar::Real;
 
 /// ∂t u_a = −v_a − Σ_j v_j ∂_j u_a; without `u`, that of u = 0.
-pub(super) fn rate<T: Real, const D: usize>(
+#[inline(never)]
+pub(crate) fn rate<T: Real, const D: usize>(
     d: &Difference<T, D>,
     v: &Velocity<T, D>,
     u: Option<&Displacement<T, D>>,
@@ -27,7 +28,8 @@ pub(super) fn rate<T: Real, const D: usize>(
 }
 
 /// v̄_j += −ū_j − Σ_a ū_a ∂_j u_a and, in u, ← Σ_j −∂_jᵀ(v_j ū_a); without `u`, v̄ −= ū alone.
-pub(super) fn rate_vjp<T: Real, const D: usize>(
+#[inline(never)]
+pub(crate) fn rate_vjp<T: Real, const D: usize>(
     d: &Difference<T, D>,
     v: &Velocity<T, D>,
     u: Option<&Displacement<T, D>>,

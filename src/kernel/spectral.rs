@@ -1,15 +1,12 @@
 //! Operators that are functions of the frequency on a grid.
 
-use rustfft::FftPlanner;
-
-use super::axis::Modes;
-use super::engine::{Engine, PASS};
-use super::gaussian::padding;
-use super::transform::{Lattice, Transform};
-use super::{Kernel, Workspace};
-use crate::field::axpy;
+use super::apply::compiled::planner;
+use super::apply::domain::Domain;
+use super::apply::plan::Planned;
+use super::traits::{Kernel, SlabKernel};
+use super::workspace::Workspace;
+use crate::error::Result;
 use crate::grid::{Boundary, Grid};
-use crate::par;
 use crate::scalar::Real;
 
 /// Tᵀ M T with the orthonormal transform T of the grid, real and taken axis by axis, and the multiplier M of
@@ -29,275 +26,216 @@ use crate::scalar::Real;
 /// with the few cosines and sines for which they do not vanish.
 #[derive(Clone, Debug)]
 pub struct Spectral<T, const D: usize> {
-    n: usize,
     shape: [usize; D],
-    operator: Operator<T, D>,
-}
-
-/// How the multipliers are applied.
-#[derive(Clone, Debug)]
-enum Operator<T, const D: usize> {
-    /// Without those that are negligible, by products with the other cosines and sines.
-    Products(Engine<T>),
-    /// A sum of separable operators, with their factors.
-    Sum(Vec<(T, Engine<T>)>),
-    /// All of them, by Fourier transforms.
-    Transforms(Transformed<T, D>),
-}
-
-#[derive(Clone, Debug)]
-struct Transformed<T, const D: usize> {
-    n: usize,
-    transforms: [Transform<T>; D],
-    /// λ_S for no axis: the diagonal.
-    table: Vec<T>,
-    /// The other ± λ_S, with their axes; none where all are zero.
-    mirrored: Vec<([bool; D], Vec<T>)>,
-}
-
-/// Time of a pair of transforms with a multiplication of all coefficients in between, relative to a filter that
-/// does both on one axis at once. Measured.
-const THERE_AND_BACK: f64 = 1.7;
-
-/// The index of the same frequency with the other sign.
-fn negated(k: usize, len: usize) -> usize {
-    if k == 0 { 0 } else { len - k }
+    boundary: Boundary,
+    operator: Planned<T>,
 }
 
 impl<T: Real, const D: usize> Spectral<T, D> {
-    /// The operator with multiplier `f(k)` at the coefficient with index `k[a]` along each axis, where
-    /// `prepare(a, ω)` was called once with the frequencies ω of axis `a` in radians a voxel. A free grid
-    /// is padded for kernels up to a standard deviation of `reach[a]` (physical units) along each axis.
-    pub(crate) fn new<P>(
-        grid: &Grid<D>,
-        reach: [f64; D],
-        prepare: impl Fn(usize, &[f64]) -> P,
-        f: impl Fn(&[P; D], [usize; D]) -> f64,
-    ) -> Self {
-        let transforms = transforms(grid, reach);
-        let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &transforms[a].frequencies()));
-        let lens = transforms.each_ref().map(Transform::len);
-        let len = lens.iter().product();
-        let table = (0..len).map(|flat| T::of(f(&prepared, unravel(flat, lens)))).collect();
-        Self::transformed(grid, transforms, table, Vec::new())
+    /// The operator with the multiplier `symbol(ω)`, where ω are the radians a physical unit along each axis of the grid:
+    /// a wave of length ℓ along one axis has ω = 2π / ℓ there.
+    ///
+    /// | boundary | the operator | the symbol |
+    /// | --- | --- | --- |
+    /// | periodic | the one on fields that repeat | the same at −ω as at ω |
+    /// | reflecting | the one on mirrored fields | the same at (±ω₀, ±ω₁, …): cosines have no direction |
+    /// | free | the one in free space, of fields that are zero outside | the same at −ω as at ω |
+    ///
+    /// Frequencies beyond those of the grid, |ω_a| ≤ π / spacing, are never asked for. On a free grid fields are padded
+    /// with zeros to twice their extent along each axis, and further, up to eight times, until the kernel has fallen to a
+    /// thousandth of its peak in the middle of the padding; it is symmetric and positive wherever it is cut. The symbol is
+    /// evaluated once or twice for every coefficient, 2^D times on a reflecting grid. To apply the operator takes 2 D
+    /// Fourier transforms a component.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) for a symbol that is not finite or negative somewhere, is not the same
+    /// where it must be, or whose kernel does not die out on a free grid;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) for a padding that cannot be held.
+    ///
+    /// The kernel of a Sobolev space, (1 − α Δ)⁻² with α = 9 units squared:
+    ///
+    /// ```
+    /// use rdmm_core::{field::Image, grid::Grid, kernel::{Kernel, Spectral}, testing::random};
+    /// let grid = Grid::new([24, 20], [1.0, 1.5])?;
+    /// let sobolev = Spectral::from_symbol(&grid, |omega| {
+    ///     (1.0 + 9.0 * omega.iter().map(|w| w * w).sum::<f64>()).powi(-2)
+    /// })?;
+    /// let image = Image::<f64, 2>::from_vec(&grid, random(grid.len(), 1))?;
+    /// let smooth = sobolev.smooth(&image)?;
+    /// let mass = |image: &Image<f64, 2>| image.data().iter().sum::<f64>();
+    /// assert!((mass(&smooth) - mass(&image)).abs() < 1e-12); // the multiplier of constants is one
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn from_symbol(grid: &Grid<D>, symbol: impl Fn([f64; D]) -> f64 + Sync) -> Result<Self> {
+        let at = |omega: &[f64]| symbol(std::array::from_fn(|a| omega[a]));
+        Ok(Self::of(grid, planner::<T>().symbol(&Domain::of(grid), &at)?))
     }
 
-    /// Like [`Spectral::new`], in the way that costs least: all frequencies, those for which `keep(a, ω)`
-    /// alone, or the sum of the `parts`, which is the same operator where they are given.
-    pub(super) fn cheapest<P>(
-        grid: &Grid<D>,
-        reach: [f64; D],
-        keep: impl Fn(usize, f64) -> bool,
-        prepare: impl Fn(usize, &[f64]) -> P,
-        f: impl Fn(&[P; D], [usize; D]) -> f64,
-        parts: Option<Vec<(T, Engine<T>)>>,
-    ) -> Self {
-        let lattices: [Lattice; D] = std::array::from_fn(|a| {
-            let zeros = padding(reach[a] / grid.spacing()[a]);
-            Lattice::new(grid.shape()[a], grid.boundary(), zeros)
-        });
-        let modes: [Modes; D] =
-            std::array::from_fn(|a| Modes::new(lattices[a], |omega| keep(a, omega)));
-        let engine = Engine::spectral(&modes);
-        let by_modes = engine.cost();
-        let by_parts = parts.as_ref().map_or(f64::INFINITY, |parts| {
-            parts.iter().map(|(_, engine)| engine.cost() + PASS).sum()
-        });
-        // A padded axis makes the later ones longer.
-        let mut grown = 1.0;
-        let by_transforms = lattices.iter().map(|lattice| {
-            let cost = THERE_AND_BACK * grown * lattice.filter_cost();
-            if grid.boundary() == Boundary::Free {
-                grown *= lattice.period as f64 / lattice.n as f64;
-            }
-            cost
-        });
-        if by_transforms.sum::<f64>() < by_modes.min(by_parts) {
-            return Self::new(grid, reach, prepare, f);
-        }
-        let operator = match parts {
-            Some(parts) if by_parts < by_modes => Operator::Sum(parts),
-            _ => {
-                let prepared: [P; D] = std::array::from_fn(|a| prepare(a, &modes[a].frequencies()));
-                let lens = modes.each_ref().map(Modes::len);
-                let at = |flat: usize| T::of(f(&prepared, unravel(flat, lens)));
-                let table = (0..lens.iter().product()).map(at).collect();
-                Operator::Products(engine.with_table(table))
-            }
-        };
-        Self { n: grid.len(), shape: grid.shape(), operator }
+    pub(super) fn of(grid: &Grid<D>, operator: Planned<T>) -> Self {
+        Self { shape: grid.shape(), boundary: grid.boundary(), operator }
     }
-
-    fn transformed(
-        grid: &Grid<D>,
-        transforms: [Transform<T>; D],
-        table: Vec<T>,
-        mirrored: Vec<([bool; D], Vec<T>)>,
-    ) -> Self {
-        let n = grid.len();
-        let operator = Operator::Transforms(Transformed { n, transforms, table, mirrored });
-        Self { n, shape: grid.shape(), operator }
-    }
-
-    /// The operator with multiplier `f(ω)` at the frequency ω, in radians a voxel, with f(−ω) = f(ω). The grid
-    /// is periodic or free: cosines have no sign of the frequency.
-    pub(crate) fn tilted(
-        grid: &Grid<D>,
-        reach: [f64; D],
-        f: impl Fn([f64; D]) -> f64 + Sync,
-    ) -> Self {
-        let transforms = transforms(grid, reach);
-        let lens = transforms.each_ref().map(Transform::len);
-        let frequencies = transforms.each_ref().map(Transform::frequencies);
-        let mut values = vec![0.0; lens.iter().product()];
-        par::chunks(&mut values, |lo, chunk| {
-            for (i, value) in chunk.iter_mut().enumerate() {
-                let k = unravel(lo + i, lens);
-                *value = f(std::array::from_fn(|a| {
-                    let size = frequencies[a][k[a]];
-                    if 2 * k[a] > lens[a] { -size } else { size }
-                }));
-            }
-        });
-        // λ_S(k) = 2⁻ᴰ Σ_R (−1)^|R ∩ S| λ(R k), over all sets R of axes; the sign of M is (−1)^(|S|/2).
-        let part = |odd: &[bool; D]| -> Vec<T> {
-            let pairs = odd.iter().filter(|&&odd| odd).count() / 2;
-            let scale = if pairs % 2 == 0 { 1.0 } else { -1.0 } / f64::from(1u32 << D);
-            let mut table = vec![T::zero(); values.len()];
-            par::chunks(&mut table, |lo, chunk| {
-                for (i, x) in chunk.iter_mut().enumerate() {
-                    let k = unravel(lo + i, lens);
-                    let terms = subsets::<D>().map(|mirror| {
-                        let sign = (0..D).filter(|&a| mirror[a] && odd[a]).count() % 2 == 0;
-                        let value = values[mirrored(k, &mirror, lens)];
-                        if sign { value } else { -value }
-                    });
-                    *x = T::of(scale * terms.sum::<f64>());
-                }
-            });
-            table
-        };
-        let even = subsets::<D>().filter(|s| s.iter().filter(|&&x| x).count() % 2 == 0).skip(1);
-        let tables = even.map(|odd| (odd, part(&odd)));
-        let mirrored = tables.filter(|(_, t)| t.iter().any(|x| !x.is_zero())).collect();
-        Self::transformed(grid, transforms, part(&[false; D]), mirrored)
-    }
-}
-
-impl<T: Real, const D: usize> Transformed<T, D> {
-    fn input_len(&self, axis: usize) -> usize {
-        self.transforms[axis].input_len()
-    }
-
-    /// `out ← M input`.
-    fn multiply(&self, input: &[T], out: &mut [T]) {
-        let lens = self.transforms.each_ref().map(Transform::len);
-        let width = lens[D - 1];
-        par::chunks_of(out, par::CHUNK.div_ceil(width) * width, |lo, chunk| {
-            for (r, row) in chunk.chunks_mut(width).enumerate() {
-                let first = lo + r * width;
-                for (k, x) in row.iter_mut().enumerate() {
-                    *x = self.table[first + k] * input[first + k];
-                }
-                for (mirror, table) in &self.mirrored {
-                    // The row that holds the mirror images, whatever its own axis does.
-                    let rows = std::array::from_fn(|a| mirror[a] && a + 1 < D);
-                    let from = &input[mirrored(unravel(first, lens), &rows, lens)..][..width];
-                    for (k, x) in row.iter_mut().enumerate() {
-                        let k_from = if mirror[D - 1] { negated(k, width) } else { k };
-                        *x += table[first + k] * from[k_from];
-                    }
-                }
-            }
-        });
-    }
-}
-
-/// The transforms of a grid, padded for kernels of this reach where it is free.
-fn transforms<T: Real, const D: usize>(grid: &Grid<D>, reach: [f64; D]) -> [Transform<T>; D] {
-    let mut planner = FftPlanner::new();
-    std::array::from_fn(|a| {
-        let zeros = padding(reach[a] / grid.spacing()[a]);
-        Transform::new(&mut planner, grid.shape()[a], grid.boundary(), zeros)
-    })
-}
-
-/// The index along each axis of the coefficient at `flat`.
-fn unravel<const D: usize>(mut flat: usize, lens: [usize; D]) -> [usize; D] {
-    let mut k = [0; D];
-    for a in (0..D).rev() {
-        k[a] = flat % lens[a];
-        flat /= lens[a];
-    }
-    k
-}
-
-/// Where the coefficient lies whose frequency is that of `k` with some components negated.
-fn mirrored<const D: usize>(k: [usize; D], mirror: &[bool; D], lens: [usize; D]) -> usize {
-    (0..D).fold(0, |flat, a| flat * lens[a] + if mirror[a] { negated(k[a], lens[a]) } else { k[a] })
-}
-
-/// All sets of axes, the empty one first.
-fn subsets<const D: usize>() -> impl Iterator<Item = [bool; D]> {
-    (0..1usize << D).map(|bits| std::array::from_fn(|a| bits >> a & 1 == 1))
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Spectral<T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
-        if !super::fits(self.n, input, out) {
-            return;
-        }
-        match &self.operator {
-            Operator::Products(engine) => engine.apply(input, out, &mut ws.fields, &mut ws.parts),
-            Operator::Sum(parts) => {
-                out.fill(T::zero());
-                let mut part = std::mem::take(&mut ws.part);
-                let field = part.grown(input.len());
-                for (share, engine) in parts {
-                    engine.apply(input, field, &mut ws.fields, &mut ws.parts);
-                    axpy(out, *share, field);
-                }
-                ws.part = part;
-            }
-            Operator::Transforms(transformed) => transformed.apply(input, out, ws),
-        }
+        self.operator.apply(input, out, ws);
+    }
+
+    fn apply_products(&self, terms: &[(&[T], &[T])], out: &mut [T], ws: &mut Workspace<T>) {
+        self.operator.apply_products(terms, out, ws);
     }
 
     fn shape(&self) -> Option<Vec<usize>> {
         Some(self.shape.to_vec())
     }
+
+    fn boundary(&self) -> Option<Boundary> {
+        Some(self.boundary)
+    }
+
+    fn by_slabs(&self) -> Option<&dyn SlabKernel<T>> {
+        self.operator.by_slabs()
+    }
 }
 
-impl<T: Real, const D: usize> Transformed<T, D> {
-    fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
-        let spectrum = self.table.len();
-        let [mut a, mut b] = ws.fields.each_mut().map(|field| field.grown(spectrum));
-        let slots = &mut ws.slots;
-        for (input, out) in input.chunks(self.n).zip(out.chunks_mut(self.n)) {
-            let mut len = self.n;
-            for (axis, transform) in self.transforms.iter().enumerate() {
-                let from = if axis == 0 { input } else { &b[..len] };
-                len = len / self.input_len(axis) * transform.len();
-                transform.forward(from, &mut a[..len], slots);
-                std::mem::swap(&mut a, &mut b);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::kernel::apply::profile::multiplier;
+    use crate::kernel::{Covariance, Gaussian};
+    use crate::testing::{check_positive, check_symmetric, random};
+
+    fn applied<const D: usize>(kernel: &impl Kernel<f64>, grid: &Grid<D>) -> Vec<f64> {
+        let (x, mut out) = (random::<f64>(grid.len(), 3), vec![f64::NAN; grid.len()]);
+        kernel.apply(&x, &mut out, &mut Workspace::new());
+        out
+    }
+
+    fn close(a: &[f64], b: &[f64], tolerance: f64, what: &str) {
+        for (a, b) in a.iter().zip(b) {
+            assert!((a - b).abs() < tolerance, "{what}: {a} {b}");
+        }
+    }
+
+    fn check_gaussian<const D: usize>(shape: [usize; D], spacing: [f64; D], sigma: f64) {
+        for boundary in Boundary::ALL {
+            let grid = Grid::new(shape, spacing).unwrap().with_boundary(boundary);
+            let symbol = |omega: [f64; D]| -> f64 {
+                (0..D).map(|a| multiplier(sigma / spacing[a], omega[a] * spacing[a])).product()
+            };
+            let kernel = Spectral::<f64, D>::from_symbol(&grid, symbol).unwrap();
+            let gaussian = Gaussian::<f64, D>::new(&grid, sigma).unwrap();
+            let gaussian = gaussian.with_tolerance(0.0).unwrap();
+            // Rounding; on free grids the Gaussian is cut at 7σ, the kernel where it is a thousandth.
+            let tolerance = if boundary == Boundary::Free { 2e-3 } else { 1e-14 };
+            let what = format!("{boundary:?} {shape:?} {sigma}");
+            close(&applied(&kernel, &grid), &applied(&gaussian, &grid), tolerance, &what);
+        }
+    }
+
+    #[test]
+    fn a_symbol_is_a_function_of_radians_a_unit() {
+        check_gaussian([40], [0.7], 1.9);
+        check_gaussian([12, 9], [1.0, 1.5], 2.3);
+        check_gaussian([6, 8, 5], [0.5, 1.0, 0.8], 1.1);
+        // A Gaussian as large as the grid: the padding grows.
+        check_gaussian([16], [1.0], 16.0);
+    }
+
+    #[test]
+    fn a_symbol_may_favour_a_direction_where_the_boundary_has_one() {
+        let fibre = Covariance::along([1.0, 2.0], 2.0, 0.8).unwrap();
+        for boundary in Boundary::ALL {
+            let grid = Grid::new([14, 11], [1.0, 0.9]).unwrap().with_boundary(boundary);
+            // At the highest frequency, 3.1 radians a unit, 4e-2 is left; its aliases are 1e-3 at most.
+            let symbol = |[x, y]: [f64; 2]| {
+                let m = fibre.matrix();
+                (-0.5 * (m[(0, 0)] * x * x + 2.0 * m[(0, 1)] * x * y + m[(1, 1)] * y * y)).exp()
+            };
+            let kernel = Spectral::<f64, 2>::from_symbol(&grid, symbol);
+            if boundary == Boundary::Reflecting {
+                let text = kernel.unwrap_err().to_string();
+                assert!(text.contains("reflecting") && text.contains("Boundary::Free"), "{text}");
+                continue;
             }
-            if self.mirrored.is_empty() {
-                par::chunks(&mut b[..len], |lo, chunk| {
-                    for (x, &gain) in chunk.iter_mut().zip(&self.table[lo..]) {
-                        *x *= gain;
-                    }
-                });
-            } else {
-                self.multiply(&b[..len], &mut a[..len]);
-                std::mem::swap(&mut a, &mut b);
-            }
-            for (axis, transform) in self.transforms.iter().enumerate() {
-                let next = len / transform.len() * self.input_len(axis);
-                let to = if axis + 1 == D { &mut *out } else { &mut a[..next] };
-                transform.inverse(&b[..len], to, slots);
-                len = next;
-                std::mem::swap(&mut a, &mut b);
+            let (kernel, gaussian) =
+                (kernel.unwrap(), Gaussian::anisotropic(&grid, fibre).unwrap());
+            check_symmetric(&kernel, grid.len(), 1e-14).unwrap();
+            check_positive(&kernel, grid.len(), 1e-14).unwrap();
+            let (found, expected) = (applied(&kernel, &grid), applied(&gaussian, &grid));
+            close(&found, &expected, 0.1, "the Gaussian but for its aliases");
+            let plain = applied(&Gaussian::new(&grid, fibre.sigma()).unwrap(), &grid);
+            let off = |x: &[f64]| found.iter().zip(x).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            assert!(off(&expected) < 0.05 * off(&plain), "{} {}", off(&expected), off(&plain));
+        }
+    }
+
+    #[test]
+    fn sobolev_kernels_are_symmetric_and_positive_at_every_boundary() {
+        fn check<T: Real, const D: usize>(shape: [usize; D], tolerance: f64) {
+            for boundary in Boundary::ALL {
+                for s in [1.0, 1.5, 3.0] {
+                    let grid = Grid::new(shape, [0.8; D]).unwrap().with_boundary(boundary);
+                    let symbol = |omega: [f64; D]| {
+                        (1.0 + 2.0 * omega.iter().map(|w| w * w).sum::<f64>()).powf(-s)
+                    };
+                    let kernel = Spectral::<T, D>::from_symbol(&grid, symbol).unwrap();
+                    check_symmetric(&kernel, grid.len(), tolerance).unwrap();
+                    check_positive(&kernel, grid.len(), tolerance).unwrap();
+                }
             }
         }
+        check::<f64, 1>([37], 1e-14);
+        check::<f64, 2>([9, 12], 1e-14);
+        check::<f32, 2>([9, 12], 1e-6);
+        check::<f64, 3>([6, 5, 7], 1e-14);
+    }
+
+    #[test]
+    fn a_free_kernel_is_the_one_of_free_space() {
+        // The Green's function of 1 − α d²/dx² is exp(−|x| / √α) / (2 √α).
+        let (h, length) = (0.25, 2.0);
+        let grid = Grid::new([64], [h]).unwrap().with_boundary(Boundary::Free);
+        let symbol = |[w]: [f64; 1]| 1.0 / (1.0 + (length * w).powi(2));
+        let kernel = Spectral::<f64, 1>::from_symbol(&grid, symbol).unwrap();
+        let (mut x, mut out) = (vec![0.0; 64], vec![f64::NAN; 64]);
+        x[0] = 1.0 / h;
+        kernel.apply(&x, &mut out, &mut Workspace::new());
+        for (i, found) in out.iter().enumerate().skip(4) {
+            let expected = (-(i as f64) * h / length).exp() / (2.0 * length);
+            // Frequencies above that of the grid are 3e-3 of the value at one unit, and less further away.
+            assert!((found - expected).abs() < 1e-3, "{i}: {found} {expected}");
+        }
+    }
+
+    #[test]
+    fn bad_symbols_are_refused() {
+        fn text(boundary: Boundary, symbol: impl Fn([f64; 2]) -> f64 + Sync) -> String {
+            let grid = Grid::new([8, 9], [1.0, 2.0]).unwrap().with_boundary(boundary);
+            let error = Spectral::<f64, 2>::from_symbol(&grid, symbol).unwrap_err();
+            assert!(matches!(error, Error::Setting { .. }), "{error}");
+            error.to_string()
+        }
+        for boundary in Boundary::ALL {
+            assert!(text(boundary, |_| f64::NAN).contains("NaN at [0.0, 0.0]"));
+            assert!(text(boundary, |[x, _]| 1.0 / x).contains("inf at"));
+            assert!(text(boundary, |[x, _]| 1.0 - x * x).contains("≥ 0 at every frequency"));
+            let odd = text(boundary, |[x, _]| (0.1 * x).exp());
+            assert!(odd.contains("the same at"), "{odd}");
+        }
+        // A mean is the same however far away.
+        let mean = |[x, y]: [f64; 2]| if x.abs() + y.abs() < 1e-9 { 1.0 } else { 0.0 };
+        assert!(text(Boundary::Free, mean).contains("axis 0"));
+        let grid = Grid::new([8, 9], [1.0, 2.0]).unwrap();
+        let mean = Spectral::<f64, 2>::from_symbol(&grid, mean).unwrap();
+        let mut out = vec![0.0; 72];
+        mean.apply(&random(72, 1), &mut out, &mut Workspace::new());
+        assert!(out.iter().all(|x| (x - out[0]).abs() < 1e-15));
+        // Padding that no memory holds is not tried.
+        let long = Grid::new([1 << 20, 1 << 10], [1.0; 2]).unwrap().with_boundary(Boundary::Free);
+        let found = Spectral::<f32, 2>::from_symbol(&long, |_| 1.0);
+        assert!(matches!(found, Err(Error::OutOfMemory { .. })));
     }
 }

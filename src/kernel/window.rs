@@ -1,9 +1,12 @@
 //! Kernels that vanish on the border: v = b K (b m).
 
-use super::{Half, Kernel, Scratch, Workspace, sum_products};
+use super::slabs;
+use super::terms::{Terms, fits, terms_fit};
+use super::traits::{Kernel, SlabKernel, add_up, expect_on};
+use super::workspace::{Partial, Scratch, Workspace};
 use crate::error::{Error, Result};
 use crate::field::Image;
-use crate::grid::Grid;
+use crate::grid::{Boundary, Grid};
 use crate::par;
 use crate::scalar::Real;
 
@@ -22,7 +25,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> Windowed<K, T, D> {
     /// [`Error::Setting`] unless the window lies in \[0, 1\]; [`Error::GridMismatch`] unless it has the
     /// shape of the kernel's grid.
     pub fn new(kernel: K, window: Image<T, D>) -> Result<Self> {
-        super::expect_on(&kernel, window.grid(), "window")?;
+        expect_on(&kernel, window.grid(), "window")?;
         match window.data().iter().find(|&&b| !(b >= T::zero() && b <= T::one())) {
             None => Ok(Self { kernel, window }),
             Some(b) => Err(Error::setting("window", "values from 0 to 1", b)),
@@ -45,47 +48,54 @@ pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Res
 }
 
 impl<K: Kernel<T>, T: Real, const D: usize> Kernel<T> for Windowed<K, T, D> {
+    #[inline(never)]
     fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let (b, n) = (self.window.data(), self.window.data().len());
-        if !super::fits(n, input, out) {
+        if !fits(n, input, out) {
             return;
         }
         self.kernel.apply_products(&[(b, input)], out, ws);
         par::components(out, n, |_, lo, chunk| multiply(&b[lo..], chunk));
     }
 
-    fn begin_products(&self, terms: &[(&[T], &[T])], half: &mut Half<T>, ws: &mut Workspace<T>) {
+    fn shape(&self) -> Option<Vec<usize>> {
+        Some(self.window.grid().shape().to_vec())
+    }
+
+    fn boundary(&self) -> Option<Boundary> {
+        self.kernel.boundary()
+    }
+
+    fn by_slabs(&self) -> Option<&dyn SlabKernel<T>> {
+        Some(self)
+    }
+}
+
+impl<K: Kernel<T>, T: Real, const D: usize> SlabKernel<T> for Windowed<K, T, D> {
+    fn begin(&self, terms: Terms<T>, partial: &mut Partial<T>, ws: &mut Workspace<T>) {
         let (b, len) = (self.window.data(), terms.first().map_or(0, |(_, input)| input.len()));
-        if !super::terms_fit(b.len(), terms, len) {
+        if !terms_fit(b.len(), terms, len) {
             // A weight without a value fits nothing.
-            return self.kernel.begin_products(&[(&[], b)], half, ws);
+            return slabs::begin(&self.kernel, &[(&[], b)], partial, ws);
         }
         let mut sum = std::mem::take(&mut ws.window);
         let field = sum.grown(len);
-        par::components(
-            field,
-            b.len(),
-            #[inline(always)]
-            |c, lo, chunk| sum_products(terms, (c * b.len(), lo), chunk),
-        );
-        self.kernel.begin_products(&[(b, field)], half, ws);
+        add_up(terms, b.len(), field);
+        slabs::begin(&self.kernel, &[(b, field)], partial, ws);
         ws.window = sum;
     }
 
+    #[inline(never)]
     fn finish(
         &self,
-        half: &Half<T>,
+        partial: &Partial<T>,
         component: usize,
         lo: usize,
         out: &mut [T],
         scratch: &mut Scratch<T>,
     ) {
-        self.kernel.finish(half, component, lo, out, scratch);
+        slabs::finish(&self.kernel, partial, component, lo, out, scratch);
         multiply(self.window.data().get(lo..).unwrap_or(&[]), out);
-    }
-
-    fn shape(&self) -> Option<Vec<usize>> {
-        Some(self.window.grid().shape().to_vec())
     }
 }
 
@@ -110,8 +120,8 @@ mod tests {
             let grid = Grid::new([8, 9], [1.0, 0.5]).unwrap().with_boundary(boundary);
             let window = border_window::<f64, 2>(&grid, 2.0).unwrap();
             let kernel = Windowed::new(Gaussian::new(&grid, 1.5).unwrap(), window).unwrap();
-            check_symmetric(&kernel, grid.len(), 1e-14);
-            check_positive(&kernel, grid.len(), 1e-14);
+            check_symmetric(&kernel, grid.len(), 1e-14).unwrap();
+            check_positive(&kernel, grid.len(), 1e-14).unwrap();
             let mut out = vec![f64::NAN; 72];
             kernel.apply(&[1.0; 72], &mut out, &mut Workspace::new());
             assert!(out[..9].iter().all(|x| x.abs() < 1e-15), "b = 0 on the border");

@@ -1,8 +1,10 @@
 //! One metric everywhere: LDDMM.
 
-use super::Metric;
+use super::{Inputs, Metric, Outputs};
 use crate::aligned::Aligned;
-use crate::field::{Momentum, Velocity, axpy};
+use crate::error::Result;
+use crate::field::{Velocity, axpy};
+use crate::grid::Grid;
 use crate::kernel::{self, Kernel};
 use crate::scalar::Real;
 
@@ -30,72 +32,68 @@ pub struct Workspace<T> {
 
 impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
     type Weights = ();
-    type Workspace = Workspace<T>;
     type Tape = ();
+    type Workspace = Workspace<T>;
 
-    fn workspace(&self) -> Workspace<T> {
-        Workspace { kernel: kernel::Workspace::new(), smooth: Aligned::default() }
+    fn tape(&self, _grid: &Grid<D>) -> Result<()> {
+        Ok(())
     }
-
-    fn tape(&self) {}
-
-    fn tape_len(&self) -> usize {
-        0
-    }
-
-    fn exchange(&self, _ws: &mut Workspace<T>, _tape: &mut ()) {}
 
     fn velocity(
         &self,
-        momentum: &Momentum<T, D>,
-        _weights: &(),
+        at: Inputs<'_, T, D, ()>,
         velocity: &mut Velocity<T, D>,
+        _tape: &mut (),
         ws: &mut Workspace<T>,
     ) {
-        self.kernel.apply(momentum.data(), velocity.data_mut(), &mut ws.kernel);
+        self.kernel.apply(at.momentum.data(), velocity.data_mut(), &mut ws.kernel);
     }
 
     fn velocity_vjp(
         &self,
-        _momentum: &Momentum<T, D>,
+        _at: Inputs<'_, T, D, ()>,
         velocity_bar: &Velocity<T, D>,
-        (momentum_bar, ()): (&mut Momentum<T, D>, &mut ()),
+        bars: Outputs<'_, T, D, ()>,
+        _tape: &(),
         ws: &mut Workspace<T>,
     ) {
         let smooth = ws.smooth.grown(velocity_bar.data().len());
         self.kernel.apply(velocity_bar.data(), smooth, &mut ws.kernel);
-        axpy(momentum_bar.data_mut(), T::one(), smooth);
+        axpy(bars.momentum.data_mut(), T::one(), smooth);
     }
 
-    fn carry(
+    /// Nothing is advected.
+    fn advect(
         &self,
-        _momentum: &Momentum<T, D>,
-        _weights: &(),
+        _at: Inputs<'_, T, D, ()>,
         _velocity: &Velocity<T, D>,
-        _rates: (&mut Momentum<T, D>, &mut ()),
+        _rates: Outputs<'_, T, D, ()>,
+        _tape: &(),
         _ws: &mut Workspace<T>,
     ) {
     }
 
-    fn pull_back(
+    /// Only v depends on the momentum.
+    fn rates_vjp(
         &self,
-        momentum: &Momentum<T, D>,
-        _weights: &(),
+        at: Inputs<'_, T, D, ()>,
         _velocity: &Velocity<T, D>,
-        _rate_bars: (&Momentum<T, D>, &()),
+        _rate_bars: Inputs<'_, T, D, ()>,
         velocity_bar: &mut Velocity<T, D>,
-        bars: (&mut Momentum<T, D>, &mut ()),
+        bars: Outputs<'_, T, D, ()>,
+        tape: &(),
         ws: &mut Workspace<T>,
     ) {
-        // Nothing is carried: only v depends on the momentum.
-        self.velocity_vjp(momentum, velocity_bar, bars, ws);
+        self.velocity_vjp(at, velocity_bar, bars, tape, ws);
     }
 
-    fn add_energy_slope(
+    /// There are no weights.
+    fn energy_gradient(
         &self,
-        _momentum: &Momentum<T, D>,
+        _at: Inputs<'_, T, D, ()>,
         _scale: T,
         _bar: &mut (),
+        _tape: &(),
         _ws: &mut Workspace<T>,
     ) {
     }

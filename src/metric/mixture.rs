@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use super::Metric;
+use super::{Inputs, Metric, Outputs};
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
-use crate::kernel::{self, Half, Kernel, Scratch};
+use crate::kernel::slabs;
+use crate::kernel::workspace::{Partial, Scratch};
+use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
@@ -50,19 +52,25 @@ pub struct Mixture<K, G, T, const D: usize> {
 const GROUP: usize = 4096;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
-    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`.
+    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`, the smoothing with the
+    /// boundary of weights: [`Gaussian::for_weights`](crate::kernel::Gaussian::for_weights).
     ///
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
-    /// another shape.
+    /// another shape or boundary.
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
             return Err(Error::Length { what: "kernels of a mixture", expected: 1, found: 0 });
         }
         for kernel in &kernels {
             kernel::expect_on(kernel, grid, "grid of a mixture")?;
+            let remedy = "make the kernels on the grid of the mixture";
+            kernel::expect_boundary(kernel, "grid of a mixture", grid.boundary(), remedy)?;
         }
+        let (of_weights, remedy) = (grid.boundary().of_weights(), "take `Gaussian::for_weights`");
         kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
+        kernel::expect_boundary(&smoothing, "grid of a mixture's weights", of_weights, remedy)?;
         let (difference, n) = (Difference::new(grid, order), grid.len());
         let slab = n / grid.shape()[0];
         let group = (GROUP / slab).max(1) * slab;
@@ -76,6 +84,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// w ← G ⋆ h.
+    #[inline(never)]
     pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
         self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
@@ -86,25 +95,25 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         &self,
         vectors: [&[T]; V],
         weights: [&Weights<T, D>; W],
-        ws: &Workspace<T>,
+        tape: &Tape<T>,
     ) -> bool {
         let (n, scales) = (self.n, self.kernels.len());
         vectors.iter().all(|v| v.len() == D * n)
             && weights.iter().all(|w| w.grid().len() == n && w.components() == scales)
-            && ws.tape.nu.len() == scales * D * n
-            && ws.tape.weights.len() == scales * n
-            && ws.halves.len() == scales
+            && tape.weights.len() == scales * n
+            && tape.nu.len() == scales * D * n
+            && tape.force.len() == scales * n
     }
 
     /// Begins K_i ⋆ Σ weight ⊙ input for every i, where `terms` has the weights and inputs for field i of weights.
     fn begin<'a, const P: usize>(
         &self,
         terms: impl Fn(Range<usize>) -> [(&'a [T], &'a [T]); P],
-        halves: &mut [Half<T>],
+        halves: &mut [Partial<T>],
         ws: &mut kernel::Workspace<T>,
     ) {
         for (i, (k, half)) in self.kernels.iter().zip(halves).enumerate() {
-            k.begin_products(&terms(i * self.n..(i + 1) * self.n), half, ws);
+            slabs::begin(k, &terms(i * self.n..(i + 1) * self.n), half, ws);
         }
     }
 
@@ -112,7 +121,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     fn finish_velocity(
         &self,
         (m, w): (&[T], &[T]),
-        (halves, parts): (&[Half<T>], &mut [Part<T>]),
+        (halves, parts): (&[Partial<T>], &mut [Part<T>]),
         nu: &mut [T],
         velocity: &mut [T],
         densities: &mut [T],
@@ -126,7 +135,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
                 let (k, half) = (&self.kernels[i], &halves[i]);
                 let w = &w[i * n + lo..];
                 for (a, (nu, v)) in nu.iter_mut().zip(v.iter_mut()).enumerate() {
-                    k.finish(half, a, lo, nu, &mut part.scratch);
+                    slabs::finish(k, half, a, lo, nu, &mut part.scratch);
                     vectorised(
                         #[inline(always)]
                         || {
@@ -140,20 +149,22 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     }
 
     /// From the cotangents v̄ of the velocity and s̄ of the densities, the latter in the first of the scalars,
-    /// to those of momentum and carried weights.
-    fn pull_back_velocity(
+    /// to those of momentum and advected weights.
+    fn velocity_and_density_vjp(
         &self,
         m: &[T],
         v_bar: &[T],
-        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        bars: Outputs<'_, T, D, Weights<T, D>>,
+        tape: &Tape<T>,
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Workspace { kernel, tape, halves, parts, scalars: [s, w_bar] } = ws;
+        let Buffers { kernel, halves, parts, scalars: [s, w_bar] } =
+            ws.grown(self.kernels.len(), n);
         let (w, nu, s_bar) = (&*tape.weights, &*tape.nu, &*s);
         // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
         self.begin(|i| [(&w[i.clone()], v_bar), (&s_bar[i], m)], halves, kernel);
-        let out = w_bar.chunks_mut(n).chain(momentum_bar.components_mut()).collect();
+        let out = w_bar.chunks_mut(n).chain(bars.momentum.components_mut()).collect();
         par::slices_with_slots(out, self.group, parts, |lo, out, part| {
             let (w_bars, m_bars) = out.split_at_mut(halves.len());
             for (i, w_bar) in w_bars.iter_mut().enumerate() {
@@ -163,7 +174,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
                 w_bar.fill(T::zero());
                 for (a, m_bar) in m_bars.iter_mut().enumerate() {
                     let p_bar = part.smooth.grown(len);
-                    k.finish(half, a, lo, p_bar, &mut part.scratch);
+                    slabs::finish(k, half, a, lo, p_bar, &mut part.scratch);
                     let from = a * n + lo;
                     let [v_bar, nu, m] = [v_bar, nu, m].map(|x| &x[from..][..len]);
                     let m_bar = &mut m_bar[..len];
@@ -183,7 +194,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         });
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, kernel);
-        axpy(weights_bar.data_mut(), T::one(), s);
+        axpy(bars.weights.data_mut(), T::one(), s);
     }
 }
 
@@ -198,16 +209,42 @@ pub struct Tape<T> {
     force: Aligned<T>,
 }
 
+impl<T: Real> super::Tape for Tape<T> {
+    fn len(&self) -> usize {
+        self.weights.len() + self.nu.len() + self.force.len()
+    }
+}
+
 /// Buffers of [`Mixture`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
-    tape: Tape<T>,
     /// Smoothings of every scale that wait for their last passes.
-    halves: Vec<Half<T>>,
+    halves: Vec<Partial<T>>,
     parts: Vec<Part<T>>,
     /// Two scalar fields a scale.
     scalars: [Aligned<T>; 2],
+}
+
+/// The buffers of a workspace, of the sizes of one metric.
+struct Buffers<'a, T> {
+    kernel: &'a mut kernel::Workspace<T>,
+    halves: &'a mut [Partial<T>],
+    parts: &'a mut [Part<T>],
+    scalars: [&'a mut [T]; 2],
+}
+
+impl<T: Real> Workspace<T> {
+    fn grown(&mut self, scales: usize, n: usize) -> Buffers<'_, T> {
+        self.halves.resize_with(scales, Partial::default);
+        self.parts.resize_with(par::PARTS, Part::default);
+        Buffers {
+            kernel: &mut self.kernel,
+            halves: &mut self.halves,
+            parts: &mut self.parts,
+            scalars: self.scalars.each_mut().map(|x| x.grown(scales * n)),
+        }
+    }
 }
 
 /// Buffers of a part of the slabs.
@@ -220,88 +257,72 @@ struct Part<T> {
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
     type Weights = Weights<T, D>;
-    type Workspace = Workspace<T>;
     type Tape = Tape<T>;
+    type Workspace = Workspace<T>;
 
-    fn workspace(&self) -> Workspace<T> {
+    fn tape(&self, _grid: &Grid<D>) -> Result<Tape<T>> {
         let zeros = |components: usize| Aligned::zeros(components * self.n);
         let scales = self.kernels.len();
-        Workspace {
-            kernel: kernel::Workspace::new(),
-            tape: Metric::<T, D>::tape(self),
-            halves: vec![Half::new(); scales],
-            parts: vec![Part::default(); par::PARTS],
-            scalars: [zeros(scales), zeros(scales)],
-        }
+        Ok(Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) })
     }
 
-    fn tape(&self) -> Tape<T> {
-        let zeros = |components: usize| Aligned::zeros(components * self.n);
-        let scales = self.kernels.len();
-        Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) }
-    }
-
-    fn tape_len(&self) -> usize {
-        let scales = self.kernels.len();
-        (scales + scales * D + scales) * self.n
-    }
-
-    fn exchange(&self, ws: &mut Workspace<T>, tape: &mut Tape<T>) {
-        std::mem::swap(&mut ws.tape, tape);
-    }
-
+    #[inline(never)]
     fn velocity(
         &self,
-        momentum: &Momentum<T, D>,
-        weights: &Weights<T, D>,
+        at: Inputs<'_, T, D, Weights<T, D>>,
         velocity: &mut Velocity<T, D>,
+        tape: &mut Tape<T>,
         ws: &mut Workspace<T>,
     ) {
-        if !self.fits([momentum.data(), velocity.data()], [weights], ws) {
+        if !self.fits([at.momentum.data(), velocity.data()], [at.weights], tape) {
             return velocity.scale(T::nan());
         }
-        let Workspace { kernel, tape, halves, parts, scalars: [s, _] } = ws;
+        let Buffers { kernel, halves, parts, scalars: [s, _] } =
+            ws.grown(self.kernels.len(), self.n);
         let Tape { weights: w, nu, force } = tape;
-        let m = momentum.data();
-        self.smoothing.apply(weights.data(), w, kernel);
+        let m = at.momentum.data();
+        self.smoothing.apply(at.weights.data(), w, kernel);
         self.begin(|i| [(&w[i], m)], halves, kernel);
         self.finish_velocity((m, w), (halves, parts), nu, velocity.data_mut(), s);
         self.smoothing.apply(s, force, kernel);
     }
 
+    #[inline(never)]
     fn velocity_vjp(
         &self,
-        momentum: &Momentum<T, D>,
+        at: Inputs<'_, T, D, Weights<T, D>>,
         velocity_bar: &Velocity<T, D>,
-        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        bars: Outputs<'_, T, D, Weights<T, D>>,
+        tape: &Tape<T>,
         ws: &mut Workspace<T>,
     ) {
-        let vectors = [momentum.data(), velocity_bar.data(), momentum_bar.data()];
-        if !self.fits(vectors, [weights_bar], ws) {
-            momentum_bar.scale(T::nan());
-            return weights_bar.scale(T::nan());
+        let vectors = [at.momentum.data(), velocity_bar.data(), bars.momentum.data()];
+        if !self.fits(vectors, [&*bars.weights], tape) {
+            bars.momentum.scale(T::nan());
+            return bars.weights.scale(T::nan());
         }
-        ws.scalars[0].fill(T::zero());
-        let bars = (momentum_bar, weights_bar);
-        self.pull_back_velocity(momentum.data(), velocity_bar.data(), bars, ws);
+        let Buffers { scalars: [s_bar, _], .. } = ws.grown(self.kernels.len(), self.n);
+        s_bar.fill(T::zero());
+        self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
-    fn carry(
+    #[inline(never)]
+    fn advect(
         &self,
-        momentum: &Momentum<T, D>,
-        weights: &Weights<T, D>,
+        at: Inputs<'_, T, D, Weights<T, D>>,
         velocity: &Velocity<T, D>,
-        (momentum_rate, weights_rate): (&mut Momentum<T, D>, &mut Weights<T, D>),
-        ws: &mut Workspace<T>,
+        rates: Outputs<'_, T, D, Weights<T, D>>,
+        tape: &Tape<T>,
+        _ws: &mut Workspace<T>,
     ) {
-        let (n, d) = (self.n, &self.difference);
-        let vectors = [momentum.data(), velocity.data(), momentum_rate.data()];
-        if !self.fits(vectors, [weights, weights_rate], ws) {
-            momentum_rate.scale(T::nan());
-            return weights_rate.scale(T::nan());
+        let (n, d, weights) = (self.n, &self.difference, at.weights);
+        let vectors = [at.momentum.data(), velocity.data(), rates.momentum.data()];
+        if !self.fits(vectors, [weights, &*rates.weights], tape) {
+            rates.momentum.scale(T::nan());
+            return rates.weights.scale(T::nan());
         }
-        let q = &ws.tape.force;
-        let rates = momentum_rate.components_mut().chain(weights_rate.components_mut());
+        let q = &tape.force;
+        let rates = rates.momentum.components_mut().chain(rates.weights.components_mut());
         par::slices(rates.collect(), |lo, rates| {
             let (m_rate, h_rate) = rates.split_at_mut(D);
             for (i, h_rate) in h_rate.iter_mut().enumerate() {
@@ -317,39 +338,40 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
     }
 
-    fn pull_back(
+    #[inline(never)]
+    fn rates_vjp(
         &self,
-        momentum: &Momentum<T, D>,
-        weights: &Weights<T, D>,
+        at: Inputs<'_, T, D, Weights<T, D>>,
         velocity: &Velocity<T, D>,
-        (momentum_rate_bar, weights_rate_bar): (&Momentum<T, D>, &Weights<T, D>),
+        rate_bars: Inputs<'_, T, D, Weights<T, D>>,
         velocity_bar: &mut Velocity<T, D>,
-        (momentum_bar, weights_bar): (&mut Momentum<T, D>, &mut Weights<T, D>),
+        bars: Outputs<'_, T, D, Weights<T, D>>,
+        tape: &Tape<T>,
         ws: &mut Workspace<T>,
     ) {
-        let (n, d, one) = (self.n, &self.difference, T::one());
-        let vectors = [momentum, momentum_rate_bar, momentum_bar].map(Momentum::data);
+        let (n, d, one, weights) = (self.n, &self.difference, T::one(), at.weights);
+        let vectors = [at.momentum, rate_bars.momentum, &*bars.momentum].map(Momentum::data);
         let velocities = [velocity, velocity_bar].map(Velocity::data);
-        let all = [weights, weights_rate_bar, weights_bar];
-        if !self.fits(vectors, all, ws) || !self.fits(velocities, [], ws) {
-            momentum_bar.scale(T::nan());
-            return weights_bar.scale(T::nan());
+        let all = [weights, rate_bars.weights, &*bars.weights];
+        if !self.fits(vectors, all, tape) || !self.fits(velocities, [], tape) {
+            bars.momentum.scale(T::nan());
+            return bars.weights.scale(T::nan());
         }
-        let Workspace { kernel, tape: Tape { force: q, .. }, scalars: [s, q_bar], .. } = &mut *ws;
-        let (m, m_rate_bar) = (momentum.data(), momentum_rate_bar);
-
         let scales = self.kernels.len();
-        let bars = weights_bar.components_mut().chain(q_bar.chunks_mut(n));
-        par::slices(bars.chain(velocity_bar.components_mut()).collect(), |lo, bars| {
-            let (h_bars, bars) = bars.split_at_mut(scales);
-            let (q_bars, v_bars) = bars.split_at_mut(scales);
+        let Buffers { kernel, scalars: [s, q_bar], .. } = ws.grown(scales, n);
+        let q = &tape.force;
+
+        let out = bars.weights.components_mut().chain(q_bar.chunks_mut(n));
+        par::slices(out.chain(velocity_bar.components_mut()).collect(), |lo, out| {
+            let (h_bars, out) = out.split_at_mut(scales);
+            let (q_bars, v_bars) = out.split_at_mut(scales);
             for (i, (h_bar, q_bar)) in h_bars.iter_mut().zip(q_bars).enumerate() {
                 let (q, h) = (&q[i * n..(i + 1) * n], weights.component(i));
-                let h_rate_bar = weights_rate_bar.component(i);
+                let h_rate_bar = rate_bars.weights.component(i);
                 h_bar.fill(T::zero());
                 q_bar.fill(T::zero());
                 for (a, v_bar) in v_bars.iter_mut().enumerate() {
-                    let (m_rate_bar, v) = (m_rate_bar.component(a), velocity.component(a));
+                    let (m_rate_bar, v) = (rate_bars.momentum.component(a), velocity.component(a));
                     // Force q_i ∂_a h_i and transport −v_a ∂_a h_i, in h_i …
                     d.add_transposed(a, one, q, m_rate_bar, lo, h_bar);
                     d.add_transposed(a, -one, h_rate_bar, v, lo, h_bar);
@@ -361,21 +383,23 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         });
         // q_i = G ⋆ s_i: s̄_i = G ⋆ q̄_i
         self.smoothing.apply(q_bar, s, kernel);
-        self.pull_back_velocity(m, velocity_bar.data(), (momentum_bar, weights_bar), ws);
+        self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
-    fn add_energy_slope(
+    #[inline(never)]
+    fn energy_gradient(
         &self,
-        momentum: &Momentum<T, D>,
+        at: Inputs<'_, T, D, Weights<T, D>>,
         scale: T,
         bar: &mut Weights<T, D>,
-        ws: &mut Workspace<T>,
+        tape: &Tape<T>,
+        _ws: &mut Workspace<T>,
     ) {
-        if !self.fits([momentum.data()], [bar], ws) {
+        if !self.fits([at.momentum.data()], [&*bar], tape) {
             return bar.scale(T::nan());
         }
         // ½⟨m, K(w) m⟩ = ½ Σ_i ⟨w_i m, K_i w_i m⟩: ∂/∂w_i = m·ν_i, then ∂/∂h = G ⋆.
-        axpy(bar.data_mut(), scale, &ws.tape.force);
+        axpy(bar.data_mut(), scale, &tape.force);
     }
 }
 
@@ -422,22 +446,22 @@ mod tests {
         let oracle: [&dyn Kernel<f64>; 3] = [&gaussian(2.5), &windowed(), &Identity];
         let metric = Mixture::new(&grid, kernels, Identity, Order::Fourth).unwrap();
         let (m, w) = (field(&grid, D, 1), field(&grid, 3, 2));
-        let mut ws = Metric::<f64, D>::workspace(&metric);
+        let (mut tape, mut ws) = (metric.tape(&grid).unwrap(), Workspace::default());
         let mut v = Velocity::zeros(&grid).unwrap();
-        metric.velocity(&m, &w, &mut v, &mut ws);
+        metric.velocity(Inputs { momentum: &m, weights: &w }, &mut v, &mut tape, &mut ws);
 
         let mut expected = vec![0.0; D * n];
         for (i, k) in oracle.iter().enumerate() {
             let w = w.component(i);
             let nu = apply(*k, w, m.data());
-            assert_eq!(ws.tape.nu[i * D * n..][..D * n], nu, "{shape:?} ν of kernel {i}");
+            assert_eq!(tape.nu[i * D * n..][..D * n], nu, "{shape:?} ν of kernel {i}");
             for (j, v) in expected.iter_mut().enumerate() {
                 *v += w[j % n] * nu[j];
             }
             for j in 0..n {
                 let density: f64 = (0..D).map(|a| m.data()[a * n + j] * nu[a * n + j]).sum();
                 // Sums of three products of numbers below four.
-                assert!((ws.tape.force[i * n + j] - density).abs() < 1e-13, "{shape:?}");
+                assert!((tape.force[i * n + j] - density).abs() < 1e-13, "{shape:?}");
             }
         }
         let off = v.data().iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

@@ -1,59 +1,105 @@
 //! LDDMM and RDMM: one shooting, two metrics.
 
+use std::fmt;
 use std::sync::Arc;
 
+use super::preconditioner::{OfBank, Preconditioner};
 use super::regions::{Carried, pre_weights, shares_carried};
-use super::scale::{Scale, smallest, uniform_weights};
-use super::weights::{Given, Softmax, Uniform, WeightControl};
+use super::scale::{Scale, local_sigma, smallest, uniform_weights};
+use super::weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
 use super::{
-    BoxedInverse, BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, accuracy,
+    BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, accuracy,
     resampled, windowed,
 };
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
-use crate::field::{Displacement, Momentum, Velocity, Weights};
+use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::SHARES;
-use crate::kernel::{Covariance, Gaussian, GaussianBank, Identity, Kernel, Spectral};
-use crate::metric::{Fixed, Metric, Mixture};
+use crate::kernel::{Covariance, Gaussian, GaussianBank, Identity, Kernel};
+use crate::metric::{Fixed, Inputs, Metric, Mixture};
+use crate::optim::Euclidean;
 use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
 use crate::scalar::Real;
 use crate::space::StateSpace;
-use crate::world::Affine;
 
 /// Geodesic shooting with a metric and controls of its weights.
+///
+/// With any [`Metric`]: what is optional, a preconditioner and a local scale, comes by [`GeodesicShooting::with_preconditioner`]
+/// and [`GeodesicShooting::with_local_scale`].
+///
+/// ```
+/// use rdmm_core::dynamics::Epdiff;
+/// use rdmm_core::grid::Grid;
+/// use rdmm_core::kernel::Gaussian;
+/// use rdmm_core::metric::Fixed;
+/// use rdmm_core::model::{GeodesicShooting, Shooting, Uniform};
+/// use rdmm_core::ops::difference::Order;
+///
+/// let grid = Grid::<2>::unit([16, 16])?;
+/// let metric = Fixed::new(Gaussian::<f64, 2>::new(&grid, 0.2)?);
+/// let mut shooting = GeodesicShooting::new(Epdiff::new(&grid, metric, Order::Fourth), Uniform)?;
+/// let controls = shooting.identity();
+/// let start = shooting.initial_state(&controls);
+/// assert_eq!(shooting.hamiltonian(&start)?, 0.0);
+/// # Ok::<(), rdmm_core::Error>(())
+/// ```
 pub struct GeodesicShooting<M: Metric<T, D>, C, T: Real, const D: usize> {
     evolution: Arc<Epdiff<M, T, D>>,
     control: C,
-    /// The smoothing of the carried weights, to show them.
-    spread: Spread<T, D>,
+    preconditioner: Option<Arc<dyn Preconditioner<T, D>>>,
+    local_scale: Option<LocalScale<T, D>>,
     velocity: Velocity<T, D>,
     weights: M::Weights,
     weights_bar: M::Weights,
+    tape: M::Tape,
     ws: M::Workspace,
 }
 
-/// What a shooting needs to show and to precondition: the σ, the mean shares, and the smoothing.
-struct Spread<T, const D: usize> {
-    bank: GaussianBank<T, D>,
-    mean_shares: Vec<f64>,
-    smoothing: BoxedKernel<T>,
+impl<M: Metric<T, D>, C: fmt::Debug, T: Real, const D: usize> fmt::Debug
+    for GeodesicShooting<M, C, T, D>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeodesicShooting")
+            .field("grid", self.evolution.grid())
+            .field("control", &self.control)
+            .finish_non_exhaustive()
+    }
 }
 
-/// Weights that can be shown: `()` stands for the mean shares everywhere.
-pub trait Shown<T, const D: usize> {
-    /// The carried weights, if they vary.
-    fn shown(&self) -> Option<&Weights<T, D>>;
+/// What shows the regulariser of a sum of Gaussians: their σ, the weights where these do not vary, and the smoothing G
+/// that makes weights of what the flow advects.
+pub struct LocalScale<T, const D: usize> {
+    /// Standard deviations of the Gaussians, physical units. A Gaussian with a covariance Σ counts with
+    /// √(tr Σ / D), the root mean square over the directions.
+    pub sigmas: Vec<f64>,
+    /// Squares w_i² of the weights, averaged over the grid.
+    pub mean_weights: Vec<f64>,
+    /// G.
+    pub smoothing: BoxedKernel<T>,
 }
 
-impl<T, const D: usize> Shown<T, D> for () {
-    fn shown(&self) -> Option<&Weights<T, D>> {
+/// Weights that can be shown: `()` stands for the mean weights everywhere.
+pub trait AsWeights<T, const D: usize> {
+    /// The advected weights, if they vary.
+    fn as_weights(&self) -> Option<&Weights<T, D>> {
+        None
+    }
+
+    /// The same, to change.
+    fn as_weights_mut(&mut self) -> Option<&mut Weights<T, D>> {
         None
     }
 }
 
-impl<T, const D: usize> Shown<T, D> for Weights<T, D> {
-    fn shown(&self) -> Option<&Weights<T, D>> {
+impl<T, const D: usize> AsWeights<T, D> for () {}
+
+impl<T, const D: usize> AsWeights<T, D> for Weights<T, D> {
+    fn as_weights(&self) -> Option<&Weights<T, D>> {
+        Some(self)
+    }
+
+    fn as_weights_mut(&mut self) -> Option<&mut Weights<T, D>> {
         Some(self)
     }
 }
@@ -64,19 +110,47 @@ where
     M: Metric<T, D>,
     C: WeightControl<T, M::Weights>,
 {
-    fn new(evolution: Epdiff<M, T, D>, control: C, spread: Spread<T, D>) -> Self {
-        let velocity = Velocity::blank(evolution.grid());
-        let ws = evolution.metric().workspace();
+    /// Shooting with the geodesics of `evolution`'s metric, from the weights that `control` gives.
+    ///
+    /// # Errors
+    /// Those of [`Metric::tape`]; [`Error::OutOfMemory`].
+    pub fn new(evolution: Epdiff<M, T, D>, control: C) -> Result<Self> {
+        let velocity = Velocity::zeros(evolution.grid())?;
+        let (tape, ws) = (evolution.metric().tape(evolution.grid())?, M::Workspace::default());
         let (weights, weights_bar) = (control.blank(), control.blank());
-        let evolution = Arc::new(evolution);
-        Self { evolution, control, spread, velocity, weights, weights_bar, ws }
+        let (evolution, preconditioner, local_scale) = (Arc::new(evolution), None, None);
+        Ok(Self {
+            evolution,
+            control,
+            preconditioner,
+            local_scale,
+            velocity,
+            weights,
+            weights_bar,
+            tape,
+            ws,
+        })
+    }
+
+    /// The same with an approximate inverse of the metric for optimisers, in place of the identity.
+    #[must_use]
+    pub fn with_preconditioner(mut self, inverse: impl Preconditioner<T, D> + 'static) -> Self {
+        self.preconditioner = Some(Arc::new(inverse));
+        self
+    }
+
+    /// The same with a local standard deviation to show.
+    #[must_use]
+    pub fn with_local_scale(mut self, local_scale: LocalScale<T, D>) -> Self {
+        self.local_scale = Some(local_scale);
+        self
     }
 }
 
 impl<M, C, T, const D: usize> Shooting<T, D> for GeodesicShooting<M, C, T, D>
 where
     T: Real,
-    M: Metric<T, D, Weights: Shown<T, D>>,
+    M: Metric<T, D, Weights: AsWeights<T, D>>,
     C: WeightControl<T, M::Weights>,
 {
     type Weights = C::Control;
@@ -90,23 +164,30 @@ where
         Arc::clone(&self.evolution)
     }
 
-    fn rest(&self) -> Controls<T, D, C::Control> {
+    fn identity(&self) -> Controls<T, D, C::Control> {
         let momentum = Momentum::blank(self.grid());
         Controls { momentum, weights: self.control.neutral() }
     }
 
-    fn blank_state(&self) -> State<T, D, Self> {
+    fn initial_state(&mut self, controls: &Controls<T, D, C::Control>) -> State<T, D, Self> {
         let (momentum, weights) = (Momentum::blank(self.grid()), self.control.blank());
-        Flow { body: Geodesic { momentum, weights }, map: Displacement::blank(self.grid()) }
+        let body = Geodesic { momentum, weights };
+        let mut state = Flow { body, map: Displacement::blank(self.grid()) };
+        self.set_initial_state(controls, &mut state);
+        state
     }
 
-    fn start(&mut self, controls: &Controls<T, D, C::Control>, state: &mut State<T, D, Self>) {
+    fn set_initial_state(
+        &mut self,
+        controls: &Controls<T, D, C::Control>,
+        state: &mut State<T, D, Self>,
+    ) {
         state.body.momentum.copy_from(&controls.momentum);
         self.control.weights(&controls.weights, &mut state.body.weights);
         state.map.set_zero();
     }
 
-    fn start_vjp(
+    fn initial_state_vjp(
         &mut self,
         controls: &Controls<T, D, C::Control>,
         state_bar: &State<T, D, Self>,
@@ -123,17 +204,17 @@ where
         scale: f64,
         gradient: &mut Controls<T, D, C::Control>,
     ) -> f64 {
-        let metric = self.evolution.metric();
-        let (m, scale) = (&controls.momentum, scale * self.evolution.grid().cell_volume());
-        self.control.weights(&controls.weights, &mut self.weights);
-        metric.velocity(m, &self.weights, &mut self.velocity, &mut self.ws);
-        let energy = 0.5 * scale * crate::field::dot(m.data(), self.velocity.data());
-        let slope = gradient.momentum.data_mut();
-        crate::field::axpy(slope, T::of(scale), self.velocity.data());
-        self.weights_bar.set_zero();
-        metric.add_energy_slope(m, T::of(scale), &mut self.weights_bar, &mut self.ws);
-        let bar = &self.weights_bar;
-        self.control.weights_vjp(&controls.weights, bar, &mut gradient.weights);
+        let Self { evolution, control, velocity, weights, weights_bar, tape, ws, .. } = self;
+        let metric = evolution.metric();
+        let (m, scale) = (&controls.momentum, scale * evolution.grid().cell_volume());
+        control.weights(&controls.weights, weights);
+        let at = Inputs { momentum: m, weights: &*weights };
+        metric.velocity(at, velocity, tape, ws);
+        let energy = 0.5 * scale * crate::field::dot(m.data(), velocity.data());
+        crate::field::axpy(gradient.momentum.data_mut(), T::of(scale), velocity.data());
+        weights_bar.set_zero();
+        metric.energy_gradient(at, T::of(scale), weights_bar, tape, ws);
+        control.weights_vjp(&controls.weights, weights_bar, &mut gradient.weights);
         energy
     }
 
@@ -146,10 +227,9 @@ where
     }
 
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
-        let Geodesic { momentum, weights } = &state.body;
-        let metric = self.evolution.metric();
-        metric.velocity(momentum, weights, &mut self.velocity, &mut self.ws);
-        Ok(0.5 * momentum.integral_with(&self.velocity)?)
+        let Self { evolution, velocity, tape, ws, .. } = self;
+        evolution.metric().velocity(state.body.inputs(), velocity, tape, ws);
+        Ok(0.5 * state.body.momentum.integral_with(velocity)?)
     }
 
     fn prolong(&self, controls: &Controls<T, D, C::Control>) -> Result<Controls<T, D, C::Control>> {
@@ -157,29 +237,70 @@ where
         Ok(Controls { momentum, weights: self.control.prolong(&controls.weights)? })
     }
 
-    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
-        self.spread.bank.regularised_inverse(&self.spread.mean_shares, epsilon)
+    fn inverse_metric(&self, epsilon: f64) -> Result<BoxedInverse<T, Momentum<T, D>>> {
+        crate::error::positive("epsilon of the inverse metric", epsilon)?;
+        match &self.preconditioner {
+            Some(inverse) => inverse.inverse(epsilon),
+            None => Ok(Box::new(Euclidean)),
+        }
     }
 
     fn inverse_weights_metric(&self) -> BoxedInverse<T, C::Control> {
         self.control.inverse_metric()
     }
 
-    fn sigmas(&self) -> Vec<f64> {
-        self.spread.bank.scales().iter().map(Gaussian::sigma).collect()
-    }
-
-    fn weights(&self, state: &State<T, D, Self>) -> Result<Weights<T, D>> {
-        let Spread { bank, mean_shares, smoothing } = &self.spread;
-        let Some(carried) = state.body.weights.shown() else {
-            return uniform_weights(self.grid(), mean_shares);
+    fn weights(&self, state: &State<T, D, Self>) -> Result<Option<Weights<T, D>>> {
+        let Some(LocalScale { sigmas, mean_weights, smoothing }) = &self.local_scale else {
+            return Ok(None);
         };
-        let (expected, found) = (bank.scales().len(), carried.components());
+        let Some(advected) = state.body.weights.as_weights() else {
+            return uniform_weights(self.grid(), mean_weights).map(Some);
+        };
+        let (expected, found) = (sigmas.len(), advected.components());
         if expected != found {
             return Err(Error::Length { what: "weights of the state", expected, found });
         }
-        self.grid().expect_same(carried.grid(), "weights of the state")?;
-        smoothing.smooth(carried)
+        self.grid().expect_same(advected.grid(), "weights of the state")?;
+        smoothing.smooth(advected).map(Some)
+    }
+
+    fn weights_vjp(
+        &self,
+        weights_bar: &Weights<T, D>,
+        state_bar: &mut State<T, D, Self>,
+    ) -> Result<()> {
+        let bar = state_bar.body.weights.as_weights_mut();
+        if let (Some(LocalScale { smoothing, .. }), Some(bar)) = (&self.local_scale, bar) {
+            bar.expect_like(weights_bar)?;
+            // w = G ⋆ h, and G is symmetric.
+            bar.axpy(T::one(), &smoothing.smooth(weights_bar)?);
+        }
+        Ok(())
+    }
+
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
+        let Some(scale) = &self.local_scale else { return Ok(None) };
+        let weights = self.weights(state)?;
+        weights.map(|weights| local_sigma(&scale.sigmas, &weights)).transpose()
+    }
+}
+
+impl<M, C, T, const D: usize> GeodesicShooting<M, C, T, D>
+where
+    T: Real,
+    M: Metric<T, D>,
+    C: WeightControl<T, M::Weights>,
+{
+    /// The same with the preconditioner and the local scale of a sum of Gaussians.
+    fn of_bank(
+        self,
+        bank: GaussianBank<T, D>,
+        mean_weights: Vec<f64>,
+        smoothing: BoxedKernel<T>,
+    ) -> Self {
+        let sigmas = bank.scales().iter().map(Gaussian::sigma).collect();
+        let local_scale = LocalScale { sigmas, mean_weights: mean_weights.clone(), smoothing };
+        self.with_local_scale(local_scale).with_preconditioner(OfBank { bank, mean_weights })
     }
 }
 
@@ -206,17 +327,17 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
         smallest(&self.metric.sigmas)
     }
 
-    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
-    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+    fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
         let kernel = windowed(bank.combined(shares)?, grid, *border)?;
-        let evolution = Epdiff::new(grid, Fixed::new(kernel), *order);
-        let spread = Spread { bank, mean_shares: shares.clone(), smoothing: Box::new(Identity) };
-        Ok(GeodesicShooting::new(evolution, Uniform, spread))
+        let shooting =
+            GeodesicShooting::new(Epdiff::new(grid, Fixed::new(kernel), *order), Uniform)?;
+        Ok(shooting.of_bank(bank, shares.clone(), Box::new(Identity)))
     }
 }
 
@@ -376,15 +497,12 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
         smallest(&self.sigmas).min(self.smoothing)
     }
 
-    fn carried(&self, map: &Displacement<T, D>) -> Result<Self> {
+    fn advected(&self, map: &Displacement<T, D>) -> Result<Self> {
         Ok(Self { shares: shares_carried(&self.shares, map)?, ..self.clone() })
     }
 
-    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        self.on_through(grid, &Affine::identity())
-    }
-
-    fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
+    fn discretise(&self, domain: &Domain<D>) -> Result<Self::Shooting> {
+        let Domain { grid, initial, .. } = domain;
         self.validate()?;
         let tolerance = accuracy::<T>(self.tolerance);
         let bank = S::bank(grid, &self.sigmas)?.with_tolerance(tolerance)?;
@@ -398,8 +516,8 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
         once.apply(h.data(), start.data_mut(), &mut crate::kernel::Workspace::new());
         let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, self.order, self.border)?;
-        let spread = Spread { bank, mean_shares, smoothing: shown };
-        Ok(GeodesicShooting::new(evolution, Given(start), spread))
+        let shooting = GeodesicShooting::new(evolution, Given(start))?;
+        Ok(shooting.of_bank(bank, mean_shares, shown))
     }
 }
 
@@ -465,43 +583,76 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
         smallest(&self.metric.sigmas).min(self.smoothing)
     }
 
-    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
-    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        self.with_weights(grid, |penalty| penalty.weight())
-    }
-
-    fn on_level(
-        &self,
-        grid: &Grid<D>,
-        _initial: &Affine<D>,
-        level: usize,
-    ) -> Result<Self::Shooting> {
-        self.with_weights(grid, |penalty| penalty.weight_on(level))
-    }
-}
-
-impl<T: Real, const D: usize, S: Scale<D>> RdmmOptimised<T, D, S> {
-    /// The recipe on `grid` with the λ of each penalty as `weight` says.
-    fn with_weights(
-        &self,
-        grid: &Grid<D>,
-        weight: impl Fn(&dyn Regularizer<T, D>) -> f64,
-    ) -> Result<<Self as Model<T, D>>::Shooting> {
+    fn discretise(&self, Domain { grid, level, .. }: &Domain<D>) -> Result<Self::Shooting> {
+        let weight = |penalty: &dyn Regularizer<T, D>| match level {
+            Some(level) => penalty.weight_on(*level),
+            None => penalty.weight(),
+        };
         let MultiGaussian { sigmas, shares, order, border, tolerance } = &self.metric;
         let tolerance = accuracy::<T>(*tolerance);
         let bank = self.metric.bank(grid)?;
         let (always, once) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, *order, *border)?;
-        let spread = Spread { bank, mean_shares: shares.clone(), smoothing: shown };
         let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights, tolerance)?;
         let sigmas: Vec<f64> = sigmas.iter().map(Scale::sigma).collect();
         let control = Softmax::new(grid, shares, once);
         let penalties: Vec<_> = self.penalties.iter().map(|p| (weight(&**p), &**p)).collect();
         let control = control.with_penalties(&penalties, &sigmas, gaussian)?;
-        Ok(GeodesicShooting::new(evolution, control, spread))
+        let shooting = GeodesicShooting::new(evolution, control)?;
+        Ok(shooting.of_bank(bank, shares.clone(), shown))
+    }
+}
+
+/// RDMM whose initial pre-weights are controls themselves, as given: for what has its own way to make them admissible, such
+/// as a network. [`Shooting::identity`] has the pre-weights of `metric`, the same everywhere.
+///
+/// Nothing keeps Σ h_i² = 1: pre-weights that are scaled scale the metric.
+///
+/// # References
+/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 4.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RdmmControlled<S = f64> {
+    metric: MultiGaussian<S>,
+    smoothing: f64,
+}
+
+impl<S> RdmmControlled<S> {
+    /// RDMM with the Gaussians of `metric` and G of this standard deviation, physical units. Pre-weights are advected.
+    #[must_use]
+    pub fn new(metric: MultiGaussian<S>, smoothing: f64) -> Self {
+        Self { metric, smoothing }
+    }
+}
+
+impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmControlled<S> {
+    type Shooting = GeodesicShooting<RegionMetric<T, D>, PreWeights<T, D>, T, D>;
+
+    fn name(&self) -> &'static str {
+        "RDMM controlled"
+    }
+
+    fn smallest_sigma(&self) -> f64 {
+        smallest(&self.metric.sigmas).min(self.smoothing)
+    }
+
+    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+        Ok(self.clone())
+    }
+
+    fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
+        let MultiGaussian { shares, order, border, tolerance, .. } = &self.metric;
+        let (bank, advected) = (self.metric.bank(grid)?, Carried::PreWeights);
+        let tolerance = accuracy::<T>(*tolerance);
+        let (always, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
+        let (shown, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
+        let evolution = region_evolution(grid, &bank, always, *order, *border)?;
+        let control = PreWeights::new(uniform_weights(grid, shares)?);
+        let shooting = GeodesicShooting::new(evolution, control)?;
+        Ok(shooting.of_bank(bank, shares.clone(), shown))
     }
 }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{BoxedInverse, Controls, Model, Shooting, State};
+use super::{BoxedInverse, Controls, Domain, Model, Shooting, State};
 use crate::dynamics::{Tracked, TrackedState};
 use crate::error::Result;
-use crate::field::{Displacement, Weights};
+use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::grid::Grid;
-use crate::kernel::Spectral;
 use crate::scalar::Real;
 use crate::space::StateSpace;
-use crate::world::Affine;
 
 /// Any model, compared from both images: the flow carries the forward map Φ along, and a registration takes
 /// half of each similarity at Φ⁻¹ and half at Φ.
@@ -57,25 +55,12 @@ impl<T: Real, const D: usize, M: Model<T, D>> Model<T, D> for TwoSided<M> {
         self.0.smallest_sigma()
     }
 
-    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
-        Ok(TrackedShooting::new(self.0.on(grid)?))
+    fn discretise(&self, domain: &Domain<D>) -> Result<Self::Shooting> {
+        Ok(TrackedShooting::new(self.0.discretise(domain)?))
     }
 
-    fn carried(&self, map: &Displacement<T, D>) -> Result<Self> {
-        Ok(Self(self.0.carried(map)?))
-    }
-
-    fn on_through(&self, grid: &Grid<D>, initial: &Affine<D>) -> Result<Self::Shooting> {
-        Ok(TrackedShooting::new(self.0.on_through(grid, initial)?))
-    }
-
-    fn on_level(
-        &self,
-        grid: &Grid<D>,
-        initial: &Affine<D>,
-        level: usize,
-    ) -> Result<Self::Shooting> {
-        Ok(TrackedShooting::new(self.0.on_level(grid, initial, level)?))
+    fn advected(&self, map: &Displacement<T, D>) -> Result<Self> {
+        Ok(Self(self.0.advected(map)?))
     }
 }
 
@@ -106,27 +91,31 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         Arc::clone(&self.evolution)
     }
 
-    fn rest(&self) -> Controls<T, D, S::Weights> {
-        self.shooting.rest()
+    fn identity(&self) -> Controls<T, D, S::Weights> {
+        self.shooting.identity()
     }
 
-    fn blank_state(&self) -> State<T, D, Self> {
-        self.evolution.start(self.shooting.blank_state())
+    fn initial_state(&mut self, controls: &Controls<T, D, S::Weights>) -> State<T, D, Self> {
+        self.evolution.start(self.shooting.initial_state(controls))
     }
 
-    fn start(&mut self, controls: &Controls<T, D, S::Weights>, state: &mut State<T, D, Self>) {
+    fn set_initial_state(
+        &mut self,
+        controls: &Controls<T, D, S::Weights>,
+        state: &mut State<T, D, Self>,
+    ) {
         let TrackedState { flow, forward } = state;
-        self.shooting.start(controls, flow);
+        self.shooting.set_initial_state(controls, flow);
         forward.set_zero();
     }
 
-    fn start_vjp(
+    fn initial_state_vjp(
         &mut self,
         controls: &Controls<T, D, S::Weights>,
         state_bar: &State<T, D, Self>,
         controls_bar: &mut Controls<T, D, S::Weights>,
     ) {
-        self.shooting.start_vjp(controls, &state_bar.flow, controls_bar);
+        self.shooting.initial_state_vjp(controls, &state_bar.flow, controls_bar);
     }
 
     fn add_energy(
@@ -154,7 +143,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         self.shooting.prolong(controls)
     }
 
-    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
+    fn inverse_metric(&self, epsilon: f64) -> Result<BoxedInverse<T, Momentum<T, D>>> {
         self.shooting.inverse_metric(epsilon)
     }
 
@@ -162,11 +151,19 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         self.shooting.inverse_weights_metric()
     }
 
-    fn sigmas(&self) -> Vec<f64> {
-        self.shooting.sigmas()
+    fn weights(&self, state: &State<T, D, Self>) -> Result<Option<Weights<T, D>>> {
+        self.shooting.weights(&state.flow)
     }
 
-    fn weights(&self, state: &State<T, D, Self>) -> Result<Weights<T, D>> {
-        self.shooting.weights(&state.flow)
+    fn weights_vjp(
+        &self,
+        weights_bar: &Weights<T, D>,
+        state_bar: &mut State<T, D, Self>,
+    ) -> Result<()> {
+        self.shooting.weights_vjp(weights_bar, &mut state_bar.flow)
+    }
+
+    fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
+        self.shooting.local_sigma(&state.flow)
     }
 }

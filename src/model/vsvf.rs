@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::scale::{Scale, smallest, uniform_weights};
-use super::{BoxedKernel, Controls, Model, MultiGaussian, Shooting, State, resampled, windowed};
+use super::preconditioner::{OfBank, Preconditioner};
+use super::scale::{Scale, local_sigma, smallest, uniform_weights};
+use super::{
+    BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, resampled,
+    windowed,
+};
 use crate::dynamics::{Flow, Stationary};
 use crate::error::Result;
-use crate::field::{Displacement, Momentum, Velocity, Weights};
+use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
-use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Workspace};
+use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -28,8 +32,7 @@ pub struct Vsvf<S = f64> {
 pub struct VsvfShooting<T, const D: usize> {
     grid: Grid<D>,
     evolution: Arc<Stationary<T, D>>,
-    bank: GaussianBank<T, D>,
-    shares: Vec<f64>,
+    gaussians: OfBank<T, D>,
     kernel: BoxedKernel<T>,
     buffer: Velocity<T, D>,
     ws: Workspace<T>,
@@ -46,19 +49,18 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
         smallest(&self.metric.sigmas)
     }
 
-    fn carried(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
-    fn on(&self, grid: &Grid<D>) -> Result<Self::Shooting> {
+    fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         let MultiGaussian { shares, order, border, .. } = &self.metric;
         let bank = self.metric.bank::<T, D>(grid)?;
         let kernel = windowed(bank.combined(shares)?, grid, *border)?;
         Ok(VsvfShooting {
             grid: grid.clone(),
             evolution: Arc::new(Stationary::new(grid, *order)),
-            bank,
-            shares: shares.clone(),
+            gaussians: OfBank { bank, mean_weights: shares.clone() },
             kernel,
             buffer: Velocity::zeros(grid)?,
             ws: Workspace::new(),
@@ -78,21 +80,24 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
         Arc::clone(&self.evolution)
     }
 
-    fn rest(&self) -> Controls<T, D, ()> {
+    fn identity(&self) -> Controls<T, D, ()> {
         Controls { momentum: Momentum::blank(&self.grid), weights: () }
     }
 
-    fn blank_state(&self) -> State<T, D, Self> {
-        Flow { body: Velocity::blank(&self.grid), map: Displacement::blank(&self.grid) }
+    fn initial_state(&mut self, controls: &Controls<T, D, ()>) -> State<T, D, Self> {
+        let (body, map) = (Velocity::blank(&self.grid), Displacement::blank(&self.grid));
+        let mut state = Flow { body, map };
+        self.set_initial_state(controls, &mut state);
+        state
     }
 
-    fn start(&mut self, controls: &Controls<T, D, ()>, state: &mut State<T, D, Self>) {
+    fn set_initial_state(&mut self, controls: &Controls<T, D, ()>, state: &mut State<T, D, Self>) {
         let (m, v) = (controls.momentum.data(), state.body.data_mut());
         self.kernel.apply(m, v, &mut self.ws);
         state.map.set_zero();
     }
 
-    fn start_vjp(
+    fn initial_state_vjp(
         &mut self,
         _controls: &Controls<T, D, ()>,
         state_bar: &State<T, D, Self>,
@@ -128,16 +133,18 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
         Ok(Controls { momentum: resampled(&controls.momentum, &self.grid)?, weights: () })
     }
 
-    fn inverse_metric(&self, epsilon: f64) -> Result<Spectral<T, D>> {
-        self.bank.regularised_inverse(&self.shares, epsilon)
+    fn inverse_metric(&self, epsilon: f64) -> Result<BoxedInverse<T, Momentum<T, D>>> {
+        self.gaussians.inverse(epsilon)
     }
 
-    fn sigmas(&self) -> Vec<f64> {
-        self.bank.scales().iter().map(Gaussian::sigma).collect()
+    fn weights(&self, _state: &State<T, D, Self>) -> Result<Option<Weights<T, D>>> {
+        uniform_weights(&self.grid, &self.gaussians.mean_weights).map(Some)
     }
 
-    fn weights(&self, _state: &State<T, D, Self>) -> Result<Weights<T, D>> {
-        uniform_weights(&self.grid, &self.shares)
+    fn local_sigma(&self, _state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
+        let OfBank { bank, mean_weights } = &self.gaussians;
+        let sigmas: Vec<f64> = bank.scales().iter().map(Gaussian::sigma).collect();
+        local_sigma(&sigmas, &uniform_weights(&self.grid, mean_weights)?).map(Some)
     }
 }
 

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use super::preconditioner::Smoothing;
 use super::{BoxedInverse, BoxedKernel, resampled};
 use crate::error::Result;
 use crate::field::{Weights, axpy};
 use crate::grid::Grid;
 use crate::kernel::{Kernel, Workspace};
-use crate::optim::{Euclidean, InitialInverseHessian};
+use crate::optim::Euclidean;
 use crate::par;
 use crate::regularize::{On, Penalty, Regularizer};
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{Componentwise, StateSpace};
 
 /// Controls ⇄ the weights that an evolution starts with.
 pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
     /// What an optimiser moves; `()` for nothing.
-    type Control: StateSpace<T>;
+    type Control: Componentwise<T>;
 
     /// The controls of the initial guess.
     fn neutral(&self) -> Self::Control;
@@ -81,6 +82,44 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Given<T, D> {
     fn weights_vjp(&mut self, (): &(), _bar: &Weights<T, D>, (): &mut ()) {}
     fn prolong(&self, (): &()) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Pre-weights that are controls themselves.
+#[derive(Clone, Debug)]
+pub struct PreWeights<T, const D: usize> {
+    neutral: Weights<T, D>,
+}
+
+impl<T: Real, const D: usize> PreWeights<T, D> {
+    /// Pre-weights that start at these.
+    #[must_use]
+    pub fn new(neutral: Weights<T, D>) -> Self {
+        Self { neutral }
+    }
+}
+
+impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for PreWeights<T, D> {
+    type Control = Weights<T, D>;
+    fn neutral(&self) -> Weights<T, D> {
+        self.neutral.clone()
+    }
+    fn blank(&self) -> Weights<T, D> {
+        self.neutral.zeros_like()
+    }
+    fn weights(&mut self, control: &Weights<T, D>, weights: &mut Weights<T, D>) {
+        weights.copy_from(control);
+    }
+    fn weights_vjp(
+        &mut self,
+        _control: &Weights<T, D>,
+        bar: &Weights<T, D>,
+        control_bar: &mut Weights<T, D>,
+    ) {
+        control_bar.axpy(T::one(), bar);
+    }
+    fn prolong(&self, control: &Weights<T, D>) -> Result<Weights<T, D>> {
+        resampled(control, self.neutral.grid())
     }
 }
 
@@ -151,19 +190,6 @@ struct Penalties<T> {
     gaussian: Arc<BoxedKernel<T>>,
     /// h, h̄, w and w̄; empty without penalties.
     fields: [Vec<T>; 4],
-}
-
-/// G on the gradient in the logits: the metric sees them through G alone, and total variation resists
-/// rough ones.
-struct Smoothed<T> {
-    gaussian: Arc<BoxedKernel<T>>,
-    ws: Workspace<T>,
-}
-
-impl<T: Real, const D: usize> InitialInverseHessian<T, Weights<T, D>> for Smoothed<T> {
-    fn apply(&mut self, gradient: &Weights<T, D>, direction: &mut Weights<T, D>) {
-        self.gaussian.apply(gradient.data(), direction.data_mut(), &mut self.ws);
-    }
 }
 
 impl<T: Real> Penalties<T> {
@@ -298,8 +324,8 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for Softmax<T, D> 
         match &self.penalties {
             None => Box::new(Euclidean),
             Some(penalties) => {
-                let gaussian = Arc::clone(&penalties.gaussian);
-                Box::new(Smoothed { gaussian, ws: Workspace::new() })
+                // The metric sees logits through G alone, and total variation resists rough ones.
+                Box::new(Smoothing::new(Arc::clone(&penalties.gaussian)))
             }
         }
     }

@@ -444,6 +444,7 @@ pub struct Difference<T, const D: usize> {
 impl<T: Real, const D: usize> Difference<T, D> {
     /// Differences of the given order with the grid's spacing and boundary.
     #[must_use]
+    #[inline(never)]
     pub fn new(grid: &Grid<D>, order: Order) -> Self {
         let axes = std::array::from_fn(|a| {
             let (_, n, inner) = grid.lanes(a);
@@ -466,6 +467,7 @@ impl<T: Real, const D: usize> Difference<T, D> {
 
     /// `out += s · a ⊙ ∂f/∂x_axis` for the chunk of `out` that starts at flat index `lo`;
     /// `a` and `f` are whole components.
+    #[inline(never)]
     pub fn add_scaled(&self, axis: usize, s: T, a: &[T], f: &[T], lo: usize, out: &mut [T]) {
         if !or_nan(self.fits(axis, a, f, lo, out), out) {
             return;
@@ -476,6 +478,7 @@ impl<T: Real, const D: usize> Difference<T, D> {
     }
 
     /// `out += ∂f/∂x_axis` for the chunk of `out` that starts at flat index `lo`; `f` is a whole component.
+    #[inline(never)]
     pub fn add(&self, axis: usize, f: &[T], lo: usize, out: &mut [T]) {
         if !or_nan(self.fits(axis, f, f, lo, out), out) {
             return;
@@ -490,6 +493,7 @@ impl<T: Real, const D: usize> Difference<T, D> {
 
     /// `out += s · ∂ᵀ(a ⊙ b)` along `axis` for the chunk of `out` that starts at `lo`. Away from the
     /// border ∂ᵀ = −∂.
+    #[inline(never)]
     pub fn add_transposed(&self, axis: usize, s: T, a: &[T], b: &[T], lo: usize, out: &mut [T]) {
         if !or_nan(self.fits(axis, a, b, lo, out), out) {
             return;

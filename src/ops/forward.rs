@@ -45,6 +45,7 @@ impl<const D: usize> Forward<D> {
 
     /// `out += ∂⁺f` along `axis` for the chunk of `out` that starts at flat index `lo`; `f` is a whole
     /// component.
+    #[inline(never)]
     pub fn add<T: Real>(&self, axis: usize, f: &[T], lo: usize, out: &mut [T]) {
         if !or_nan(self.fits(axis, f, lo, out), out) {
             return;
@@ -62,6 +63,7 @@ impl<const D: usize> Forward<D> {
 
     /// `out += ∂⁺ᵀ p` along `axis` for the chunk of `out` that starts at flat index `lo`; `p` is a whole
     /// component.
+    #[inline(never)]
     pub fn add_transposed<T: Real>(&self, axis: usize, p: &[T], lo: usize, out: &mut [T]) {
         if !or_nan(self.fits(axis, p, lo, out), out) {
             return;

@@ -76,6 +76,7 @@ impl<T: Real, const D: usize> Inverse<T, D> {
     /// [`Error::NotInvertible`] where a determinant of [`jacobian_determinant`] is not positive: the map folds
     /// or mirrors. [`Error::NonFinite`] for NaN or infinity in the map; [`Error::Setting`] for a tolerance that
     /// is not positive; [`Error::OutOfMemory`].
+    #[inline(never)]
     pub fn new(
         map: Displacement<T, D>,
         interpolation: Interpolation,
@@ -108,6 +109,7 @@ impl<T: Real, const D: usize> Inverse<T, D> {
     /// # Errors
     /// [`Error::Setting`] for a coordinate that is not finite; [`Error::Inverse`] where the tolerance is
     /// not reached.
+    #[inline(never)]
     pub fn at(&self, y: [f64; D]) -> Result<[f64; D]> {
         if !y.iter().all(|y| y.is_finite()) {
             return Err(Error::setting("point", "finite coordinates", format!("{y:?}")));
@@ -125,6 +127,7 @@ impl<T: Real, const D: usize> Inverse<T, D> {
     /// # Errors
     /// [`Error::Inverse`] with the number of voxels where the tolerance is not reached and the largest
     /// distance that remains; [`Error::OutOfMemory`].
+    #[inline(never)]
     pub fn displacement(&self, target: &Grid<D>) -> Result<Displacement<T, D>> {
         let (source, n) = (self.map.grid(), target.len());
         let turn = target.direction().transpose() * source.direction();

@@ -29,6 +29,7 @@ fn cofactor<const D: usize>(mut m: SMatrix<f64, D, D>, a: usize, b: usize) -> f6
 ///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+#[inline(never)]
 pub fn jacobian_determinant<T: Real, const D: usize>(
     map: &Displacement<T, D>,
 ) -> Result<Image<T, D>> {
@@ -54,6 +55,7 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[must_use]
+#[inline(never)]
 pub fn smallest_determinant<T: Real, const D: usize>(map: &Displacement<T, D>) -> f64 {
     let difference = Difference::new(map.grid(), Order::Second);
     let leaf = |range: Range<usize>| {
@@ -120,6 +122,7 @@ fn determinants<T: Real, const D: usize>(
 /// assert!((smallest - 0.3).abs() < 1e-12 && mean > 0.0);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn fold_barrier<T: Real, const D: usize>(
     map: &Displacement<T, D>,
     barrier: FoldBarrier,

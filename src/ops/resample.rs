@@ -101,6 +101,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
     /// Resampling of fields over `from` to the voxels of `to`. The grids must cover the same box
     /// ([`Grid::resampled`] gives such grids); positions are matched from face to face.
     #[must_use]
+    #[inline(never)]
     pub fn new(from: &Grid<D>, to: &Grid<D>) -> Self {
         let boundary = from.boundary().of_weights();
         let taps: [Taps<T>; D] = std::array::from_fn(|a| {
@@ -141,6 +142,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
     }
 
     /// `out ← R input`, component-major, any number of components.
+    #[inline(never)]
     pub fn apply(&self, input: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let components = input.len() / self.from.len();
         if !or_nan(self.fits(components, input, out), out) {
@@ -192,6 +194,7 @@ impl<T: Real, const D: usize> Resample<T, D> {
     }
 
     /// `out ← Rᵀ bar`.
+    #[inline(never)]
     pub fn transpose(&self, bar: &[T], out: &mut [T], ws: &mut Workspace<T>) {
         let components = bar.len() / self.to.len();
         if !or_nan(self.fits(components, out, bar), out) {

@@ -178,6 +178,7 @@ pub struct Prefilter<T, const D: usize> {
 impl<T: Real, const D: usize> Prefilter<T, D> {
     /// The prefilter of a grid.
     #[must_use]
+    #[inline(never)]
     pub fn new(grid: &Grid<D>) -> Self {
         let boundary = grid.boundary().of_weights();
         Self {
@@ -187,6 +188,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
     }
 
     /// Replaces samples by coefficients in every component of `data`.
+    #[inline(never)]
     pub fn apply(&self, data: &mut [T]) {
         if or_nan(data.len().is_multiple_of(self.len()), data) {
             self.solve::<1>(data, |_, _| ());
@@ -207,6 +209,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
     /// assert!((a - samples[at]).abs() < 1e-12 && (b - samples[42 + at]).abs() < 1e-12);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn interleaved<const C: usize>(&self, samples: &[T], coefficients: &mut [T]) {
         let n = self.len();
         let fits = samples.len() == C * n && coefficients.len() == C * n;
@@ -228,6 +231,7 @@ impl<T: Real, const D: usize> Prefilter<T, D> {
     }
 
     /// Transpose of [`Prefilter::interleaved`]: adds to `samples_bar`, and overwrites `coefficients_bar`.
+    #[inline(never)]
     pub fn add_transposed<const C: usize>(
         &self,
         coefficients_bar: &mut [T],

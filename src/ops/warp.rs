@@ -71,6 +71,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     #[must_use]
+    #[inline(never)]
     pub fn through(source: &Grid<D>, target: &Grid<D>, affine: &Affine<D>) -> Self {
         let turn = source.direction().transpose() * (affine.matrix() * target.direction());
         let per_voxel =
@@ -162,6 +163,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// Values of `C` fields at the displaced voxels.
     ///
     /// `out` receives `C` components over the target.
+    #[inline(never)]
     pub fn values<const C: usize>(&self, coefficients: &[T], u: &[T], out: &mut [T]) {
         let fits = self.fits::<C>(coefficients, u) && out.len() == C * self.target.len();
         if !or_nan(fits, out) {
@@ -177,6 +179,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// ([`Grid::to_index`]). Beyond the outermost voxels fields are mirrored or repeated; an index
     /// that is not finite gives NaN.
     #[must_use]
+    #[inline(never)]
     pub fn at_index<const C: usize>(&self, coefficients: &[T], index: [f64; D]) -> [T; C] {
         if coefficients.len() != C * self.source.len() {
             return [T::nan(); C];
@@ -186,6 +189,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
 
     /// Transpose of [`Warp::at_index`] in the coefficients: adds `bar` at the point to `C` components of
     /// `coefficients_bar`.
+    #[inline(never)]
     pub fn scatter_at_index<const C: usize>(
         &self,
         index: [f64; D],
@@ -202,6 +206,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
 
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
     /// has `D` components over the target, along the target's axes and in physical units.
+    #[inline(never)]
     pub fn value_and_gradient(
         &self,
         coefficients: &[T],
@@ -230,6 +235,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
 
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
     /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
+    #[inline(never)]
     pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
         let (source, n) = (self.source.len(), self.target.len());
         let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
@@ -319,6 +325,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     }
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
+    #[inline(never)]
     pub fn add_position_bar<const C: usize>(
         &self,
         coefficients: &[T],
@@ -650,6 +657,7 @@ impl<T: Real, const D: usize> Cell<T, D> {
 /// assert!((warped(&image, &map)?.data()[3 * 8] - 16.0).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn warped<T: Real, const D: usize>(
     image: &Image<T, D>,
     map: &Displacement<T, D>,

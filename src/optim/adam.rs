@@ -8,7 +8,7 @@ use crate::optim::{
     Objective, Outcome, Stop, count, evaluate, evaluate_start, remember, stagnates, tolerance,
 };
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{Componentwise, StateSpace};
 
 /// Settings of Adam, gradient steps scaled coordinate by coordinate.
 ///
@@ -228,7 +228,7 @@ impl<C> AdamState<C> {
     /// `Ok` if all vectors have the shape of the control: a stored state could be damaged.
     fn expect_whole<T: Real>(&self) -> Result<()>
     where
-        C: StateSpace<T>,
+        C: Componentwise<T>,
     {
         let moments = [&self.first_moment, &self.second_moment];
         let vectors = moments.into_iter().chain([&self.gradient, &self.best]);
@@ -281,7 +281,7 @@ impl Adam {
     /// assert!((outcome.state.best()[0] - 3.0).abs() < 1e-2);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
-    pub fn minimize<T: Real, O: Objective<T>>(
+    pub fn minimize<T: Real, O: Objective<T, Control: Componentwise<T>>>(
         &self,
         objective: &mut O,
         control: O::Control,
@@ -294,7 +294,7 @@ impl Adam {
     /// Continues from a state. The limits count from its start. A stored state whose vectors have
     /// different shapes ends at once with [`Stop::Failed`]; whether they fit the objective, the objective
     /// says.
-    pub fn resume<T: Real, O: Objective<T>>(
+    pub fn resume<T: Real, O: Objective<T, Control: Componentwise<T>>>(
         &self,
         objective: &mut O,
         mut state: AdamState<O::Control>,
@@ -315,7 +315,7 @@ impl Adam {
     ///
     /// # Errors
     /// As [`Adam::minimize`].
-    pub fn start<T: Real, O: Objective<T>>(
+    pub fn start<T: Real, O: Objective<T, Control: Componentwise<T>>>(
         &self,
         objective: &mut O,
         control: O::Control,
@@ -343,7 +343,7 @@ impl Adam {
     }
 
     /// One iteration. Returns why there is nothing more to do, or `None` where there is.
-    pub fn step<T: Real, O: Objective<T>>(
+    pub fn step<T: Real, O: Objective<T, Control: Componentwise<T>>>(
         &self,
         objective: &mut O,
         state: &mut AdamState<O::Control>,
@@ -382,7 +382,7 @@ impl Adam {
         }
     }
 
-    fn iterate<T: Real, O: Objective<T>>(
+    fn iterate<T: Real, O: Objective<T, Control: Componentwise<T>>>(
         &self,
         objective: &mut O,
         state: &mut AdamState<O::Control>,
@@ -425,7 +425,7 @@ impl Adam {
     }
 
     /// Updates the moments; `direction ← m̂ / (√v̂ + ε)`.
-    fn direction<T: Real, C: StateSpace<T>>(&self, state: &mut AdamState<C>, direction: &mut C) {
+    fn direction<T: Real, C: Componentwise<T>>(&self, state: &mut AdamState<C>, direction: &mut C) {
         let t = (state.iteration + 1) as f64;
         let (b1, c1) = (T::of(self.beta1), T::of(1.0 - self.beta1));
         let (b2, c2) = (T::of(self.beta2), T::of(1.0 - self.beta2));

@@ -34,7 +34,7 @@ pub struct Chain<T, const D: usize> {
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,
-    /// with its own momentum, and a regulariser that is given moves along ([`Model::carried`]).
+    /// with its own momentum, and a regulariser that is given moves along ([`Model::advected`]).
     ///
     /// A geodesic pays for its length squared, so that n legs of a way d cost n (d/n)² = d²/n: what one
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
@@ -134,7 +134,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
         let Chain { map: before, forward, warped: image, mut legs, .. } = chain;
-        let model = self.model().carried(&before)?;
+        let model = self.model().advected(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
         let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&before) };

@@ -8,7 +8,6 @@ use super::objective::SHRINK;
 use super::result::{Registered, Report, WithControls};
 use crate::adjoint::sweep::Integration;
 use crate::adjoint::{Checkpoints, Sweep};
-use crate::dynamics::MapState;
 use crate::error::Result;
 use crate::evaluate::{Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
@@ -16,7 +15,7 @@ use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, State, resampled};
 use crate::ops::warp::warped;
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
 use crate::world::Affine;
 
@@ -39,12 +38,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shot<S, T, D> {
         integration: &Integration,
         fixed: &Grid<D>,
     ) -> Result<Self> {
-        let grid = shooting.grid().clone();
-        let mut start = shooting.blank_state();
-        shooting.start(controls, &mut start);
+        let start = shooting.initial_state(controls);
         let energy = shooting.hamiltonian(&start)?;
         let (mut drift, mut failure) = (0.0_f64, None);
-        let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, integration.clone())?;
+        let mut sweep = Sweep::new(shooting.evolution(), &start, integration.clone())?;
         let end = sweep
             .forward_with(&start, |_, state| match shooting.hamiltonian(state) {
                 Ok(now) if energy > 0.0 => drift = drift.max((now / energy - 1.0).abs()),
@@ -93,12 +90,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (sigma_start, sigma_end) = (shooting.local_sigma(&start)?, shooting.local_sigma(&end)?);
         let (weights_start, weights_end) = (shooting.weights(&start)?, shooting.weights(&end)?);
         let forward =
-            forward_map(&map_grid, shooting.evolution(), start, &step_sizes, &integration);
+            forward_map(&map_grid, shooting.evolution(), start, &step_sizes, &integration)?;
         let map = initial.after_displacement(&deformation)?;
         let deformation_forward = resampled(&forward, fixed)?;
         let result = Registered {
-            sigma_start: resampled(&sigma_start, fixed)?,
-            sigma_end: resampled(&sigma_end, fixed)?,
+            sigma_start: sigma_start.map(|sigma| resampled(&sigma, fixed)).transpose()?,
+            sigma_end: sigma_end.map(|sigma| resampled(&sigma, fixed)).transpose()?,
             weights_start,
             weights_end,
             report: Report {

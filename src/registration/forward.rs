@@ -1,7 +1,7 @@
 //! The forward map.
 
 use crate::adjoint::sweep::Integration;
-use crate::dynamics::{Evolution, Tracked};
+use crate::dynamics::{FieldEvolution, Tracked};
 use crate::error::Result;
 use crate::field::Displacement;
 use crate::grid::Grid;
@@ -19,20 +19,20 @@ pub(super) fn forward_map<E, T: Real, const D: usize>(
     start: E::State,
     steps: &[f64],
     integration: &Integration,
-) -> Displacement<T, D>
+) -> Result<Displacement<T, D>>
 where
-    E: Evolution<T, D>,
+    E: FieldEvolution<T, D>,
 {
     let tracked = Tracked::new(grid, evolution);
     let mut state = tracked.start(start);
     let (tableau, transport) = (integration.tableau, integration.transport.clone());
-    let stepper = Stepper::new(grid, tracked, tableau, transport);
-    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+    let stepper = Stepper::new(tracked, tableau, transport);
+    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state)?);
     for &tau in steps {
         stepper.step(&state, tau, &mut next, &mut ws);
         std::mem::swap(&mut state, &mut next);
     }
-    state.forward
+    Ok(state.forward)
 }
 
 /// Φ∘B for a map Φ = id + U over a coarser grid of the same box, as a displacement of the voxels of `grid`:

@@ -11,14 +11,13 @@ use super::objective::PairObjective;
 use super::result::LevelReport;
 use super::search::{Found, Start, Watch, minimise};
 use super::settings::Level;
-use crate::dynamics::MapState;
 use crate::error::Result;
 use crate::evaluate::Folds;
 use crate::field::Displacement;
 use crate::grid::Grid;
-use crate::model::{Controls, Model, Shooting, resampled};
+use crate::model::{Controls, Domain, Model, Shooting, resampled};
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::world::Affine;
 
 /// What a registration may take in place of its own.
@@ -65,8 +64,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         watch: &mut impl Watch<ControlsOf<M, T, D>>,
     ) -> Result<Reached<M::Shooting, T, D>> {
         let clock = Instant::now();
-        let shooting = recipe.model.on_level(&grids.maps, recipe.initial, grids.level)?;
-        let two_sided = shooting.blank_state().forward().is_some();
+        let domain = Domain::new(&grids.maps).with_initial(recipe.initial).with_level(grids.level);
+        let mut shooting = recipe.model.discretise(&domain)?;
+        let two_sided = is_two_sided(&mut shooting);
         pairs.iter().try_for_each(|pair| pair.expect_masks(two_sided))?;
         let begin = match begin {
             Begin::From(controls) => Begin::From(shooting.prolong(&controls)?),
@@ -80,8 +80,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             }
             Begin::From(controls) => Start::At(admissible(&mut objective, controls)?),
             Begin::Identity => {
-                let rest = objective.shooting().rest();
-                Start::At(admissible(&mut objective, rest)?)
+                let identity = objective.shooting().identity();
+                Start::At(admissible(&mut objective, identity)?)
             }
         };
         let search = &self.settings.search;
@@ -109,10 +109,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         pairs: &[Pair<'_, T, D>],
         grids: &LevelGrids<D>,
         factor: f64,
-        shooting: M::Shooting,
+        mut shooting: M::Shooting,
     ) -> Result<PairObjective<M::Shooting, T, D>> {
         let (grid, initial) = (&grids.images, recipe.initial);
-        let two_sided = shooting.blank_state().forward().is_some();
+        let two_sided = is_two_sided(&mut shooting);
         // The two sides share the weight.
         let share = if two_sided { 0.5 } else { 1.0 };
         let [first, others @ ..] = pairs else {
@@ -145,6 +145,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         Ok(objective)
     }
+}
+
+/// Whether the model carries the forward map.
+fn is_two_sided<S: Shooting<T, D>, T: Real, const D: usize>(shooting: &mut S) -> bool {
+    let identity = shooting.identity();
+    shooting.initial_state(&identity).forward().is_some()
 }
 
 /// Controls that the objective accepts: on a finer grid the flow of a coarser level may diverge.

@@ -1,5 +1,7 @@
 //! The energy of a pair of images on one level, and its gradient.
 
+use std::sync::Arc;
+
 use super::checkpoint::{LevelState, Optimiser};
 use super::landmarks::Landmarks;
 use super::map_terms::MapTerms;
@@ -10,17 +12,16 @@ use super::term::{FinalMaps, MapCotangents, MapTerm, TRACKED};
 use super::terms::{Diagnostics, Terms};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
-use crate::dynamics::MapState;
 use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
-use crate::model::{Controls, Shooting, State};
+use crate::model::{Controls, Shooting, State, energy_scale};
 use crate::ops::jacobian::smallest_determinant;
 use crate::ops::resample::{Resample, Workspace};
 use crate::optim::Objective;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
 use crate::world::Affine;
 
@@ -40,7 +41,7 @@ use crate::world::Affine;
 #[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
-    sweep: Sweep<std::sync::Arc<S::Evolution>, T, D>,
+    sweep: Sweep<Arc<S::Evolution>>,
     /// 1/(V L²).
     energy_scale: f64,
     terms: MapTerms<T, D>,
@@ -49,7 +50,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     resample: Workspace<T>,
     start: State<T, D, S>,
     /// The shape of controls.
-    rest: Controls<T, D, S::Weights>,
+    identity: Controls<T, D, S::Weights>,
     /// Cotangent of the end, then of the start.
     bar: State<T, D, S>,
     bars: MapCotangents<T, D>,
@@ -105,9 +106,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// box; [`Error::NonFinite`] for NaN or infinity in the image;
     /// [`Error::OutOfMemory`].
     ///
-    /// Evaluations refuse controls of another shape than those of [`Shooting::rest`].
+    /// Evaluations refuse controls of another shape than those of [`Shooting::identity`].
     pub fn new(
-        shooting: S,
+        mut shooting: S,
         moving: &Image<T, D>,
         fixed: &Grid<D>,
         similarity: Box<dyn Similarity<T>>,
@@ -121,9 +122,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             let (expected, found) = (format!("over the box of {fixed}"), grid.to_string());
             return Err(Error::GridMismatch { what: "grid of the model", expected, found });
         }
-        let start = shooting.blank_state();
+        let identity = shooting.identity();
+        let start = shooting.initial_state(&identity);
         let steps = integration.steps;
-        let sweep = Sweep::new(&grid, shooting.evolution(), &start, integration)?;
+        let sweep = Sweep::new(shooting.evolution(), &start, integration)?;
         let initial = Affine::identity();
         let mut bars = MapCotangents::new(fixed, &grid);
         bars.inverse.sum_mut()?;
@@ -136,7 +138,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             resample: Workspace::default(),
             bar: start.clone(),
             start,
-            rest: shooting.rest(),
+            identity,
             bars,
             inverse: Displacement::zeros(fixed)?,
             forward: None,
@@ -403,7 +405,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// # Errors
     /// Those of [`StateSpace::expect_like`] for controls of another shape.
     pub(super) fn resume(&mut self, state: &LevelState<Controls<T, D, S::Weights>>) -> Result<()> {
-        self.rest.expect_like(state.optimiser.control())?;
+        self.identity.expect_like(state.optimiser.control())?;
         self.sweep.keep_steps(state.steps);
         self.seen.clone_from(&state.seen);
         self.refused = state.refused;
@@ -425,17 +427,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
-/// 1/(V L²) of a grid.
-pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
-    1.0 / (grid.volume() * grid.largest_extent().powi(2))
-}
-
 impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<S, T, D> {
     type Control = Controls<T, D, S::Weights>;
 
     fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
-        self.rest.expect_like(controls)?;
-        self.rest.expect_like(gradient)?;
+        self.identity.expect_like(controls)?;
+        self.identity.expect_like(gradient)?;
         gradient.set_zero();
         // ½⟨m₀, K(w₀) m₀⟩ / (V L²) and Σ λ_k P_k(h₀, w₀).
         let mut terms = Terms {
@@ -445,7 +442,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         };
 
         // The flow to t = 1, and its maps on the fixed image's grid.
-        self.shooting.start(controls, &mut self.start);
+        self.shooting.set_initial_state(controls, &mut self.start);
         let energy = terms.regularisation / self.energy_scale;
         let before = self.shooting.initial_hamiltonian(energy, &self.start)?;
         let end = self.sweep.forward(&self.start)?;
@@ -478,7 +475,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
             axpy(self.bar.map_mut().data_mut(), T::one(), bar.data());
         }
         self.sweep.backward(&self.start, &mut self.bar)?;
-        self.shooting.start_vjp(controls, &self.bar, gradient);
+        self.shooting.initial_state_vjp(controls, &self.bar, gradient);
 
         let total = terms.total;
         self.seen.push(Diagnostics {

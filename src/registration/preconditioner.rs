@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::field::Momentum;
-use crate::kernel::{Kernel, Spectral, Workspace};
 use crate::model::{BoxedInverse, Controls, Shooting};
 use crate::optim::InitialInverseHessian;
 use crate::scalar::Real;
@@ -16,11 +15,10 @@ use crate::space::StateSpace;
 /// times fewer evaluations than the Euclidean one. ε bounds what the inverse makes of frequencies that K
 /// suppresses.
 pub struct InverseMetric<T, const D: usize, W> {
-    inverse: Spectral<T, D>,
+    momentum: BoxedInverse<T, Momentum<T, D>>,
     weights: BoxedInverse<T, W>,
     momentum_scale: f64,
     weights_scale: f64,
-    ws: Workspace<T>,
 }
 
 /// Curvature of the objective in a smooth logit, as a fraction of a voxel's share of the volume: the logits
@@ -39,11 +37,10 @@ impl<T: Real, const D: usize, W: StateSpace<T>> InverseMetric<T, D, W> {
     {
         let grid = shooting.grid();
         Ok(Self {
-            inverse: shooting.inverse_metric(epsilon)?,
+            momentum: shooting.inverse_metric(epsilon)?,
             weights: shooting.inverse_weights_metric(),
             momentum_scale: 1.0 / (energy_scale * grid.cell_volume()),
             weights_scale: grid.len() as f64 / LOGIT_CURVATURE,
-            ws: Workspace::new(),
         })
     }
 }
@@ -53,7 +50,7 @@ impl<T: Real, const D: usize, W: StateSpace<T>> InitialInverseHessian<T, Control
 {
     fn apply(&mut self, gradient: &Controls<T, D, W>, direction: &mut Controls<T, D, W>) {
         let out: &mut Momentum<T, D> = &mut direction.momentum;
-        self.inverse.apply(gradient.momentum.data(), out.data_mut(), &mut self.ws);
+        self.momentum.apply(&gradient.momentum, out);
         out.scale(T::of(self.momentum_scale));
         self.weights.apply(&gradient.weights, &mut direction.weights);
         direction.weights.scale(T::of(self.weights_scale));

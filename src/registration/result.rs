@@ -99,15 +99,16 @@ pub struct Registered<T, const D: usize> {
     pub warped: Image<T, D>,
     /// Initial momentum m₀ on the map grid.
     pub momentum: Momentum<T, D>,
-    /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid.
-    pub sigma_start: Image<T, D>,
+    /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid; none where the metric is no sum
+    /// of Gaussians.
+    pub sigma_start: Option<Image<T, D>>,
     /// The same at t = 1, carried with the anatomy.
-    pub sigma_end: Image<T, D>,
+    pub sigma_end: Option<Image<T, D>>,
     /// The weights of the Gaussians at t = 0, on the map grid: see
     /// [`Shooting::weights`](crate::model::Shooting::weights).
-    pub weights_start: Weights<T, D>,
+    pub weights_start: Option<Weights<T, D>>,
     /// The same at t = 1.
-    pub weights_end: Weights<T, D>,
+    pub weights_end: Option<Weights<T, D>>,
     /// Figures.
     pub report: Report,
 }

@@ -16,7 +16,7 @@ use crate::optim::{
     Adam, AdamState, Euclidean, InitialInverseHessian, Lbfgs, LbfgsState, Objective, Outcome, Stop,
 };
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{Componentwise, StateSpace};
 
 /// Where an optimiser begins.
 pub(super) enum Start<C> {
@@ -222,7 +222,7 @@ impl<T: Real, C: StateSpace<T>, H: InitialInverseHessian<T, C>> Minimiser<T, C> 
     }
 }
 
-impl<T: Real, C: StateSpace<T>> Minimiser<T, C> for Adam {
+impl<T: Real, C: Componentwise<T>> Minimiser<T, C> for Adam {
     type State = AdamState<C>;
 
     fn start(

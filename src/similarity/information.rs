@@ -99,6 +99,7 @@ struct Prepared<T> {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,
@@ -118,6 +119,7 @@ impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Nmi {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,

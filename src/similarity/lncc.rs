@@ -102,6 +102,7 @@ struct Texture {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Lncc {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,

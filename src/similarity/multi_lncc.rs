@@ -87,6 +87,7 @@ impl MultiLncc {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for MultiLncc {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,

@@ -47,6 +47,7 @@ struct Moments {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Ncc {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,

@@ -30,6 +30,7 @@ struct Prepared<T> {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Ssd {
+    #[inline(never)]
     fn against(
         &self,
         fixed: &Image<T, D>,

@@ -101,3 +101,35 @@ fn every_formula_is_rendered_on_one_line() {
         assert!(one && !html.contains('\n'), "{name}: run docs/math/render.py");
     }
 }
+
+/// The part of a file between its anchors.
+fn anchored(path: &Path, name: &str) -> String {
+    let text = read(path);
+    let (begin, end) = (format!("// ANCHOR: {name}\n"), format!("// ANCHOR_END: {name}\n"));
+    let inside = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
+    let missing = || panic!("{}: expected {} and its end", path.display(), begin.trim_end());
+    inside.unwrap_or_else(missing).0.to_owned()
+}
+
+#[test]
+fn quoted_code_is_that_of_its_file() {
+    if !root().join("tests/downstream").is_dir() {
+        // The package of the core holds no other crate.
+        return;
+    }
+    let mut quotes = 0;
+    for (name, text) in pages() {
+        for rest in text.split("<!-- tests/").skip(1) {
+            let (what, rest) = rest.split_once(" -->\n```rust").unwrap();
+            let (file, anchor) = what.split_once(' ').unwrap();
+            let block = rest.split_once('\n').unwrap().1.split("```").next().unwrap();
+            let code = anchored(&root().join("tests").join(file), anchor);
+            assert!(
+                block.starts_with(&code),
+                "{name}: the block is not what stands in tests/{what}"
+            );
+            quotes += 1;
+        }
+    }
+    assert!(quotes >= 5, "{quotes} quotes");
+}

@@ -1,7 +1,8 @@
 //! Tests of the library from outside, in one program: what they share of the library's generic code is compiled once.
 //!
-//! `cargo nextest run --test suite bad_input` runs those of a file. Two are programs of their own: `adjoint` is also run
-//! without threads, and `allocation` counts what the whole program allocates.
+//! `cargo nextest run --test suite bad_input` runs those of a file. Three are programs of their own: `adjoint` is also run
+//! without threads, `allocation` counts what the whole program allocates, and `real_images` reads files by `rdmm-io`,
+//! which the package of this crate does not have.
 
 mod common;
 
@@ -9,6 +10,7 @@ mod affine;
 mod anisotropic;
 mod bad_input;
 mod book;
+mod circles;
 mod conservation;
 mod convergence;
 mod determinism;
@@ -16,8 +18,9 @@ mod folds;
 mod image_form;
 mod interrupt;
 mod layers;
+mod planes;
 mod properties;
-mod real_images;
+mod shoot;
 mod similarity_gradient;
 mod steering;
 mod symmetry;

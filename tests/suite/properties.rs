@@ -28,6 +28,7 @@ use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{MapTransport, RK4, Stepper};
 use rdmm_core::synthetic::Shapes;
+use rdmm_core::testing::strategies;
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
@@ -40,10 +41,6 @@ fn cases(cases: u32) -> Config {
         failure_persistence: None,
         ..Config::default()
     }
-}
-
-fn any_boundary() -> impl Strategy<Value = Boundary> {
-    proptest::sample::select(Boundary::ALL.to_vec())
 }
 
 fn any_form() -> impl Strategy<Value = Carried> {
@@ -69,24 +66,22 @@ fn few_steps<T: Real, const D: usize, E: Evolution<T, D>>(
 /// Deviations of RDMM with constant weights from EPDiff with the shares w²: rates of momentum and map,
 /// rate of the weights over the velocity in voxels, momentum, map and weights after a few steps.
 fn constant_weights<T: Real, const D: usize>(
-    shape: [usize; D],
-    boundary: Boundary,
+    grid: &Grid<D>,
     carried: Carried,
     shares: &[f64],
     seed: u64,
 ) -> [f64; 6] {
-    let grid = grid(shape, boundary);
-    let mut momentum = Momentum::<T, D>::zeros(&grid).unwrap();
+    let mut momentum = Momentum::<T, D>::zeros(grid).unwrap();
     momentum.randomise(seed);
-    let mut map = Displacement::<T, D>::zeros(&grid).unwrap();
+    let mut map = Displacement::<T, D>::zeros(grid).unwrap();
     map.randomise(seed + 1);
-    let mut weights = Weights::<T, D>::zeros_with(&grid, shares.len()).unwrap();
+    let mut weights = Weights::<T, D>::zeros_with(grid, shares.len()).unwrap();
     for (i, share) in shares.iter().enumerate() {
         weights.component_mut(i).fill(T::of(share.sqrt()));
     }
-    let kernel = GaussianBank::new(&grid, &common::SIGMAS).unwrap().combined(shares).unwrap();
-    let plain = Epdiff::new(&grid, Fixed::new(kernel), Order::Fourth);
-    let mixed = Epdiff::new(&grid, region(&grid, carried, Order::Fourth), Order::Fourth);
+    let kernel = GaussianBank::new(grid, &common::SIGMAS).unwrap().combined(shares).unwrap();
+    let plain = Epdiff::new(grid, Fixed::new(kernel), Order::Fourth);
+    let mixed = Epdiff::new(grid, region(grid, carried, Order::Fourth), Order::Fourth);
     let mut a =
         Flow { body: Geodesic { momentum: momentum.clone(), weights: () }, map: map.clone() };
     let mut b = Flow { body: Geodesic { momentum, weights: weights.clone() }, map };
@@ -97,7 +92,7 @@ fn constant_weights<T: Real, const D: usize>(
     let voxels = plain.velocity(&a, &a_ws).max_abs() / grid.spacing()[0];
     a.map.set_zero();
     b.map.set_zero();
-    let (a_end, b_end) = (few_steps(&grid, plain, &a), few_steps(&grid, mixed, &b));
+    let (a_end, b_end) = (few_steps(grid, plain, &a), few_steps(grid, mixed, &b));
     [
         deviation(b_rate.body.momentum.data(), a_rate.body.momentum.data()),
         deviation(b_rate.map.data(), a_rate.map.data()),
@@ -153,25 +148,23 @@ proptest! {
 
     #[test]
     fn constant_weights_make_rdmm_epdiff(
-        flat in proptest::array::uniform2(6..14_usize),
-        deep in proptest::array::uniform3(6..10_usize),
-        boundary in any_boundary(),
+        flat in strategies::grids::<2>(6..14),
+        deep in strategies::grids::<3>(6..10),
         carried in any_form(),
-        raw in proptest::array::uniform3(0.05..1.0_f64),
+        shares in strategies::convex::<3>(),
         seed in 0..1_000_u64,
     ) {
-        let sum: f64 = raw.iter().sum();
-        let shares = raw.map(|share| share / sum);
         // Rounding of sums of some hundred terms and of three steps. A free grid cuts each Gaussian at
         // its own 7σ and their sum at the largest one's, which is 2e-11 of the peak.
-        let double = if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
+        let double = |boundary| if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
+        let (flat_double, deep_double) = (double(flat.boundary()), double(deep.boundary()));
         for (tolerance, off) in [
-            (double, constant_weights::<f64, 2>(flat, boundary, carried, &shares, seed)),
-            (double, constant_weights::<f64, 3>(deep, boundary, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 2>(flat, boundary, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 3>(deep, boundary, carried, &shares, seed)),
+            (flat_double, constant_weights::<f64, 2>(&flat, carried, &shares, seed)),
+            (deep_double, constant_weights::<f64, 3>(&deep, carried, &shares, seed)),
+            (1e-5, constant_weights::<f32, 2>(&flat, carried, &shares, seed)),
+            (1e-5, constant_weights::<f32, 3>(&deep, carried, &shares, seed)),
         ] {
-            prop_assert!(off.iter().all(|&x| x < tolerance), "{boundary:?} {carried:?} {off:?}");
+            prop_assert!(off.iter().all(|&x| x < tolerance), "{flat:?} {deep:?} {carried:?} {off:?}");
         }
     }
 }
@@ -337,7 +330,7 @@ proptest! {
     fn swapping_axes_swaps_the_result(
         shape in proptest::array::uniform2(8..14_usize),
         deep in proptest::array::uniform3(6..9_usize),
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         axes in proptest::sample::select(vec![[1, 0, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]),
         seed in 0..1_000_u64,
     ) {
@@ -407,7 +400,7 @@ proptest! {
     #[test]
     fn the_unit_of_length_does_not_matter(
         exponent in -3.0..3.0_f64,
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         carried in any_form(),
     ) {
         let s = 10_f64.powf(exponent);
@@ -485,7 +478,7 @@ proptest! {
 
     #[test]
     fn squares_of_pre_weights_sum_to_one_at_the_start(
-        boundary in any_boundary(),
+        boundary in strategies::boundaries(),
         size in 0.1..30.0_f64,
         seed in 0..1_000_u64,
     ) {

@@ -12,15 +12,15 @@ mod report;
 mod shoot;
 mod synth;
 
-use std::io::Write as _;
 use std::path::Path;
 
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Done, Failure};
+use crate::files::folder;
 use crate::log::Log;
-use crate::results::folder;
+use crate::print::print;
 use crate::watch::catch_signals;
 
 /// Does what the options ask for.
@@ -55,14 +55,4 @@ pub(crate) fn run(cli: &Cli, log: &Log) -> Done {
 fn manual(out: &Path) -> Done {
     folder(out)?;
     clap_mangen::generate_to(Cli::command(), out).map_err(|error| Failure::at(out.display(), error))
-}
-
-/// One line or more on the standard output. A reader that has gone away is no failure.
-fn print(text: &str) -> Done {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::at("standard output", error))
-        }
-        _ => Ok(()),
-    }
 }

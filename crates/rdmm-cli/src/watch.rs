@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Done, Failure};
+use crate::files::remove;
 use crate::log::Log;
-use crate::results::remove;
 
 /// Whether a signal asked the program to stop.
 static STOP: AtomicBool = AtomicBool::new(false);

@@ -13,8 +13,9 @@ use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 
 use crate::error::{Problem, Result};
+use crate::placement::Geometry;
 use crate::samples::{reserved, single};
-use crate::volume::{Geometry, Meaning, Sample, Volume};
+use crate::volume::{Meaning, Sample, Volume};
 
 type Fallible<T> = std::result::Result<T, Problem>;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Problem, Result};
+use crate::name::has_ending;
 use crate::volume::Volume;
 use crate::{metaimage, nifti, nrrd, png, source};
 
@@ -48,19 +49,6 @@ impl Format {
     fn of_name(path: &Path) -> Option<Self> {
         ENDINGS.iter().find(|(ending, _)| has_ending(path, ending)).map(|&(_, format)| format)
     }
-}
-
-/// Whether the name of a file ends so, in capitals or not.
-pub(crate) fn has_ending(path: &Path, ending: &str) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
-    name.is_some_and(|name| name.len() > ending.len() && name.ends_with(ending))
-}
-
-/// The name of a file with `ending`, which it has, replaced by `other`.
-pub(crate) fn with_ending(path: &Path, ending: &str, other: &str) -> std::path::PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let stem = name.len().checked_sub(ending.len()).and_then(|end| name.get(..end));
-    path.with_file_name(format!("{}{other}", stem.unwrap_or_default()))
 }
 
 /// Reads an image of any format of this crate.

@@ -14,13 +14,13 @@ use nalgebra::DMatrix;
 
 use crate::atomic;
 use crate::error::{Problem, Result};
-use crate::format::{has_ending, with_ending};
+use crate::name::{has_ending, with_ending};
 use crate::nifti::no_palette;
 use crate::nrrd::numbers;
-use crate::placement;
+use crate::placement::{self, Geometry};
 use crate::samples::{Endian, decode, encode, planar, reserved, size};
 use crate::source::{end, lines, take};
-use crate::volume::{Geometry, Meaning, Sample, Volume};
+use crate::volume::{Meaning, Sample, Volume};
 
 type Fallible<T> = std::result::Result<T, Problem>;
 

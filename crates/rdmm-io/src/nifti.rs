@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+pub(crate) use self::header::INTENT_FSL;
 use crate::atomic;
 use crate::error::{Problem, Result};
-use crate::format::{has_ending, with_ending};
+use crate::name::{has_ending, with_ending};
 use crate::samples::{decode, encode, planar, size};
 use crate::source::Source;
 use crate::volume::{Meaning, Sample, Volume};
@@ -20,9 +21,6 @@ use header::{Datatype, Header, Layout};
 const INTENT_VECTOR: i32 = 1007;
 /// Displacements in the axes of the world, RAS as the standard wants it.
 const INTENT_DISPLACEMENT: i32 = 1006;
-
-/// A displacement field of FNIRT: three volumes, along the fourth axis.
-pub(crate) const INTENT_FSL: i32 = 2006;
 
 /// Whether a file begins as one.
 pub(crate) fn is(beginning: &[u8]) -> bool {

@@ -1,15 +1,49 @@
-//! From the steps between voxels to spacing and direction.
+//! Where voxels are: a lattice in the world, from the steps between them to spacing and direction.
 
 use nalgebra::DMatrix;
 
 use crate::error::Problem;
-use crate::volume::Geometry;
 
 type Result<T> = std::result::Result<T, Problem>;
 
 /// Largest entry of |`QᵀQ` − 1| of directions that are accepted: headers hold rounded numbers. Within it
 /// they are replaced by the nearest orthonormal ones.
 pub(crate) const ORTHONORMAL: f64 = 1e-3;
+
+/// A lattice in the world, axes in the order of the file (first axis fastest).
+///
+/// The world is ITK's: millimetres, LPS (x to the patient's left, y to the back, z to the head). Two axes
+/// lie in the x-y plane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Geometry {
+    /// Voxels an axis, two or three axes.
+    pub shape: Vec<usize>,
+    /// Millimetres between voxels, an axis each.
+    pub spacing: Vec<f64>,
+    /// World coordinates of the first voxel's centre.
+    pub origin: Vec<f64>,
+    /// Columns: unit vectors along the axes.
+    pub direction: DMatrix<f64>,
+}
+
+impl Geometry {
+    /// `Ok` where the numbers of entries fit and the lattice is one.
+    pub(crate) fn check(&self) -> Result<()> {
+        let axes = self.shape.len();
+        if !(2..=3).contains(&axes) || self.shape.contains(&0) {
+            let found = format!("{:?}", self.shape);
+            return Err(Problem::content("shape", "two or three axes of one voxel or more", found));
+        }
+        let lengths = [self.spacing.len(), self.origin.len()];
+        let matrix = self.direction.shape();
+        if lengths != [axes; 2] || matrix != (axes, axes) {
+            let found = format!("spacing, origin and direction of {lengths:?} and {matrix:?}");
+            return Err(Problem::content("geometry", "as many entries as axes", found));
+        }
+        let steps = &self.direction * DMatrix::from_diagonal(&self.spacing.clone().into());
+        geometry(self.shape.clone(), &steps, &self.origin).map(|_| ())
+    }
+}
 
 /// The lattice whose voxel `i` lies at `origin + steps · i`, in LPS millimetres.
 ///

@@ -14,8 +14,9 @@ use nalgebra::DMatrix;
 
 use crate::atomic;
 use crate::error::{Problem, Result};
+use crate::placement::Geometry;
 use crate::samples::{Endian, decode, encode, planar};
-use crate::volume::{Geometry, Meaning, Sample, Volume};
+use crate::volume::{Meaning, Sample, Volume};
 
 /// Deflate makes data at most this much smaller.
 const MOST_PACKED: u64 = 1032;

@@ -1,24 +1,7 @@
 //! What a file of any format holds: a lattice in space and numbers on it.
 
-use nalgebra::DMatrix;
-
 use crate::error::Problem;
-
-/// A lattice in the world, axes in the order of the file (first axis fastest).
-///
-/// The world is ITK's: millimetres, LPS (x to the patient's left, y to the back, z to the head). Two axes
-/// lie in the x-y plane.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Geometry {
-    /// Voxels an axis, two or three axes.
-    pub shape: Vec<usize>,
-    /// Millimetres between voxels, an axis each.
-    pub spacing: Vec<f64>,
-    /// World coordinates of the first voxel's centre.
-    pub origin: Vec<f64>,
-    /// Columns: unit vectors along the axes.
-    pub direction: DMatrix<f64>,
-}
+use crate::placement::Geometry;
 
 /// How numbers are stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,24 +102,5 @@ impl Volume {
             return Err(Problem::content("values", "one a voxel and component", found));
         }
         Ok(())
-    }
-}
-
-impl Geometry {
-    /// `Ok` where the numbers of entries fit and the lattice is one.
-    fn check(&self) -> Result<(), Problem> {
-        let axes = self.shape.len();
-        if !(2..=3).contains(&axes) || self.shape.contains(&0) {
-            let found = format!("{:?}", self.shape);
-            return Err(Problem::content("shape", "two or three axes of one voxel or more", found));
-        }
-        let lengths = [self.spacing.len(), self.origin.len()];
-        let matrix = self.direction.shape();
-        if lengths != [axes; 2] || matrix != (axes, axes) {
-            let found = format!("spacing, origin and direction of {lengths:?} and {matrix:?}");
-            return Err(Problem::content("geometry", "as many entries as axes", found));
-        }
-        let steps = &self.direction * DMatrix::from_diagonal(&self.spacing.clone().into());
-        crate::placement::geometry(self.shape.clone(), &steps, &self.origin).map(|_| ())
     }
 }

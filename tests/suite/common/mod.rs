@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     clippy::allow_attributes,
     clippy::unwrap_used,
     reason = "each test file uses a part"
@@ -25,28 +26,7 @@ use rdmm_core::optim::Objective;
 use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
-use rdmm_core::testing::random;
-
-/// A smooth field of `components` components: a few random cosines of long wavelength.
-pub fn smooth<const D: usize>(grid: &Grid<D>, components: usize, seed: u64) -> Vec<f64> {
-    let waves: Vec<f64> = random(components * 4 * (D + 1), seed);
-    let (n, shape) = (grid.len(), grid.shape());
-    let mut out = vec![0.0; components * n];
-    for (flat, value) in out.iter_mut().enumerate() {
-        let (c, index) = (flat / n, grid.unravel(flat % n));
-        for k in 0..4 {
-            let wave = &waves[(c * 4 + k) * (D + 1)..];
-            let phase: f64 = (0..D)
-                .map(|a| {
-                    let cycles = (2.5 * wave[a]).round();
-                    cycles * (index[a] as f64 + 0.5) / shape[a] as f64
-                })
-                .sum();
-            *value += 0.5 * (std::f64::consts::TAU * (phase + wave[D])).cos();
-        }
-    }
-    out
-}
+pub use rdmm_core::testing::{random, slope, smooth};
 
 /// Shares of three Gaussians that vary smoothly over the grid.
 pub fn shares<T: Real, const D: usize>(grid: &Grid<D>) -> Weights<T, D> {
@@ -177,16 +157,6 @@ pub fn along<'a, O: Objective<f64>>(
         moved.axpy(e, direction);
         objective.evaluate(&moved, &mut gradient).unwrap()
     }
-}
-
-/// Least-squares slope of log y over log x: the observed order where y is an error and x a step.
-pub fn slope(x: &[f64], y: &[f64]) -> f64 {
-    let log = |v: &[f64]| v.iter().map(|v| v.ln()).collect::<Vec<_>>();
-    let (x, y) = (log(x), log(y));
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-    let (mx, my) = (mean(&x), mean(&y));
-    let covariance: f64 = x.iter().zip(&y).map(|(x, y)| (x - mx) * (y - my)).sum();
-    covariance / x.iter().map(|x| (x - mx).powi(2)).sum::<f64>()
 }
 
 /// The bits of every value.

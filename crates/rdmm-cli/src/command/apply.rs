@@ -12,10 +12,10 @@ use rdmm_io::transform::Chain;
 
 use crate::cli::{ApplyArgs, Interpolation};
 use crate::failure::{Done, Failure};
+use crate::files::{Kind, write_image};
 use crate::inputs;
 use crate::log::Log;
 use crate::maps::{carried, inside, read};
-use crate::results::{Kind, write_image};
 
 /// Carries what the options name.
 pub(crate) fn run(args: &ApplyArgs, log: &Log) -> Done {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::register;
 use crate::cli::{BatchArgs, BesideArgs, Global, RegisterArgs};
 use crate::failure::{Done, Failure};
+use crate::files;
 use crate::log::Log;
 use crate::results;
 use crate::watch::stop_was_asked;
@@ -52,7 +53,7 @@ struct Ended {
 pub(crate) fn run(args: &BatchArgs, global: &Global, log: &Log) -> Done {
     let rows = rows(&args.pairs)?;
     register::configuration(&args.how)?;
-    results::folder(&args.out)?;
+    files::folder(&args.out)?;
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Ended)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -7,6 +7,7 @@ use crate::cli::{BesideArgs, DemoArgs, HowArgs, RegisterArgs};
 use crate::config::{AffineKind, MeasureKind, Preset};
 use crate::failure::Done;
 use crate::log::Log;
+use crate::print::print;
 
 /// Voxels an axis of the pair.
 const SHAPE: [usize; 2] = [128, 128];
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &DemoArgs, log: &Log) -> Done {
         },
         log,
     )?;
-    super::print(&format!(
+    print(&format!(
         "Open {} in a browser: it shows what was found, and how.\n\
          Your own scans: rdmm register --fixed FIXED --moving MOVING --preset rdmm --out RESULT",
         out.join("report.html").display(),

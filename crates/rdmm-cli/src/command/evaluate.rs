@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 use crate::cli::EvaluateArgs;
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
+use crate::files::write_json;
 use crate::inputs;
 use crate::log::Log;
 use crate::maps::consistency;
-use crate::results::write_json;
+use crate::print::print;
 
 /// Writes or prints the figures.
 pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
         }
     };
     match &args.out {
-        None => super::print(&format!("{found:#}")),
+        None => print(&format!("{found:#}")),
         Some(path) => {
             write_json(path, &found)?;
             log.say(&format!("written: {}", path.display()));

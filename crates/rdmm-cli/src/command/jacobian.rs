@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::JacobianArgs;
 use crate::failure::{Done, Failure};
 use crate::log::Log;
+use crate::print::print;
 
 /// Writes the determinant and prints what is known of it.
 pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
@@ -43,7 +44,7 @@ fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
         "min_det": folds.min,
         "max_det": largest,
     });
-    super::print(&found.to_string())?;
+    print(&found.to_string())?;
     log.say(&format!("written: {}", args.out.display()));
     Ok(())
 }

@@ -12,13 +12,14 @@ use crate::cli::{HowArgs, RegisterArgs};
 use crate::config::{Auto, Config};
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
+use crate::files::{self, Kind};
 use crate::inputs::{Inputs, common_dimension, listed};
 use crate::log::Log;
 use crate::maps::read;
 use crate::page;
 use crate::pair::{self, Course, Found};
 use crate::planes::Shown;
-use crate::results::{self, Compared, Kind, Named};
+use crate::results::{self, Compared, Named};
 use crate::watch::{CheckpointFile, Fingerprint, Stopped};
 
 /// Registers the pair that the options name.
@@ -116,7 +117,7 @@ fn files<const D: usize>(
         config.landmarks.weight = 0.0;
     }
     let file = CheckpointFile::new(&args.out, fingerprint(&config, &inputs, args)?, every);
-    results::folder(&args.out)?;
+    files::folder(&args.out)?;
     let course =
         Course { log, begin, time_limit: args.time_limit, file: Some(&file), resume: args.resume };
     let found = pair::register(&inputs, &config, &course)?;
@@ -206,7 +207,7 @@ fn write<const D: usize>(
         seconds: found.earlier + begin.elapsed().as_secs_f64(),
     };
     let json = results::json(&named, found, &compared)?;
-    results::write_json(&args.out.join("report.json"), &json)?;
+    files::write_json(&args.out.join("report.json"), &json)?;
 
     let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
     let source = page::comparable(&inputs.moving, &json, "moving image")?;

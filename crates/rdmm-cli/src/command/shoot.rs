@@ -16,7 +16,7 @@ use rdmm_core::model::{
 use rdmm_core::space::StateSpace;
 
 use self::flow::{Body, Schedule};
-use self::input::Source;
+use self::input::{Source, shares};
 use self::output::Results;
 use crate::cli::{Advected, ShootArgs, ShotModel};
 use crate::failure::{Done, Failure};
@@ -98,16 +98,6 @@ fn shoot<const D: usize>(
             start.state.body.weights = carried;
             integrate(start, args, schedule, log)
         }
-    }
-}
-
-/// Shares of vSVF and LDDMM.
-fn shares(args: &ShootArgs) -> Vec<f64> {
-    let gaussians = args.sigmas.len();
-    if args.shares.is_empty() {
-        vec![1.0 / gaussians as f64; gaussians]
-    } else {
-        args.shares.clone()
     }
 }
 

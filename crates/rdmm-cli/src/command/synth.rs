@@ -7,8 +7,8 @@ use rdmm_core::synthetic::Shapes;
 
 use crate::cli::SynthArgs;
 use crate::failure::{Done, Failure};
+use crate::files;
 use crate::log::Log;
-use crate::results;
 
 /// Writes the pair.
 pub(crate) fn run(args: &SynthArgs, log: &Log) -> Done {
@@ -44,7 +44,7 @@ pub(crate) fn write<const D: usize>(
         })?
     };
     let pair = shapes.pair::<f32, D>(&Grid::new(shape, spacing)?)?;
-    results::folder(out)?;
+    files::folder(out)?;
     let path = |name: &str| out.join(name);
     rdmm_io::write_image(path("fixed.nii.gz"), &pair.fixed)?;
     rdmm_io::write_image(path("moving.nii.gz"), &pair.moving)?;

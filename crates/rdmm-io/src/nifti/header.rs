@@ -3,10 +3,13 @@
 use nalgebra::{DMatrix, Matrix3, Quaternion, Rotation3, UnitQuaternion};
 
 use crate::error::Problem;
-use crate::placement;
+use crate::placement::{self, Geometry};
 use crate::samples::{Endian, single};
 use crate::source::Source;
-use crate::volume::{Geometry, Meaning, Sample, Volume};
+use crate::volume::{Meaning, Sample, Volume};
+
+/// The intent of a displacement field of FNIRT: three volumes, along the fourth axis.
+pub(crate) const INTENT_FSL: i32 = 2006;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -307,7 +310,7 @@ pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<
     let version = if longest > LONGEST { Version::Two } else { Version::One };
     let mut bytes = vec![0; version.bytes() + 4];
     // FSL's fields are time series of three volumes.
-    let last = if intent == super::INTENT_FSL { 3 } else { 4 };
+    let last = if intent == INTENT_FSL { 3 } else { 4 };
     let dim = dim(&geometry.shape, components, last)?;
     let affine = affine(geometry);
     match version {

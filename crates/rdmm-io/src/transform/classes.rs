@@ -3,11 +3,19 @@
 use nalgebra::{SMatrix, SVector};
 use rdmm_core::world::Affine;
 
-use super::itk::Record;
 use crate::error::Problem;
 
 /// How far the square of a versor's length may be above one: rounding of its three parameters.
 const VERSOR: f64 = 1e-6;
+
+/// One transform of a file, as it stands there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Record {
+    /// Such as `AffineTransform_double_3_3`.
+    pub(super) name: String,
+    pub(super) parameters: Vec<f64>,
+    pub(super) fixed: Vec<f64>,
+}
 
 /// The affine map of a file: one record, or a composite and those that it holds.
 pub(super) fn affine<const D: usize>(

@@ -15,7 +15,7 @@ use rdmm_core::world::Affine;
 
 use crate::atomic;
 use crate::error::{Problem, Result};
-use crate::format::has_ending;
+use crate::name::has_ending;
 use crate::nifti;
 use crate::volume::{Meaning, Volume};
 

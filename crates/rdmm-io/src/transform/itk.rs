@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rdmm_core::world::Affine;
 
-use super::classes;
+use super::classes::{self, Record};
 use crate::atomic;
 use crate::error::{Problem, Result};
 
@@ -17,15 +17,6 @@ const TITLE: &str = "#Insight Transform File V1.0";
 /// Class, scalar type and dimensions of what is written.
 fn class<const D: usize>() -> String {
     format!("AffineTransform_double_{D}_{D}")
-}
-
-/// One transform of a file, as it stands there.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Record {
-    /// Such as `AffineTransform_double_3_3`.
-    pub(super) name: String,
-    pub(super) parameters: Vec<f64>,
-    pub(super) fixed: Vec<f64>,
 }
 
 /// Writes an affine map as an ITK text file: `AffineTransform_double_D_D` with its centre at zero, numbers

@@ -7,6 +7,7 @@ use rdmm_core::field::{Field, Momentum, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_io::{Meaning, Volume, npy};
 
+use crate::cli::ShootArgs;
 use crate::failure::{Done, Failure};
 
 /// What a file holds.
@@ -143,4 +144,14 @@ fn double<K: Kind, const D: usize>(
 ) -> Done<Field<f64, D, K>> {
     let grid = single.grid().clone().with_boundary(boundary);
     Ok(Field::from_vec(&grid, single.data().iter().copied().map(f64::from).collect())?)
+}
+
+/// Shares of vSVF and LDDMM.
+pub(super) fn shares(args: &ShootArgs) -> Vec<f64> {
+    let gaussians = args.sigmas.len();
+    if args.shares.is_empty() {
+        vec![1.0 / gaussians as f64; gaussians]
+    } else {
+        args.shares.clone()
+    }
 }

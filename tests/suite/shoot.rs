@@ -1,0 +1,211 @@
+//! Differentiable shooting as a value: its gradient is the derivative of what it shot.
+
+use rdmm_core::adjoint::{Checkpoints, Integration};
+use rdmm_core::field::{Displacement, Momentum, Weights};
+use rdmm_core::grid::Grid;
+use rdmm_core::model::MultiGaussian;
+use rdmm_core::shoot::{Cotangents, Shoot, Shot};
+use rdmm_core::space::StateSpace;
+use rdmm_core::step::{DOPRI5, MapTransport, Steps};
+use rdmm_core::testing::random;
+use rdmm_core::{Error, Result};
+
+type Pair = (Momentum<f64, 2>, Option<Weights<f64, 2>>);
+
+fn grid() -> Grid<2> {
+    Grid::new([14, 12], [1.0 / 14.0, 1.0 / 12.0]).unwrap()
+}
+
+fn metric() -> MultiGaussian {
+    MultiGaussian::new(&[0.15, 0.3], &[0.4, 0.6]).unwrap()
+}
+
+/// Each flow with initial conditions that move it by several voxels.
+fn flows() -> Vec<(&'static str, Shoot<f64, 2>, Pair)> {
+    let grid = grid();
+    let momentum = Momentum::from_vec(&grid, random(2 * grid.len(), 1)).unwrap();
+    let noise = random::<f64>(2 * grid.len(), 2);
+    let values = noise.iter().enumerate().map(|(i, x)| [0.6, 0.8][i / grid.len()] + 0.1 * x);
+    let weights = Weights::from_vec(&grid, values.collect()).unwrap();
+    vec![
+        ("vSVF", Shoot::vsvf(&grid, &metric()).unwrap(), (momentum.clone(), None)),
+        ("LDDMM", Shoot::lddmm(&grid, &metric()).unwrap(), (momentum.clone(), None)),
+        ("RDMM", Shoot::rdmm(&grid, &metric(), 0.2).unwrap(), (momentum, Some(weights))),
+    ]
+}
+
+fn of<K: rdmm_core::field::kind::Kind>(
+    grid: &Grid<2>,
+    components: usize,
+    seed: u64,
+) -> rdmm_core::field::Field<f64, 2, K> {
+    let mut field = rdmm_core::field::Field::zeros_with(grid, components).unwrap();
+    field.data_mut().copy_from_slice(&random::<f64>(components * grid.len(), seed));
+    field
+}
+
+/// Cotangents for everything in a shot, another one for every time.
+fn bars(shot: &Shot<f64, 2>, seed: u64) -> Cotangents<f64, 2> {
+    let grid = shot.inverse_map.grid();
+    Cotangents {
+        inverse_map: Some(of(grid, 2, seed)),
+        forward_map: shot.forward_map.as_ref().map(|_| of(grid, 2, seed + 1)),
+        energy: 0.7,
+        weights: shot.weights.as_ref().map(|w| of(grid, w.components(), seed + 2)),
+    }
+}
+
+fn loss(shots: &[Shot<f64, 2>], bars: &[Cotangents<f64, 2>]) -> f64 {
+    let pairs = shots.iter().zip(bars);
+    pairs
+        .map(|(shot, bars)| {
+            let map = bars.inverse_map.as_ref().map_or(0.0, |bar| bar.dot(&shot.inverse_map));
+            let forward = shot.forward_map.as_ref().zip(bars.forward_map.as_ref());
+            let weights = shot.weights.as_ref().zip(bars.weights.as_ref());
+            map + forward.map_or(0.0, |(x, bar)| bar.dot(x))
+                + bars.energy * shot.energy
+                + weights.map_or(0.0, |(x, bar)| bar.dot(x))
+        })
+        .sum()
+}
+
+/// The gradient of a linear loss of everything at `times` against central differences.
+fn check(name: &str, shoot: &Shoot<f64, 2>, (m, h): &Pair, times: &[f64]) {
+    let (shots, tape) = shoot.forward_at(m, h.as_ref(), times).unwrap();
+    let cotangents: Vec<_> = (0..).zip(&shots).map(|(i, shot)| bars(shot, 10 + 3 * i)).collect();
+    let gradient = tape.backward_at(&cotangents).unwrap();
+    let m_direction: Momentum<f64, 2> = of(m.grid(), 2, 50);
+    let h_direction = h.as_ref().map(|h| of(h.grid(), h.components(), 51));
+    let at = |e: f64| {
+        let mut m = m.clone();
+        m.axpy(e, &m_direction);
+        let mut h = h.clone();
+        if let (Some(h), Some(direction)) = (&mut h, &h_direction) {
+            h.axpy(e, direction);
+        }
+        let (shots, _) = shoot.forward_at(&m, h.as_ref(), times).unwrap();
+        loss(&shots, &cotangents)
+    };
+    let of_h = gradient.pre_weights.as_ref().zip(h_direction.as_ref());
+    let exact = gradient.momentum.dot(&m_direction) + of_h.map_or(0.0, |(a, b)| a.dot(b));
+    // Central differences: e² truncation and 1e-14/e rounding of a loss of order ten.
+    let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+    assert!((numeric - exact).abs() < 1e-7 * exact.abs().max(1.0), "{name}: {numeric} {exact}");
+}
+
+#[test]
+fn gradients_of_shots_are_their_derivatives() {
+    for (name, shoot, initial) in flows() {
+        check(name, &shoot, &initial, &[1.0]);
+        check(name, &shoot.clone().with_forward_map(), &initial, &[1.0]);
+        check(name, &shoot, &initial, &[0.3, 0.55, 1.0]);
+        // A trajectory whose last time is not its end.
+        check(name, &shoot.clone().with_forward_map(), &initial, &[0.4]);
+        let eulerian = Integration { transport: MapTransport::Eulerian, ..Integration::default() };
+        check(name, &shoot.with_integration(eulerian).unwrap(), &initial, &[0.5, 1.0]);
+    }
+}
+
+#[test]
+fn adaptive_steps_end_at_the_times_that_are_asked_for() {
+    let steps = Steps::Tolerance { relative: 1e-7, at_most: 500 };
+    let adaptive = Integration { tableau: DOPRI5, steps, ..Integration::default() };
+    for (name, shoot, (m, h)) in flows() {
+        let shoot = shoot.with_integration(adaptive.clone()).unwrap();
+        let (one, _) = shoot.forward(&m, h.as_ref()).unwrap();
+        let (both, tape) = shoot.forward_at(&m, h.as_ref(), &[0.37, 1.0]).unwrap();
+        let off: Displacement<f64, 2> = {
+            let mut off = both[1].inverse_map.clone();
+            off.axpy(-1.0, &one.inverse_map);
+            off
+        };
+        // Compositions interpolate at other times: what is interpolated loses 1e-3 of a voxel on this coarse grid.
+        assert!(off.max_abs() < 0.02 / 12.0, "{name}: {}", off.max_abs());
+        let cotangents: Vec<_> = both.iter().map(|shot| bars(shot, 3)).collect();
+        assert!(tape.backward_at(&cotangents).unwrap().momentum.is_finite());
+    }
+}
+
+#[test]
+fn batches_and_budgets_keep_the_bits() {
+    for (name, shoot, (m, h)) in flows() {
+        let mut half = m.clone();
+        half.scale(0.5);
+        let initial = [(&m, h.as_ref()), (&half, h.as_ref()), (&m, h.as_ref())];
+        let mut expected: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
+        for (m, h) in initial {
+            let (end, tape) = shoot.forward(m, h).unwrap();
+            let gradient = tape.backward(&bars(&end, 4)).unwrap();
+            expected.push((end.inverse_map.into_vec(), gradient.momentum.into_vec()));
+        }
+        for (jobs, bytes) in [(1, 1 << 30), (2, 1), (3, 100_000)] {
+            let done: Result<Vec<_>> =
+                shoot.forward_batch(&initial, jobs, bytes).into_iter().collect();
+            for ((end, tape), (map, momentum)) in done.unwrap().into_iter().zip(&expected) {
+                // Tapes go to other threads.
+                let bar = bars(&end, 4);
+                let gradient = std::thread::spawn(move || tape.backward(&bar)).join().unwrap();
+                assert_eq!(end.inverse_map.data(), &map[..], "{name} {jobs} {bytes}");
+                assert_eq!(
+                    gradient.unwrap().momentum.data(),
+                    &momentum[..],
+                    "{name} {jobs} {bytes}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn smaller_budgets_hold_less() {
+    let (_, shoot, (m, h)) = flows().pop().unwrap();
+    let held = |bytes: usize| {
+        let batch = shoot.forward_batch(&[(&m, h.as_ref())], 1, bytes).pop().unwrap();
+        batch.unwrap().1.bytes()
+    };
+    assert!(held(1) < held(1 << 30));
+    let one = Integration { checkpoints: Checkpoints::Binomial(1), ..Integration::default() };
+    let shoot = shoot.with_integration(one).unwrap();
+    assert!(shoot.forward(&m, h.as_ref()).unwrap().1.bytes() < held(1 << 30));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let grid = grid();
+    let (lddmm, rdmm) = (
+        Shoot::<f64, 2>::lddmm(&grid, &metric()).unwrap(),
+        Shoot::rdmm(&grid, &metric(), 0.2).unwrap(),
+    );
+    let (m, h) = rdmm.identity();
+    assert!(matches!(lddmm.forward(&m, h.as_ref()), Err(Error::Length { expected: 0, .. })));
+    assert!(matches!(rdmm.forward(&m, None), Err(Error::Length { found: 0, .. })));
+    let three = Weights::from_fn(&grid, 3, |_, _| 0.5).unwrap();
+    assert!(matches!(rdmm.forward(&m, Some(&three)), Err(Error::Length { .. })));
+    let other = Momentum::zeros(&Grid::new([12, 12], [1.0, 1.0]).unwrap()).unwrap();
+    assert!(matches!(lddmm.forward(&other, None), Err(Error::GridMismatch { .. })));
+    for times in [&[0.0, 1.0][..], &[0.5, 0.5], &[0.5, 1.1], &[f64::NAN]] {
+        assert!(matches!(lddmm.forward_at(&m, None, times), Err(Error::Setting { .. })));
+    }
+    assert!(matches!(lddmm.forward_at(&m, None, &[]), Err(Error::Length { .. })));
+    let wanted = |bars: Cotangents<f64, 2>| lddmm.forward(&m, None).unwrap().1.backward(&bars);
+    let map = Displacement::zeros(&grid).unwrap();
+    let forward = Cotangents { forward_map: Some(map.clone()), ..Cotangents::default() };
+    assert!(matches!(wanted(forward), Err(Error::Setting { .. })));
+    let coarse = Displacement::zeros(other.grid()).unwrap();
+    let inverse = Cotangents { inverse_map: Some(coarse), ..Cotangents::default() };
+    assert!(matches!(wanted(inverse), Err(Error::GridMismatch { .. })));
+    let weights = Cotangents { weights: Some(three), ..Cotangents::default() };
+    assert!(matches!(wanted(weights), Err(Error::Length { expected: 2, .. })));
+    let (_, tape) = lddmm.forward_at(&m, None, &[0.5, 1.0]).unwrap();
+    assert!(matches!(tape.backward_at(&[]), Err(Error::Length { expected: 2, .. })));
+}
+
+#[test]
+fn weights_cotangents_of_a_uniform_metric_change_nothing() {
+    // The weights of LDDMM are those of its metric, whatever the momentum.
+    let (_, shoot, (m, h)) = flows().remove(1);
+    let (end, tape) = shoot.forward(&m, h.as_ref()).unwrap();
+    let weights = end.weights.map(|w| of(w.grid(), 2, 9));
+    let gradient = tape.backward(&Cotangents { weights, ..Cotangents::default() }).unwrap();
+    assert!(gradient.momentum.data().iter().all(|x| x.to_bits() << 1 == 0));
+}
