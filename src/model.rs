@@ -38,7 +38,7 @@ use crate::kernel::{Kernel, Windowed};
 use crate::ops::resample::Resample;
 use crate::optim::{Euclidean, InitialInverseHessian};
 use crate::scalar::Real;
-use crate::space::{Componentwise, FlowState, StateSpace};
+use crate::space::{Componentwise, StateSpace};
 use crate::world::Affine;
 
 /// What an optimiser moves: the initial momentum, and the controls of the weights where there are any.
@@ -301,12 +301,6 @@ fn windowed<T: Real, const D: usize>(
 /// 1/(V L²) of a grid, with its volume V and its longest extent L: the factor of ½ ∫ m₀·v₀ in energies.
 pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
     1.0 / (grid.volume() * grid.largest_extent().powi(2))
-}
-
-/// Whether the states of a shooting hold the forward map.
-pub(crate) fn is_two_sided<S: Shooting<T, D>, T: Real, const D: usize>(shooting: &mut S) -> bool {
-    let identity = shooting.identity();
-    shooting.initial_state(&identity).forward().is_some()
 }
 
 /// A field carried to another grid over the same box.

@@ -269,7 +269,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
                 progress.evaluations += evaluations;
                 watch(progress)
             };
-            let found = self.from_start(start, images, max_iterations, &mut watch)?;
+            let found = self.level_from(start, images, max_iterations, &mut watch)?;
             evaluations += found.report.evaluations;
             stopped = found.report.stop == Stop::Observer;
             if best.as_ref().is_none_or(|best| found.report.last < best.report.last) {
@@ -285,7 +285,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     }
 
     /// One start on one level.
-    fn from_start(
+    fn level_from(
         &self,
         start: Affine<D>,
         Images { fixed, moving, mask }: &Images<T, D>,

@@ -290,7 +290,7 @@ impl Lbfgs {
         let stop = loop {
             let restarted = state.history.is_empty();
             let Buffers { direction, scratch, coefficients, .. } = &mut *work;
-            state.history.two_loop_direction(h0, state.end(), direction, scratch, coefficients);
+            state.history.two_loop_direction(h0, &state.end(), direction, scratch, coefficients);
             match self.line_search(objective, state, work) {
                 Search::Last => break None,
                 Search::Lowest => {
@@ -392,7 +392,7 @@ impl Lbfgs {
         let mut pair = state.history.recycled(self.memory, spare, &state.control);
         let (control, gradient) = (&trial.control, &trial.gradient);
         let after = End { control, gradient, preconditioned_gradient: preconditioned };
-        pair.set(state.end(), after);
+        pair.set(&state.end(), &after);
         let size = state.gradient_norm / state.first_gradient_norm;
         state.history.push_cautious(pair, self.curvature_threshold, size, spare);
 

@@ -92,7 +92,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// The flow lives in the fixed image's world. The moving image is read at A(x + u(x)) and interpolated
     /// once, on every level. What a model is given in the moving image's world is read through A as well:
     /// the shares of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
-    /// ([`Model::on_through`]), so give them as without an initial map. `map` and `forward` of the result
+    /// ([`Model::discretise`]), so give them as without an initial map. `map` and `forward` of the result
     /// are the whole maps: labels, images and landmarks go through them as they are.
     ///
     /// ```

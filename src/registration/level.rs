@@ -15,9 +15,9 @@ use crate::error::Result;
 use crate::evaluate::Folds;
 use crate::field::Displacement;
 use crate::grid::Grid;
-use crate::model::{Controls, Domain, Model, Shooting, is_two_sided, resampled};
+use crate::model::{Controls, Domain, Model, Shooting, resampled};
 use crate::scalar::Real;
-use crate::space::StateSpace;
+use crate::space::{FlowState, StateSpace};
 use crate::world::Affine;
 
 /// What a registration may take in place of its own.
@@ -145,6 +145,12 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         Ok(objective)
     }
+}
+
+/// Whether the model carries the forward map.
+fn is_two_sided<S: Shooting<T, D>, T: Real, const D: usize>(shooting: &mut S) -> bool {
+    let identity = shooting.identity();
+    shooting.initial_state(&identity).forward().is_some()
 }
 
 /// Controls that the objective accepts: on a finer grid the flow of a coarser level may diverge.

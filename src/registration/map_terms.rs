@@ -41,7 +41,7 @@ impl<T: Real, const D: usize> MapTerms<T, D> {
 
     /// Each term and what it counts as, in the order of evaluation: maps that fold are refused before their inverses
     /// are looked at.
-    fn each<'a>(&'a mut self) -> impl Iterator<Item = Counted<'a, T, D>> {
+    fn each(&mut self) -> impl Iterator<Item = Counted<'_, T, D>> {
         let Self { similarity, channels, folding, reverse, landmarks, further } = self;
         std::iter::once(Counted { part: Part::Similarity, term: similarity })
             .chain(channels.iter_mut().map(|term| Counted { part: Part::Channels, term }))

@@ -1,5 +1,7 @@
 //! The energy of a pair of images on one level, and its gradient.
 
+use std::sync::Arc;
+
 use super::checkpoint::{LevelState, Optimiser};
 use super::landmarks::Landmarks;
 use super::map_terms::MapTerms;
@@ -39,7 +41,7 @@ use crate::world::Affine;
 #[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
-    sweep: Sweep<std::sync::Arc<S::Evolution>>,
+    sweep: Sweep<Arc<S::Evolution>>,
     /// 1/(V L²).
     energy_scale: f64,
     terms: MapTerms<T, D>,
@@ -48,7 +50,7 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     resample: Workspace<T>,
     start: State<T, D, S>,
     /// The shape of controls.
-    rest: Controls<T, D, S::Weights>,
+    identity: Controls<T, D, S::Weights>,
     /// Cotangent of the end, then of the start.
     bar: State<T, D, S>,
     bars: MapCotangents<T, D>,
@@ -136,7 +138,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             resample: Workspace::default(),
             bar: start.clone(),
             start,
-            rest: identity,
+            identity,
             bars,
             inverse: Displacement::zeros(fixed)?,
             forward: None,
@@ -403,7 +405,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// # Errors
     /// Those of [`StateSpace::expect_like`] for controls of another shape.
     pub(super) fn resume(&mut self, state: &LevelState<Controls<T, D, S::Weights>>) -> Result<()> {
-        self.rest.expect_like(state.optimiser.control())?;
+        self.identity.expect_like(state.optimiser.control())?;
         self.sweep.keep_steps(state.steps);
         self.seen.clone_from(&state.seen);
         self.refused = state.refused;
@@ -429,8 +431,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
     type Control = Controls<T, D, S::Weights>;
 
     fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
-        self.rest.expect_like(controls)?;
-        self.rest.expect_like(gradient)?;
+        self.identity.expect_like(controls)?;
+        self.identity.expect_like(gradient)?;
         gradient.set_zero();
         // ½⟨m₀, K(w₀) m₀⟩ / (V L²) and Σ λ_k P_k(h₀, w₀).
         let mut terms = Terms {

@@ -19,7 +19,7 @@ pub(super) struct Pair<C> {
 }
 
 /// A point with its gradient g and H̃₀g.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct End<'a, C> {
     pub(super) control: &'a C,
     pub(super) gradient: &'a C,
@@ -35,7 +35,7 @@ impl<C> Pair<C> {
     }
 
     /// The pair of the step from xₖ to xₖ₊₁.
-    pub(super) fn set<T: Real>(&mut self, before: End<'_, C>, after: End<'_, C>)
+    pub(super) fn set<T: Real>(&mut self, before: &End<'_, C>, after: &End<'_, C>)
     where
         C: StateSpace<T>,
     {
@@ -122,7 +122,7 @@ impl<C> History<C> {
     pub(super) fn two_loop_direction<T: Real, H: InitialInverseHessian<T, C>>(
         &self,
         h0: &mut H,
-        at: End<'_, C>,
+        at: &End<'_, C>,
         direction: &mut C,
         q: &mut C,
         alphas: &mut Vec<f64>,
