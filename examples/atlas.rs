@@ -80,7 +80,7 @@ fn main() -> Fallible<()> {
             // The subject, read where the atlas goes: the subject in the shape of the atlas.
             images.push(found.forward.warp(subject)?);
             energy += found.report.levels.last().map_or(0.0, |level| level.last.terms.total);
-            momenta.push(found.controls.momentum);
+            momenta.push(found.momentum);
         }
         let sharp = mean(&images).ok_or("no subjects")?;
         atlas = shot(&model, &mean(&momenta).ok_or("no subjects")?, &sharp)?;

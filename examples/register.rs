@@ -101,7 +101,7 @@ impl Plan {
 
 fn print_levels(outcome: &Outcome) {
     for level in &outcome.report.levels {
-        let (first, last) = (level.first.terms, level.last.terms);
+        let (first, last) = (&level.first.terms, &level.last.terms);
         println!(
             "{}: images {:?}, map {:?}: {} iterations, {} evaluations, energy {:.3e} → {:.3e}, {:?}, {:.1} s",
             outcome.report.model,
@@ -131,7 +131,7 @@ fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
     })?;
     let mut complaints = Vec::new();
     for outcome in &outcomes {
-        let model = outcome.report.model;
+        let model = &outcome.report.model;
         let folded = outcome.report.folds.total().folded;
         if outcome.ncc[1] <= outcome.ncc[0] {
             complaints.push(format!("{model} does not raise the NCC"));

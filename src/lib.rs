@@ -112,7 +112,7 @@
 //! | --- | --- | --- |
 //! | `rayon` | yes | parallel loops; results are the same bits with and without it |
 //! | `serde` | no | (de)serialisation of grids, fields, labels, maps, recipes, penalties, similarities, settings, optimiser states and reports; what was checked when it was made is checked again when it is read |
-//! | `testing` | no | checkers and analytic problems for your own operators; brings in `proptest` |
+//! | `testing` | no | checkers of your own parts, problems with known solutions, strategies; brings in `proptest` |
 //!
 //! # Debug builds
 //!

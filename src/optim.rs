@@ -36,7 +36,24 @@
 //! # Ok::<(), rdmm_core::Error>(())
 //! ```
 
+/// Methods `with_x` of settings: the same with another `x`.
+macro_rules! with {
+    ($settings:ident { $($with:ident: $field:ident: $type:ty),+ $(,)? }) => {
+        impl $settings {
+            $(
+                #[doc = concat!("The same with another [`", stringify!($settings), "::", stringify!($field), "`].")]
+                #[must_use]
+                pub fn $with(mut self, $field: $type) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )+
+        }
+    };
+}
+
 mod adam;
+mod clock;
 mod lbfgs;
 mod line_search;
 #[cfg(test)]
@@ -49,6 +66,7 @@ use crate::scalar::Real;
 use crate::space::StateSpace;
 
 pub use adam::{Adam, AdamState};
+pub(crate) use clock::Clock;
 pub use lbfgs::{Lbfgs, LbfgsState};
 pub use line_search::{LineSearch, Step};
 
@@ -109,6 +127,8 @@ pub enum Stop {
     LineSearch,
     /// The observer asked for it.
     Observer,
+    /// The time was up.
+    TimeLimit,
     /// An error that no smaller step can avoid.
     Failed(#[cfg_attr(feature = "serde", serde(with = "crate::error::stored"))] Error),
 }
@@ -118,6 +138,12 @@ impl Stop {
     #[must_use]
     pub fn is_converged(&self) -> bool {
         matches!(self, Self::Gradient | Self::Value)
+    }
+
+    /// Whether it was stopped before it was done: by an observer or for time.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Observer | Self::TimeLimit)
     }
 }
 

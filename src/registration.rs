@@ -1,27 +1,43 @@
 //! From two images to a map: levels, objective, observer, result.
 
 mod batch;
+mod builder;
 mod chain;
 mod channel;
 mod checkpoint;
+mod controls;
+mod finish;
+mod forward;
+mod grids;
 mod intensity;
 mod landmarks;
+mod level;
+mod map_terms;
 pub mod objective;
 mod preconditioner;
+mod progress;
+mod register;
+mod result;
 mod run;
+mod search;
 mod settings;
+pub mod term;
+mod terms;
 
+pub use builder::Registration;
 pub use chain::Chain;
 pub use channel::{Channel, label_channels};
 pub use checkpoint::Checkpoint;
+pub use controls::{ControlsOf, WeightsOf};
+pub use grids::LevelGrids;
 pub use intensity::Intensities;
 pub use landmarks::Landmarks;
-pub use objective::{Diagnostics, PairObjective, Terms};
+pub use objective::{PairObjective, Shrunk};
 pub use preconditioner::InverseMetric;
-pub use run::{LevelReport, Progress, Registered, Registration, Report};
+pub use progress::Progress;
+pub use register::Register;
+pub use result::{LevelReport, Registered, Report, WithControls};
+pub use run::Begin;
 pub use settings::{Level, Search, Settings};
-
-use crate::model::{Model, Shooting};
-
-/// The controls of the weights of a model.
-type WeightsOf<M, T, const D: usize> = <<M as Model<T, D>>::Shooting as Shooting<T, D>>::Weights;
+pub use term::{FinalMaps, MapCotangent, MapCotangents, MapTerm, TermRecipe};
+pub use terms::{Diagnostics, Terms};

@@ -31,6 +31,7 @@ pub enum GradientKind {
 /// How to integrate: method, step sizes, transport of the map, memory, gradient.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Integration {
     /// The Runge–Kutta method.
     pub tableau: Tableau,
@@ -116,9 +117,11 @@ impl<E: EvolutionVjp> Sweep<E> {
     /// Sweeps of `evolution` for states like `state`.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`]; [`Error::OutOfMemory`].
+    /// Those of [`Integration::validate`] and [`Evolution::expect_state`](crate::dynamics::Evolution::expect_state);
+    /// [`Error::OutOfMemory`].
     pub fn new(evolution: E, state: &E::State, settings: Integration) -> Result<Self> {
         settings.validate()?;
+        evolution.expect_state(state)?;
         let bytes = state.dimension() * size_of::<E::Scalar>();
         let schedule = settings.checkpoints.schedule(bytes)?;
         let stepper = Stepper::new(evolution, settings.tableau, settings.transport.clone());
@@ -174,6 +177,11 @@ impl<E: EvolutionVjp> Sweep<E> {
     /// 10 000 count as 10 000.
     pub fn keep_steps(&mut self, steps: usize) {
         self.kept = self.kept.max(steps.min(MAX_STEPS));
+    }
+
+    /// Forgets what [`Sweep::keep_steps`] was told.
+    pub(crate) fn forget_steps(&mut self) {
+        self.kept = 0;
     }
 
     /// What [`Sweep::keep_steps`] was told, 0 before.

@@ -55,6 +55,17 @@ pub struct AffineObjective<T: Real, const D: usize> {
     slope: Displacement<T, D>,
 }
 
+impl<T: Real, const D: usize> std::fmt::Debug for AffineObjective<T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AffineObjective")
+            .field("start", &self.start)
+            .field("generators", &self.generators.len())
+            .field("fixed", self.rest.grid())
+            .field("moving", self.moving.grid())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T: Real, const D: usize> AffineObjective<T, D> {
     /// The loss of a moving image; `fixed` is the grid of the fixed image that `similarity` was prepared
     /// against.

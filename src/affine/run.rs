@@ -1,12 +1,16 @@
 //! The registration over the levels of a pyramid.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{AffineObjective, Start, Transform};
+use super::group::Transform;
+use super::objective::AffineObjective;
+use super::start::Start;
 use crate::error::{Error, Result};
 use crate::field::Image;
 use crate::ops::warp::warp;
-use crate::optim::{Euclidean, Lbfgs, LbfgsState, Stop};
+use crate::optim::{Clock, Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
 use crate::registration::{Intensities, Level, Settings};
 use crate::scalar::Real;
@@ -14,7 +18,10 @@ use crate::similarity::Measure;
 use crate::world::Affine;
 
 /// Everything that is not transform, measure, start or data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct AffineSettings {
     /// Levels from coarse to fine; `None` takes [`Settings::default_levels`].
     pub levels: Option<Vec<Level>>,
@@ -22,6 +29,39 @@ pub struct AffineSettings {
     pub lbfgs: Lbfgs,
     /// Grey values.
     pub intensities: Intensities,
+    /// Wall time of a run. It is looked at after each iteration; once it is over, the best map so far is the result,
+    /// and its last level says [`Stop::TimeLimit`]. No limit by default.
+    pub time_limit: Option<Duration>,
+}
+
+impl AffineSettings {
+    /// The same with these levels, from coarse to fine.
+    #[must_use]
+    pub fn with_levels(mut self, levels: Vec<Level>) -> Self {
+        self.levels = Some(levels);
+        self
+    }
+
+    /// The same with another optimiser.
+    #[must_use]
+    pub fn with_lbfgs(mut self, lbfgs: Lbfgs) -> Self {
+        self.lbfgs = lbfgs;
+        self
+    }
+
+    /// The same with other rules for grey values.
+    #[must_use]
+    pub fn with_intensities(mut self, intensities: Intensities) -> Self {
+        self.intensities = intensities;
+        self
+    }
+
+    /// The same with an [`AffineSettings::time_limit`].
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
 }
 
 impl Default for AffineSettings {
@@ -32,13 +72,13 @@ impl Default for AffineSettings {
         let (value_tolerance, value_window) = (1e-4, 3);
         let lbfgs =
             Lbfgs { first_decrease: 0.1, value_tolerance, value_window, ..Lbfgs::default() };
-        Self { levels: None, lbfgs, intensities }
+        Self { levels: None, lbfgs, intensities, time_limit: None }
     }
 }
 
 /// What an observer sees after each iteration.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct AffineProgress {
     /// Level, from 0 for the coarsest.
@@ -57,6 +97,7 @@ pub struct AffineProgress {
 
 /// What one level did.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct AffineLevel {
     /// Voxels of the fixed image.
@@ -85,15 +126,24 @@ pub struct AffineRegistered<T, const D: usize> {
     pub levels: Vec<AffineLevel>,
 }
 
+impl<T, const D: usize> AffineRegistered<T, D> {
+    /// Why the registration was stopped before its last level was done: [`Stop::Observer`] or [`Stop::TimeLimit`];
+    /// `None` where it was not. It goes on from [`Start::Given`] with the map.
+    #[must_use]
+    pub fn stop(&self) -> Option<&Stop> {
+        self.levels.last().map(|level| &level.stop).filter(|stop| stop.is_request())
+    }
+}
+
 /// A transform, a measure and a start, ready for pairs of images.
 ///
 /// Any [`Measure`] will do, those of one's own too. The map is sought about the centre of the fixed image,
 /// on one level of resolution after the other, by L-BFGS on [`AffineObjective`]. See the
 /// [module](crate::affine) for an example.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AffineRegistration<T: Real, const D: usize> {
     transform: Transform,
-    measure: Box<dyn Measure<T, D>>,
+    measure: Arc<dyn Measure<T, D>>,
     start: Start<D>,
     settings: AffineSettings,
     mask: Option<Image<T, D>>,
@@ -104,7 +154,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     #[must_use]
     pub fn new(transform: Transform, measure: impl Measure<T, D> + 'static) -> Self {
         let (start, settings) = (Start::default(), AffineSettings::default());
-        Self { transform, measure: Box::new(measure), start, settings, mask: None }
+        Self { transform, measure: Arc::new(measure), start, settings, mask: None }
     }
 
     /// The same from elsewhere.
@@ -151,6 +201,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     ) -> Result<AffineRegistered<T, D>> {
         self.settings.lbfgs.validate()?;
         let (finest, settings) = (fixed.grid(), &self.settings);
+        let mut clock = Clock::new(settings.time_limit);
         let levels = settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
         Level::validate(&levels)?;
         if let Some(mask) = &self.mask {
@@ -161,76 +212,97 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
 
         let mut starts = Vec::new();
         let mut reports: Vec<AffineLevel> = Vec::new();
-        let mut before = 0;
         for (index, level) in levels.iter().enumerate() {
-            let grid = finest.coarsened(level.factor)?;
-            let fixed_here = pyramid::coarser(&fixed_grey, &grid)?;
-            let moving_here =
-                pyramid::coarser(&moving_grey, &moving.grid().coarsened(level.factor)?)?;
-            let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
-            let mask = mask.transpose()?;
+            let images = self.coarser(&fixed_grey, &moving_grey, level.factor)?;
             if index == 0 {
-                starts = self.start.candidates(&fixed_here, &moving_here)?;
+                starts = self.start.candidates(&images.fixed, &images.moving)?;
             }
-            let mut best: Option<(Affine<D>, AffineLevel)> = None;
-            let mut evaluations = 0;
-            let mut stopped = false;
-            for (k, &start) in starts.iter().enumerate() {
-                let images = (&fixed_here, &moving_here, mask.as_ref());
-                let done = before + evaluations;
-                let mut watch = |iteration, evaluations, loss| {
-                    let evaluations = done + evaluations;
-                    let (level, levels) = (index, levels.len());
-                    observer(&AffineProgress {
-                        level,
-                        levels,
-                        start: k,
-                        iteration,
-                        evaluations,
-                        loss,
-                    })
-                };
-                let (map, report) = self.level(images, start, level.iterations, &mut watch)?;
-                evaluations += report.evaluations;
-                stopped = report.stop == Stop::Observer;
-                if best.as_ref().is_none_or(|(_, best)| report.last < best.last) {
-                    best = Some((map, report));
-                }
-                if stopped {
-                    break;
-                }
-            }
-            let Some((map, report)) = best else { continue };
-            starts = vec![map];
-            before += evaluations;
-            let stop = if stopped { Stop::Observer } else { report.stop };
-            reports.push(AffineLevel { evaluations, stop, ..report });
+            let before: usize = reports.iter().map(|level| level.evaluations).sum();
+            let mut watch = |mut progress: AffineProgress| {
+                (progress.level, progress.levels) = (index, levels.len());
+                progress.evaluations += before;
+                clock.also(observer(&progress))
+            };
+            let best = self.best_of(&starts, &images, level.iterations, &mut watch)?;
+            let stop = clock.reason(best.report.stop);
+            let stopped = stop.is_request();
+            starts = vec![best.map];
+            reports.push(AffineLevel { stop, ..best.report });
             if stopped {
                 break;
             }
         }
-        let expected = Error::Length { what: "starts", expected: 1, found: 0 };
-        let map = *starts.first().ok_or(expected)?;
+        let map = *starts.first().ok_or_else(no_start)?;
         let warped = warp(moving, &map.displacement(finest)?)?;
         Ok(AffineRegistered { map, warped, levels: reports })
     }
 
-    /// One start on one level.
-    fn level(
+    /// The images of a level, `factor` times coarser.
+    fn coarser(
         &self,
-        (fixed, moving, mask): (&Image<T, D>, &Image<T, D>, Option<&Image<T, D>>),
-        start: Affine<D>,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        factor: f64,
+    ) -> Result<Images<T, D>> {
+        let grid = fixed.grid().coarsened(factor)?;
+        let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
+        Ok(Images {
+            fixed: pyramid::coarser(fixed, &grid)?,
+            moving: pyramid::coarser(moving, &moving.grid().coarsened(factor)?)?,
+            mask: mask.transpose()?,
+        })
+    }
+
+    /// The best of the maps that are found from the starts, one after the other until an observer stops.
+    fn best_of(
+        &self,
+        starts: &[Affine<D>],
+        images: &Images<T, D>,
         max_iterations: usize,
-        observer: &mut impl FnMut(usize, usize, f64) -> ControlFlow<()>,
-    ) -> Result<(Affine<D>, AffineLevel)> {
-        let similarity = self.measure.against(fixed, mask)?;
+        watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
+    ) -> Result<Reached<D>> {
+        let mut best: Option<Reached<D>> = None;
+        let (mut evaluations, mut stopped) = (0, false);
+        for (index, &start) in starts.iter().enumerate() {
+            let mut watch = |mut progress: AffineProgress| {
+                progress.start = index;
+                progress.evaluations += evaluations;
+                watch(progress)
+            };
+            let found = self.level_from(start, images, max_iterations, &mut watch)?;
+            evaluations += found.report.evaluations;
+            stopped = found.report.stop == Stop::Observer;
+            if best.as_ref().is_none_or(|best| found.report.last < best.report.last) {
+                best = Some(found);
+            }
+            if stopped {
+                break;
+            }
+        }
+        let Reached { map, report } = best.ok_or_else(no_start)?;
+        let stop = if stopped { Stop::Observer } else { report.stop };
+        Ok(Reached { map, report: AffineLevel { evaluations, stop, ..report } })
+    }
+
+    /// One start on one level.
+    fn level_from(
+        &self,
+        start: Affine<D>,
+        Images { fixed, moving, mask }: &Images<T, D>,
+        max_iterations: usize,
+        watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
+    ) -> Result<Reached<D>> {
+        let similarity = self.measure.against(fixed, mask.as_ref())?;
         let mut objective =
             AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?;
         let lbfgs = Lbfgs { max_iterations, ..self.settings.lbfgs.clone() };
         let rest = objective.rest();
-        let watch =
-            |state: &LbfgsState<_>| observer(state.iteration(), state.evaluations(), state.value());
-        let outcome = lbfgs.minimize(&mut objective, &mut Euclidean, rest, watch)?;
+        let report = |state: &LbfgsState<_>| {
+            let (iteration, evaluations) = (state.iteration(), state.evaluations());
+            let loss = state.value();
+            watch(AffineProgress { level: 0, levels: 0, start: 0, iteration, evaluations, loss })
+        };
+        let outcome = lbfgs.minimize(&mut objective, &mut Euclidean, rest, report)?;
         let state = &outcome.state;
         let report = AffineLevel {
             images: fixed.grid().shape().to_vec(),
@@ -240,6 +312,23 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             last: state.best_value(),
             stop: outcome.stop.clone(),
         };
-        Ok((objective.map(state.best())?, report))
+        Ok(Reached { map: objective.map(state.best())?, report })
     }
+}
+
+/// Images of one level.
+struct Images<T, const D: usize> {
+    fixed: Image<T, D>,
+    moving: Image<T, D>,
+    mask: Option<Image<T, D>>,
+}
+
+/// What was found on one level.
+struct Reached<const D: usize> {
+    map: Affine<D>,
+    report: AffineLevel,
+}
+
+fn no_start() -> Error {
+    Error::Length { what: "starts", expected: 1, found: 0 }
 }

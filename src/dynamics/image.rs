@@ -200,6 +200,10 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> Evolutio
         })
     }
 
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.map.grid(), "map of the state")
+    }
+
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
         let Tape { metric, momentum, velocity } = tape;
         if !self.fits([state, state]) {

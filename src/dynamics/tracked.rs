@@ -107,6 +107,11 @@ impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, 
         self.evolution.tape()
     }
 
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.forward.grid(), "forward map of the state")?;
+        self.evolution.expect_state(&state.flow)
+    }
+
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
         self.evolution.velocity(&state.flow, tape, &mut ws.evolution);
     }

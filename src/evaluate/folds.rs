@@ -42,7 +42,23 @@ pub struct Region {
     /// Sum of |det| over the voxels with a determinant < 0, without volumes.
     pub negative: f64,
     /// Smallest determinant; `f64::INFINITY` where the part holds no voxel.
+    #[cfg_attr(feature = "serde", serde(with = "or_none"))]
     pub min: f64,
+}
+
+/// A number that is not finite is stored as none: JSON has no infinity.
+#[cfg(feature = "serde")]
+mod or_none {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(min: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Some(*min).filter(|min| min.is_finite()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
 }
 
 impl Region {

@@ -45,6 +45,7 @@ use crate::space::{Componentwise, StateSpace};
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct Adam {
     /// η, in units of the control.
     pub learning_rate: f64,
@@ -83,6 +84,18 @@ impl Default for Adam {
         }
     }
 }
+
+with!(Adam {
+    with_learning_rate: learning_rate: f64,
+    with_beta1: beta1: f64,
+    with_beta2: beta2: f64,
+    with_epsilon: epsilon: f64,
+    with_max_iterations: max_iterations: usize,
+    with_max_evaluations: max_evaluations: usize,
+    with_gradient_tolerance: gradient_tolerance: f64,
+    with_value_tolerance: value_tolerance: f64,
+    with_value_window: value_window: usize,
+});
 
 /// Halvings of one step.
 const HALVINGS: usize = 30;
@@ -262,7 +275,7 @@ impl Adam {
     ///     }
     /// }
     ///
-    /// let adam = Adam { learning_rate: 0.1, ..Adam::default() };
+    /// let adam = Adam::default().with_learning_rate(0.1);
     /// let observer = |_: &_| ControlFlow::Continue(());
     /// let outcome = adam.minimize(&mut Parabola, vec![0.0], observer)?;
     /// assert!((outcome.state.best()[0] - 3.0).abs() < 1e-2);

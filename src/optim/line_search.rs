@@ -38,6 +38,7 @@ use crate::optim::{count, fraction};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct LineSearch {
     /// c₁ of sufficient decrease, between 0 and c₂.
     pub c1: f64,
@@ -53,6 +54,12 @@ impl Default for LineSearch {
         Self { c1: 1e-4, c2: 0.9, max_evaluations: 20 }
     }
 }
+
+with!(LineSearch {
+    with_c1: c1: f64,
+    with_c2: c2: f64,
+    with_max_evaluations: max_evaluations: usize,
+});
 
 /// What a line search found.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,18 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use super::WeightsOf;
-use super::run::{Progress, Registered, Registration};
+use super::builder::Registration;
+use super::progress::Progress;
+use super::result::Registered;
 use crate::error::Result;
 use crate::field::Image;
 use crate::model::Model;
 use crate::par;
 use crate::scalar::Real;
 
-impl<M: Model<T, D> + Sync, T: Real, const D: usize> Registration<M, T, D>
-where
-    WeightsOf<M, T, D>: Send,
-{
+impl<M: Model<T, D> + Sync, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers independent pairs, each a fixed and a moving image, `jobs` of them at a time (at least one). Each
     /// result, in the order of the pairs, has the same bits as by [`Registration::run`]; a pair that fails does
     /// not stop the others.
@@ -51,7 +49,7 @@ where
         pairs: &[(&Image<T, D>, &Image<T, D>)],
         jobs: usize,
         observer: impl Fn(usize, &Progress) -> ControlFlow<()> + Sync,
-    ) -> Vec<Result<Registered<T, D, WeightsOf<M, T, D>>>> {
+    ) -> Vec<Result<Registered<T, D>>> {
         par::queue(pairs.len(), jobs, |index| {
             let (fixed, moving) = pairs[index];
             self.run_with(fixed, moving, |progress| observer(index, progress))

@@ -2,21 +2,25 @@
 
 use std::ops::ControlFlow;
 
-use super::WeightsOf;
-use super::run::{Recipe, Registered, Registration};
+use super::builder::Registration;
+use super::level::Recipe;
+use super::progress::Progress;
+use super::result::Registered;
+use super::run::{Begin, Job};
 use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
 use crate::ops::compose::Composition;
 use crate::ops::warp::warp;
+use crate::optim::Clock;
 use crate::scalar::Real;
 use crate::world::Affine;
 
 /// What several registrations, each from where the last one ended, reached together.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Chain<T, const D: usize, W> {
+pub struct Chain<T, const D: usize> {
     /// u of the whole inverse map Φ₁⁻¹∘…∘Φₙ⁻¹ on the fixed image's grid: read the moving image at x + u(x).
     pub map: Displacement<T, D>,
     /// U of the whole forward map Φₙ∘…∘Φ₁ on the same grid.
@@ -26,7 +30,7 @@ pub struct Chain<T, const D: usize, W> {
     /// Folds of the whole map on the fixed image's grid.
     pub folds: Folds,
     /// The registrations. The moving image of each is the warped image of those before.
-    pub legs: Vec<Registered<T, D, W>>,
+    pub legs: Vec<Registered<T, D>>,
 }
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
@@ -40,8 +44,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// whole map, as far as the last level is at full resolution. Between legs the image that the optimiser sees is interpolated once a leg.
     ///
     /// # Errors
-    /// [`Error::Length`] for no leg; [`Error::Setting`] where there are channels or landmarks, which belong
-    /// to one map; those of [`Registration::run`].
+    /// [`Error::Length`] for no leg; [`Error::Setting`] where there are channels, landmarks or further
+    /// terms, which belong to one map; those of [`Registration::run`].
     ///
     /// ```
     /// use rdmm_core::grid::Grid;
@@ -62,32 +66,87 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
         legs: usize,
-    ) -> Result<Chain<T, D, WeightsOf<M, T, D>>> {
-        let none = Error::Length { what: "geodesics of a chain", expected: 1, found: 0 };
-        let rest = legs.checked_sub(1).ok_or(none)?;
+    ) -> Result<Chain<T, D>> {
+        self.run_chain_from(None, fixed, moving, legs, |_, _| ControlFlow::Continue(()))
+    }
+
+    /// Like [`Registration::run_chain`], with `legs` geodesics after those of `chain`, and an observer that sees each
+    /// iteration of each of them, counted from 0, and can stop: the chain then ends with the best state of that
+    /// geodesic. A chain that was stopped goes on from its whole map so far.
+    ///
+    /// # Errors
+    /// Those of [`Registration::run_chain`]; [`Error::GridMismatch`] for a chain over another grid.
+    pub fn run_chain_from(
+        &self,
+        mut chain: Option<Chain<T, D>>,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        legs: usize,
+        mut observer: impl FnMut(usize, &Progress) -> ControlFlow<()>,
+    ) -> Result<Chain<T, D>> {
         if self.has_further_terms() {
-            let expected = "no channels and no landmarks: they belong to one map";
+            let expected = "no channels, no landmarks and no further terms: they belong to one map";
             return Err(Error::setting("terms of a chain", expected, "some"));
         }
-        let first = self.run(fixed, moving)?;
-        let (mut map, mut forward) = (first.map.clone(), first.forward.clone());
-        let (mut image, mut done) = (first.warped.clone(), vec![first]);
-        for _ in 0..rest {
-            let carried = self.model().advected_by(&map)?;
-            let leg = self.run_model(
-                // The map so far holds the initial affine map.
-                Recipe { model: &carried, initial: &Affine::identity(), map_before: Some(&map) },
-                fixed,
-                &image,
-                |_| ControlFlow::Continue(()),
-            )?;
-            // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
-            map = composed(&map, &leg.map)?;
-            forward = composed(&leg.forward, &forward)?;
-            image = warp(moving, &map)?;
-            done.push(leg);
+        if let Some(chain) = &chain {
+            chain.map.grid().expect_same(fixed.grid(), "fixed image of a chain")?;
         }
-        Ok(Chain { folds: Folds::of(&map)?, warped: image, map, forward, legs: done })
+        let clock = Clock::new(self.settings.time_limit);
+        let before = chain.as_ref().map_or(0, |chain| chain.legs.len());
+        for leg in before..before + legs {
+            let watch = |progress: &Progress| observer(leg, progress);
+            let next = match chain.take() {
+                None => self.first_leg(fixed, moving, clock, watch)?,
+                Some(chain) => self.next_leg(chain, fixed, moving, clock, watch)?,
+            };
+            let stopped = next.legs.last().is_some_and(|leg| leg.report.stopped);
+            chain = Some(next);
+            if stopped {
+                break;
+            }
+        }
+        chain.ok_or(Error::Length { what: "geodesics of a chain", expected: 1, found: 0 })
+    }
+
+    fn first_leg(
+        &self,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        clock: Clock,
+        mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Chain<T, D>> {
+        let job = Job { clock, ..self.job(self.recipe(), fixed, moving) };
+        let leg = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
+        Ok(Chain {
+            map: leg.map.clone(),
+            forward: leg.forward.clone(),
+            warped: leg.warped.clone(),
+            folds: Folds::of(&leg.map)?,
+            legs: vec![leg],
+        })
+    }
+
+    fn next_leg(
+        &self,
+        chain: Chain<T, D>,
+        fixed: &Image<T, D>,
+        moving: &Image<T, D>,
+        clock: Clock,
+        mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Chain<T, D>> {
+        let Chain { map: before, forward, warped: image, mut legs, .. } = chain;
+        let model = self.model().advected_by(&before)?;
+        // The map so far holds the initial affine map.
+        let initial = Affine::identity();
+        let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&before) };
+        let job = Job { clock, ..self.job(recipe, fixed, &image) };
+        let leg = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
+        // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
+        let map = composed(&before, &leg.map)?;
+        let forward = composed(&leg.forward, &forward)?;
+        legs.push(leg);
+        let warped = warp(moving, &map)?;
+        Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, legs })
     }
 }
 

@@ -1,14 +1,14 @@
 //! Several pairs of images under one map: further channels of the same anatomy, label maps.
 
-use super::Intensities;
+use std::sync::Arc;
+
+use super::intensity::Intensities;
 use crate::error::{Error, Result, positive};
-use crate::field::{Displacement, Image, axpy};
+use crate::field::Image;
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
-use crate::ops::spline::Prefilter;
-use crate::ops::warp::{Warp, warp};
-use crate::par;
+use crate::ops::warp::warp;
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::{Measure, Similarity};
@@ -30,20 +30,20 @@ use crate::world::Affine;
 /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let edges = Channel::new(pair.fixed.clone(), pair.moving.clone(), Ncc).with_weight(0.02);
 /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
-/// let levels = Some(vec![Level { factor: 1.0, iterations: 5 }]);
+/// let levels = vec![Level { factor: 1.0, iterations: 5 }];
 /// let result = Registration::new(model, Ssd)
-///     .with_settings(Settings { levels, ..Settings::default() })
+///     .with_settings(Settings::default().with_levels(levels))
 ///     .with_channel(edges)
 ///     .run(&pair.fixed, &pair.moving)?;
 /// let level = &result.report.levels[0];
 /// assert!(level.last.terms.channels < level.first.terms.channels);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Channel<T: Real, const D: usize> {
     fixed: Image<T, D>,
     moving: Image<T, D>,
-    measure: Box<dyn Measure<T, D>>,
+    measure: Arc<dyn Measure<T, D>>,
     weight: Option<f64>,
     mask: Option<Image<T, D>>,
     moving_mask: Option<Image<T, D>>,
@@ -59,7 +59,7 @@ impl<T: Real, const D: usize> Channel<T, D> {
         moving: Image<T, D>,
         measure: impl Measure<T, D> + 'static,
     ) -> Self {
-        let (measure, intensities) = (Box::new(measure), Intensities::default());
+        let (measure, intensities) = (Arc::new(measure), Intensities::default());
         let (mask, moving_mask) = (None, None);
         Self { fixed, moving, measure, weight: None, mask, moving_mask, intensities }
     }
@@ -234,58 +234,6 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         };
         let found = format!("of the fixed image {}, of the moving image {}", masks.0, masks.1);
         Err(Error::setting("masks", expected, found))
-    }
-}
-
-/// λ Sim(J₀∘(id + u), J₁) as a function of u on the fixed image's grid.
-pub(super) struct ChannelTerm<T: Real, const D: usize> {
-    /// Spline coefficients of the moving image.
-    moving: Image<T, D>,
-    warp: Warp<T, D>,
-    similarity: Box<dyn Similarity<T>>,
-    weight: f64,
-    warped: Vec<T>,
-    warped_bar: Vec<T>,
-    /// ∇J₀∘(id + u), then ∂/∂u.
-    slope: Vec<T>,
-}
-
-impl<T: Real, const D: usize> ChannelTerm<T, D> {
-    pub(super) fn new(
-        moving: &Image<T, D>,
-        warp: Warp<T, D>,
-        similarity: Box<dyn Similarity<T>>,
-        weight: f64,
-    ) -> Result<Self> {
-        positive("weight of a channel", weight)?;
-        moving.expect_finite("moving image of a channel")?;
-        let mut coefficients = moving.clone();
-        Prefilter::new(moving.grid()).apply(coefficients.data_mut());
-        let fixed = warp.target();
-        Ok(Self {
-            moving: coefficients,
-            similarity,
-            weight,
-            warped: Image::<T, D>::zeros(fixed)?.into_vec(),
-            warped_bar: Image::<T, D>::zeros(fixed)?.into_vec(),
-            slope: Displacement::<T, D>::zeros(fixed)?.into_vec(),
-            warp,
-        })
-    }
-
-    /// The term at u; adds its gradient to `u_bar`.
-    pub(super) fn add(&mut self, u: &[T], u_bar: &mut [T]) -> f64 {
-        let coefficients = self.moving.data();
-        self.warp.value_and_gradient(coefficients, u, &mut self.warped, &mut self.slope);
-        let loss = self.similarity.value_and_gradient(&self.warped, &mut self.warped_bar);
-        let (bar, weight) = (&self.warped_bar, T::of(self.weight));
-        par::components(&mut self.slope, bar.len(), |_, lo, chunk| {
-            for (s, &bar) in chunk.iter_mut().zip(&bar[lo..]) {
-                *s *= weight * bar;
-            }
-        });
-        axpy(u_bar, T::one(), &self.slope);
-        self.weight * loss
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where a registration stands, so that it can go on later.
 
-use super::objective::Diagnostics;
-use super::run::LevelReport;
+use super::result::LevelReport;
 use super::settings::Level;
+use super::terms::Diagnostics;
 use crate::error::{Error, Result};
 use crate::model::Controls;
 use crate::optim::{AdamState, LbfgsState};
@@ -10,7 +10,7 @@ use crate::optim::{AdamState, LbfgsState};
 /// Everything that the next iteration of a registration depends on, beside the registration itself and its
 /// images.
 ///
-/// [`Registration::run_resumable`](super::Registration::run_resumable) hands it out and goes on from it. It can be
+/// [`Registration::run_from`](super::Registration::run_from) hands it out and goes on from it. It can be
 /// stored (feature `serde`): some 25 vectors of the size of the controls with ten pairs of L-BFGS.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

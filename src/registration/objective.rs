@@ -2,64 +2,28 @@
 
 use std::sync::Arc;
 
-use super::channel::ChannelTerm;
 use super::checkpoint::{LevelState, Optimiser};
-use super::landmarks::{LandmarkTerm, Landmarks};
+use super::landmarks::Landmarks;
+use super::map_terms::MapTerms;
+use super::term::image::ImageTerm;
+use super::term::landmarks::LandmarkTerm;
+use super::term::reverse::ReverseTerm;
+use super::term::{FinalMaps, MapCotangents, MapTerm, TRACKED};
+use super::terms::{Diagnostics, Terms};
 use crate::adjoint::Sweep;
 use crate::adjoint::sweep::Integration;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
-use crate::model::{Controls, Shooting, State, energy_scale, resampled};
-use crate::ops::compose::Composition;
-use crate::ops::jacobian::{FoldBarrier, fold_barrier, smallest_determinant};
+use crate::model::{Controls, Shooting, State, energy_scale};
+use crate::ops::jacobian::smallest_determinant;
 use crate::ops::resample::{Resample, Workspace};
-use crate::ops::spline::Prefilter;
-use crate::ops::warp::Warp;
 use crate::optim::Objective;
-use crate::par;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
 use crate::world::Affine;
-
-/// The parts of the energy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Terms {
-    /// ½ ∫ m₀·v₀ over V L², with the volume V and the longest extent L of the grid: no unit.
-    pub regularisation: f64,
-    /// The similarity loss, without its weight.
-    pub similarity: f64,
-    /// The losses of further channels, with their weights.
-    pub channels: f64,
-    /// The losses seen from the moving image, with their weights; 0 unless the model is
-    /// [`TwoSided`](crate::model::TwoSided).
-    pub reverse: f64,
-    /// Mean squared error of the landmarks over L², with its weight.
-    pub landmarks: f64,
-    /// The penalties of the weights, each with its λ.
-    pub penalty: f64,
-    /// The barrier of [`Settings::min_jacobian`](super::Settings::min_jacobian), with its weight.
-    pub folding: f64,
-    /// What is minimised: regularisation + weight · similarity, and the other terms.
-    pub total: f64,
-}
-
-/// What one evaluation found.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Diagnostics {
-    /// The parts of the energy.
-    pub terms: Terms,
-    /// Time steps taken.
-    pub steps: usize,
-    /// H(1)/H(0) − 1.
-    pub energy_drift: f64,
-    /// Smallest determinant of DΦ⁻¹ on the map grid.
-    pub min_det: f64,
-}
 
 /// E(m₀, h₀) = ½⟨m₀, K(w₀) m₀⟩ / (V L²) + λ Sim(I₀∘Φ⁻¹(1), I₁) + Σ_k λ_k P_k(h₀, w₀), with the exact
 /// gradient.
@@ -72,39 +36,65 @@ pub struct Diagnostics {
 /// unit of length and the same as in the paper's unit square.
 ///
 /// [`PairObjective::with_channel`] and [`PairObjective::with_landmarks`] add further pairs of images and
-/// points:
+/// points, [`PairObjective::with_term`] any function of the maps:
 ///
 #[doc = include_str!("../../docs/math/channels.html")]
 pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     shooting: S,
     sweep: Sweep<Arc<S::Evolution>>,
-    similarity: Box<dyn Similarity<T>>,
-    weight: f64,
+    /// 1/(V L²).
     energy_scale: f64,
-    /// Spline coefficients of the moving image.
-    moving: Image<T, D>,
-    warp: Warp<T, D>,
+    terms: MapTerms<T, D>,
     initial: Affine<D>,
     upsample: Resample<T, D>,
+    resample: Workspace<T>,
     start: State<T, D, S>,
     /// The shape of controls.
-    rest: Controls<T, D, S::Weights>,
+    identity: Controls<T, D, S::Weights>,
+    /// Cotangent of the end, then of the start.
     bar: State<T, D, S>,
-    displacement: Displacement<T, D>,
-    warped: Image<T, D>,
-    warped_bar: Image<T, D>,
-    slope: Displacement<T, D>,
-    channels: Vec<ChannelTerm<T, D>>,
-    reverse: Option<Reverse<T, D>>,
-    landmarks: Option<LandmarkTerm<T, D>>,
-    resample: Workspace<T>,
+    bars: MapCotangents<T, D>,
+    /// u on the fixed image's grid.
+    inverse: Displacement<T, D>,
+    /// U there, where a term needs it.
+    forward: Option<Displacement<T, D>>,
     steps: Steps,
-    barrier: Option<FoldBarrier>,
     refused: usize,
-    before: Option<MapBefore<T, D>>,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> std::fmt::Debug for PairObjective<S, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let further: Vec<&str> = self.terms.further.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("PairObjective")
+            .field("maps", self.shooting.grid())
+            .field("images", self.inverse.grid())
+            .field("weight", &self.terms.similarity.weight())
+            .field("channels", &self.terms.channels.len())
+            .field("reverse", &self.terms.reverse.len())
+            .field("landmarks", &self.terms.landmarks.is_some())
+            .field("further", &further)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an evaluation that shrank its controls found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Shrunk {
+    /// The energy of the controls as they are now.
+    pub value: f64,
+    /// What the momentum was multiplied by: 1 where the controls were admissible, 0 where only the identity is.
+    pub factor: f64,
+}
+
+/// The factor by which a momentum that is not admissible is scaled down, again and again.
+pub(super) const SHRINK: f64 = 0.8;
+
+/// How often, before the identity is taken instead: 0.8³⁰ leaves a thousandth.
+const SHRINKS: u32 = 30;
 
 impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// The energy of a moving image under `shooting`, whose grid must cover the box of `fixed`, the grid of
@@ -125,7 +115,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         weight: f64,
         integration: Integration,
     ) -> Result<Self> {
-        crate::error::positive("weight of the similarity", weight)?;
+        positive("weight of the similarity", weight)?;
         moving.expect_finite("moving image")?;
         let grid = shooting.grid().clone();
         if !fixed.same_box(&grid) {
@@ -136,32 +126,24 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         let start = shooting.initial_state(&identity);
         let steps = integration.steps;
         let sweep = Sweep::new(shooting.evolution(), &start, integration)?;
-        let mut coefficients = moving.clone();
-        Prefilter::new(moving.grid()).apply(coefficients.data_mut());
+        let initial = Affine::identity();
+        let mut bars = MapCotangents::new(fixed, &grid);
+        bars.inverse.sum_mut()?;
         Ok(Self {
             energy_scale: energy_scale(&grid),
             sweep,
-            similarity,
-            weight,
-            warp: Warp::new(moving.grid(), fixed),
-            initial: Affine::identity(),
-            moving: coefficients,
+            terms: MapTerms::new(ImageTerm::new(moving, fixed, &initial, similarity, weight)?),
+            initial,
             upsample: Resample::new(&grid, fixed),
+            resample: Workspace::default(),
             bar: start.clone(),
             start,
-            rest: identity,
-            displacement: Displacement::zeros(fixed)?,
-            warped: Image::zeros(fixed)?,
-            warped_bar: Image::zeros(fixed)?,
-            slope: Displacement::zeros(fixed)?,
-            channels: Vec::new(),
-            reverse: None,
-            landmarks: None,
-            resample: Workspace::default(),
+            identity,
+            bars,
+            inverse: Displacement::zeros(fixed)?,
+            forward: None,
             steps,
-            barrier: None,
             refused: 0,
-            before: None,
             seen: Vec::new(),
             shooting,
         })
@@ -179,9 +161,11 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         similarity: Box<dyn Similarity<T>>,
         weight: f64,
     ) -> Result<Self> {
-        let fixed = self.warped.grid();
-        let warp = Warp::through(moving.grid(), fixed, &self.initial);
-        self.channels.push(ChannelTerm::new(moving, warp, similarity, weight)?);
+        positive("weight of a channel", weight)?;
+        moving.expect_finite("moving image of a channel")?;
+        let fixed = self.inverse.grid();
+        let term = ImageTerm::new(moving, fixed, &self.initial, similarity, weight)?;
+        self.terms.channels.push(term);
         Ok(self)
     }
 
@@ -199,17 +183,13 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         similarity: Box<dyn Similarity<T>>,
         weight: f64,
     ) -> Result<Self> {
-        if !self.is_two_sided() {
-            let expected = "a model that carries the forward map, such as TwoSided";
-            return Err(Error::setting("model of a reverse term", expected, "one without"));
-        }
-        let grid = self.warped.grid();
+        self.need_forward("model of a reverse term")?;
+        positive("weight of a reverse term", weight)?;
+        fixed.expect_finite("fixed image of a reverse term")?;
+        let grid = self.inverse.grid();
         fixed.grid().expect_same(grid, "fixed image of a reverse term")?;
-        let term = ChannelTerm::new(fixed, Warp::new(grid, grid), similarity, weight)?;
-        match &mut self.reverse {
-            Some(reverse) => reverse.terms.push(term),
-            None => self.reverse = Some(Reverse::new(grid, term)?),
-        }
+        let term = ImageTerm::new(fixed, grid, &Affine::identity(), similarity, weight)?;
+        self.terms.reverse.push(ReverseTerm(term));
         Ok(self)
     }
 
@@ -219,16 +199,44 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// [`Error::Setting`] for a fixed point outside the grid; [`Error::OutOfMemory`].
     pub fn with_landmarks(mut self, landmarks: &Landmarks<D>) -> Result<Self> {
         let grid = self.shooting.grid();
-        self.landmarks = Some(LandmarkTerm::new(landmarks, grid, &self.initial)?);
+        self.terms.landmarks = Some(LandmarkTerm::new(landmarks, grid, &self.initial)?);
         Ok(self)
     }
 
+    /// The energy with a further term, reported in [`Terms::further`] under its name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a term that [needs the forward map](MapTerm::needs_forward_map) where the model
+    /// does not carry it; [`Error::OutOfMemory`].
+    pub fn with_term(
+        mut self,
+        name: impl Into<String>,
+        term: Box<dyn MapTerm<T, D>>,
+    ) -> Result<Self> {
+        if term.needs_forward_map() {
+            self.need_forward("model of a term of the forward map")?;
+        }
+        self.terms.further.push((name.into(), term));
+        Ok(self)
+    }
+
+    /// Makes the buffer of the forward map.
+    fn need_forward(&mut self, what: &'static str) -> Result<()> {
+        if !self.is_two_sided() {
+            return Err(Error::setting(what, TRACKED, "one without"));
+        }
+        if self.forward.is_none() {
+            self.forward = Some(Displacement::zeros(self.inverse.grid())?);
+        }
+        Ok(())
+    }
+
     /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
-    /// at a voxel of the fixed image, and a [barrier](fold_barrier) before it; `None` for no bound.
+    /// at a voxel of the fixed image, and a [barrier](crate::ops::jacobian::fold_barrier) before it; `None` for no
+    /// bound.
     #[must_use]
     pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
-        let reach = |bound: f64| bound + BARRIER_REACH * (1.0 - bound);
-        self.barrier = bound.map(|bound| FoldBarrier { bound, reach: reach(bound) });
+        self.terms.folding.set_bound(bound);
         self
     }
 
@@ -238,19 +246,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// # Errors
     /// [`Error::GridMismatch`] for a map over another box; [`Error::OutOfMemory`].
     pub fn with_map_before(mut self, before: &Displacement<T, D>) -> Result<Self> {
-        self.before = Some(MapBefore::new(before, self.warped.grid())?);
+        self.terms.folding.set_before(before, self.inverse.grid())?;
         Ok(self)
-    }
-
-    /// Whether the model carries the forward map.
-    pub(super) fn is_two_sided(&self) -> bool {
-        self.start.forward().is_some()
-    }
-
-    /// Evaluations that were refused for the smallest determinant.
-    #[must_use]
-    pub fn refused(&self) -> usize {
-        self.refused
     }
 
     /// The same with an affine map A of the world after the inverse map: the moving image is read at
@@ -260,9 +257,112 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     #[doc = include_str!("../../docs/math/totalmap.html")]
     #[must_use]
     pub fn with_initial(mut self, initial: &Affine<D>) -> Self {
-        self.warp = Warp::through(self.moving.grid(), self.warped.grid(), initial);
+        self.terms.similarity.set_initial(initial);
         self.initial = *initial;
         self
+    }
+
+    /// Puts another moving image in the place of the one before, and a `similarity` that was prepared against
+    /// another fixed image on the same grid. Everything else stays, the plans of the model and all buffers, and
+    /// evaluations have the bits of a new objective: what [`PairObjective::diagnostics`] accepted is forgotten.
+    /// Plans cost as much as a small flow: use one objective for many pairs of the same grids.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for NaN or infinity in the image. The objective is what it was then.
+    pub fn exchange(
+        &mut self,
+        moving: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+    ) -> Result<()> {
+        moving.expect_finite("moving image")?;
+        self.terms.similarity.exchange(moving, similarity);
+        self.forget();
+        Ok(())
+    }
+
+    /// Like [`PairObjective::exchange`], for the images of a channel: they are counted from 0 in the order of
+    /// [`PairObjective::with_channel`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there is no such channel; those of [`PairObjective::exchange`].
+    pub fn exchange_channel(
+        &mut self,
+        channel: usize,
+        moving: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+    ) -> Result<()> {
+        moving.expect_finite("moving image of a channel")?;
+        let found = self.terms.channels.len();
+        let none = Error::Length { what: "channels", expected: channel + 1, found };
+        self.terms.channels.get_mut(channel).ok_or(none)?.exchange(moving, similarity);
+        self.forget();
+        Ok(())
+    }
+
+    /// Like [`PairObjective::exchange`], for the images of a reverse term: they are counted from 0 in the order of
+    /// [`PairObjective::with_reverse`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there is no such term; [`Error::GridMismatch`] for an image on another grid; those of
+    /// [`PairObjective::exchange`].
+    pub fn exchange_reverse(
+        &mut self,
+        term: usize,
+        fixed: &Image<T, D>,
+        similarity: Box<dyn Similarity<T>>,
+    ) -> Result<()> {
+        fixed.expect_finite("fixed image of a reverse term")?;
+        fixed.grid().expect_same(self.inverse.grid(), "fixed image of a reverse term")?;
+        let found = self.terms.reverse.len();
+        let none = Error::Length { what: "reverse terms", expected: term + 1, found };
+        self.terms.reverse.get_mut(term).ok_or(none)?.0.exchange(fixed, similarity);
+        self.forget();
+        Ok(())
+    }
+
+    /// Forgets all evaluations.
+    fn forget(&mut self) {
+        self.sweep.forget_steps();
+        self.seen.clear();
+        self.refused = 0;
+    }
+
+    /// Like [`Objective::evaluate`], with `controls` made admissible first: where their flow cannot be integrated
+    /// or a term refuses its map, the momentum is scaled down by 0.8 until they can, and after thirty times it is
+    /// set to zero, the identity, which keeps any bound. For controls from elsewhere, such as those of a coarser
+    /// grid.
+    ///
+    /// # Errors
+    /// Those of [`Objective::evaluate`] that no smaller momentum avoids.
+    pub fn evaluate_shrunk(
+        &mut self,
+        controls: &mut Controls<T, D, S::Weights>,
+        gradient: &mut Controls<T, D, S::Weights>,
+    ) -> Result<Shrunk> {
+        let mut factor = 1.0;
+        for _ in 0..SHRINKS {
+            match self.evaluate(controls, gradient) {
+                Ok(value) => return Ok(Shrunk { value, factor }),
+                Err(error) if error.is_recoverable() => {
+                    controls.momentum.scale(T::of(SHRINK));
+                    factor *= SHRINK;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        controls.momentum.set_zero();
+        Ok(Shrunk { value: self.evaluate(controls, gradient)?, factor: 0.0 })
+    }
+
+    /// Whether the model carries the forward map.
+    fn is_two_sided(&self) -> bool {
+        self.start.forward().is_some()
+    }
+
+    /// Evaluations that a term refused, such as for the smallest determinant.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused
     }
 
     /// The model on this level.
@@ -305,7 +405,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// # Errors
     /// Those of [`StateSpace::expect_like`] for controls of another shape.
     pub(super) fn resume(&mut self, state: &LevelState<Controls<T, D, S::Weights>>) -> Result<()> {
-        self.rest.expect_like(state.optimiser.control())?;
+        self.identity.expect_like(state.optimiser.control())?;
         self.sweep.keep_steps(state.steps);
         self.seen.clone_from(&state.seen);
         self.refused = state.refused;
@@ -316,12 +416,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     /// but the lowest.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
-        let found = found.or(self.seen.last()).copied().unwrap_or_default();
-        let lowest = |a: &Diagnostics, b: &Diagnostics| a.terms.total.total_cmp(&b.terms.total);
-        let finite = self.seen.iter().copied().filter(|d| d.terms.total.is_finite());
-        let lowest = finite.min_by(lowest).unwrap_or(found);
-        self.seen.clear();
-        self.seen.extend([lowest, found]);
+        let found = found.or(self.seen.last()).cloned().unwrap_or_default();
+        let finite = self.seen.drain(..).filter(|d| d.terms.total.is_finite());
+        let lowest = finite.min_by(|a, b| a.terms.total.total_cmp(&b.terms.total));
+        self.seen = vec![lowest.unwrap_or_else(|| found.clone()), found.clone()];
         if let Steps::Courant { .. } = self.steps {
             self.sweep.keep_steps(found.steps);
         }
@@ -329,155 +427,56 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     }
 }
 
-/// The terms that depend on the forward map.
-struct Reverse<T: Real, const D: usize> {
-    terms: Vec<ChannelTerm<T, D>>,
-    /// U on the fixed image's grid.
-    forward: Displacement<T, D>,
-    slope: Displacement<T, D>,
-}
-
-impl<T: Real, const D: usize> Reverse<T, D> {
-    fn new(grid: &Grid<D>, term: ChannelTerm<T, D>) -> Result<Self> {
-        let (forward, slope) = (Displacement::zeros(grid)?, Displacement::zeros(grid)?);
-        Ok(Self { terms: vec![term], forward, slope })
-    }
-
-    /// The terms at U on the map grid; ∂/∂U on the fixed image's grid is left in `slope`.
-    fn evaluate(
-        &mut self,
-        forward: &Displacement<T, D>,
-        upsample: &Resample<T, D>,
-        ws: &mut Workspace<T>,
-    ) -> f64 {
-        upsample.apply(forward.data(), self.forward.data_mut(), ws);
-        self.slope.set_zero();
-        let (u, slope) = (self.forward.data(), self.slope.data_mut());
-        self.terms.iter_mut().map(|term| term.add(u, slope)).sum()
-    }
-}
-
-/// The map that the moving image was read at before this registration, and the whole map.
-struct MapBefore<T: Real, const D: usize> {
-    composition: Composition<T, D>,
-    /// Spline coefficients of U before.
-    coefficients: Vec<T>,
-    whole: Displacement<T, D>,
-    whole_bar: Displacement<T, D>,
-}
-
-impl<T: Real, const D: usize> MapBefore<T, D> {
-    fn new(before: &Displacement<T, D>, grid: &Grid<D>) -> Result<Self> {
-        let before = resampled(before, grid)?;
-        let composition = Composition::new(grid);
-        let mut coefficients = vec![T::zero(); before.data().len()];
-        composition.coefficients(before.data(), &mut coefficients);
-        let whole_bar = Displacement::zeros(grid)?;
-        Ok(Self { composition, coefficients, whole: before, whole_bar })
-    }
-
-    /// The barrier of w = u + U∘(id + u); adds its gradient ū = w̄ + D(U)ᵀ w̄ to `u_bar`.
-    fn barrier(
-        &mut self,
-        u: &Displacement<T, D>,
-        barrier: FoldBarrier,
-        u_bar: &mut Displacement<T, D>,
-    ) -> Result<(f64, f64)> {
-        let Self { composition, coefficients, whole, whole_bar } = self;
-        composition.compose(coefficients, u.data(), whole.data_mut());
-        whole_bar.set_zero();
-        let found = fold_barrier(whole, barrier, BARRIER_WEIGHT, whole_bar)?;
-        let bar = whole_bar.data();
-        composition.add_position_bar(coefficients, u.data(), bar, u_bar.data_mut());
-        axpy(u_bar.data_mut(), T::one(), bar);
-        Ok(found)
-    }
-}
-
-/// Weight of the barrier, for energies without unit. With a tenth of it the optimiser meets the bound itself, where
-/// every other trial is refused and iterations end early; with ten times as much, maps that must be steep end short.
-const BARRIER_WEIGHT: f64 = 1e-1;
-
-/// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
-const BARRIER_REACH: f64 = 0.25;
-
 impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<S, T, D> {
     type Control = Controls<T, D, S::Weights>;
 
     fn evaluate(&mut self, controls: &Self::Control, gradient: &mut Self::Control) -> Result<f64> {
-        self.rest.expect_like(controls)?;
-        self.rest.expect_like(gradient)?;
+        self.identity.expect_like(controls)?;
+        self.identity.expect_like(gradient)?;
         gradient.set_zero();
-        let regularisation = self.shooting.add_energy(controls, self.energy_scale, gradient);
-        let penalty = self.shooting.add_penalty(controls, gradient);
+        // ½⟨m₀, K(w₀) m₀⟩ / (V L²) and Σ λ_k P_k(h₀, w₀).
+        let mut terms = Terms {
+            regularisation: self.shooting.add_energy(controls, self.energy_scale, gradient),
+            penalty: self.shooting.add_penalty(controls, gradient),
+            ..Terms::default()
+        };
 
+        // The flow to t = 1, and its maps on the fixed image's grid.
         self.shooting.set_initial_state(controls, &mut self.start);
-        let energy = regularisation / self.energy_scale;
+        let energy = terms.regularisation / self.energy_scale;
         let before = self.shooting.initial_hamiltonian(energy, &self.start)?;
         let end = self.sweep.forward(&self.start)?;
         let after = self.shooting.hamiltonian(end)?;
         let min_det = smallest_determinant(end.map());
-        let (map, u) = (end.map().data(), self.displacement.data_mut());
-        self.upsample.apply(map, u, &mut self.resample);
-        let u = self.displacement.data();
-        let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
-        self.warp.value_and_gradient(self.moving.data(), u, warped, slope);
-        let similarity = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
+        let (upsample, ws) = (&self.upsample, &mut self.resample);
+        upsample.apply(end.map().data(), self.inverse.data_mut(), ws);
+        if let (Some(out), Some(forward)) = (&mut self.forward, end.forward()) {
+            upsample.apply(forward.data(), out.data_mut(), ws);
+        }
 
-        // λ ∂Sim/∂u = λ ∂Sim/∂(I₀∘Φ⁻¹) · ∇I₀∘Φ⁻¹, then back through the prolongation and the flow.
-        let (bar, weight) = (self.warped_bar.data(), T::of(self.weight));
-        par::components(slope, bar.len(), |_, lo, chunk| {
-            for (s, &bar) in chunk.iter_mut().zip(&bar[lo..]) {
-                *s *= weight * bar;
-            }
-        });
-        let channels =
-            self.channels.iter_mut().fold(0.0, |sum, channel| sum + channel.add(u, slope));
-        let mut folding = 0.0;
-        if let Some(barrier) = self.barrier {
-            let (u, bar) = (&self.displacement, &mut self.slope);
-            let (mean, found) = match &mut self.before {
-                None => fold_barrier(u, barrier, BARRIER_WEIGHT, bar)?,
-                Some(before) => before.barrier(u, barrier, bar)?,
-            };
-            if !mean.is_finite() {
-                self.refused += 1;
-                return Err(Error::Folded { bound: barrier.bound, found });
-            }
-            folding = BARRIER_WEIGHT * mean;
+        // The terms of the maps.
+        let (inverse, inverse_on_map_grid) = (&self.inverse, end.map());
+        let maps = FinalMaps { inverse, inverse_on_map_grid, forward: self.forward.as_ref() };
+        if let Err(error) = self.terms.add(&maps, &mut self.bars, &mut terms) {
+            self.refused += usize::from(error.is_recoverable());
+            return Err(error);
         }
-        let slope = self.slope.data();
+        terms.total = terms.sum();
+
+        // Their derivatives, back through the prolongation and the flow.
         self.bar.set_zero();
-        let mut reverse = 0.0;
-        if let (Some(terms), Some(forward)) = (&mut self.reverse, end.forward()) {
-            reverse = terms.evaluate(forward, &self.upsample, &mut self.resample);
-            if let Some(bar) = self.bar.forward_mut() {
-                let slope = terms.slope.data();
-                self.upsample.transpose(slope, bar.data_mut(), &mut self.resample);
-            }
+        if let (Some(bar), Some(out)) = (self.bars.forward.sum(), self.bar.forward_mut()) {
+            upsample.transpose(bar.data(), out.data_mut(), ws);
         }
-        let map_bar = self.bar.map_mut().data_mut();
-        self.upsample.transpose(slope, map_bar, &mut self.resample);
-        let landmarks = self.landmarks.as_mut().map_or(0.0, |term| term.add(map, map_bar));
+        if let Some(bar) = self.bars.inverse.sum() {
+            upsample.transpose(bar.data(), self.bar.map_mut().data_mut(), ws);
+        }
+        if let Some(bar) = self.bars.inverse_on_map_grid.sum() {
+            axpy(self.bar.map_mut().data_mut(), T::one(), bar.data());
+        }
         self.sweep.backward(&self.start, &mut self.bar)?;
         self.shooting.initial_state_vjp(controls, &self.bar, gradient);
 
-        let terms = Terms {
-            regularisation,
-            similarity,
-            channels,
-            reverse,
-            landmarks,
-            penalty,
-            folding,
-            total: regularisation
-                + self.weight * similarity
-                + channels
-                + reverse
-                + landmarks
-                + penalty
-                + folding,
-        };
         let total = terms.total;
         self.seen.push(Diagnostics {
             terms,

@@ -1,6 +1,8 @@
 //! Settings of a registration, with defaults for images of any unit and size.
 
-use super::Intensities;
+use std::time::Duration;
+
+use super::intensity::Intensities;
 use crate::adjoint::sweep::Integration;
 use crate::error::{Error, Result, positive};
 use crate::grid::Grid;
@@ -33,6 +35,7 @@ impl Level {
 
 /// How controls are sought.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Search {
     /// L-BFGS that starts from the model's inverse metric (K̄ + ε)⁻¹.
@@ -56,7 +59,20 @@ impl Default for Search {
 }
 
 /// Everything that is not model, measure or data.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use std::time::Duration;
+/// use rdmm_core::registration::{Level, Settings};
+///
+/// let settings = Settings::default()
+///     .with_levels(vec![Level { factor: 2.0, iterations: 30 }])
+///     .with_time_limit(Duration::from_secs(60));
+/// assert_eq!(settings.map_factor, 2.0);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct Settings {
     /// λ, the weight of the similarity; `None` takes the measure's default.
     pub similarity_weight: Option<f64>,
@@ -78,6 +94,10 @@ pub struct Settings {
     /// takes a smaller step; what a level starts from is scaled down until it holds. 0.05 by default;
     /// `None` promises nothing. One determinant and its transpose more an evaluation.
     pub min_jacobian: Option<f64>,
+    /// Wall time of a run, of each pair of a batch or of a whole chain. It is looked at after each iteration; once it
+    /// is over, the best state so far is the result, and the report [says so](super::Report::timed_out). No limit by
+    /// default.
+    pub time_limit: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -90,17 +110,13 @@ impl Default for Settings {
             search: Search::default(),
             intensities: Intensities::default(),
             min_jacobian: Some(LEAST_JACOBIAN),
+            time_limit: None,
         }
     }
 }
 
 /// Default of [`Settings::min_jacobian`]: voxels shrink to a twentieth of their size at most.
 const LEAST_JACOBIAN: f64 = 0.05;
-
-/// Voxels of the map grid a smallest σ, on the last level and on those before, which only prepare the next:
-/// with one on the last level, RDMM with an optimised regulariser loses 0.013 of overlap
-/// on the hippocampi, with more than these nothing is gained on any of the images of the validation.
-pub(super) const VOXELS_A_SIGMA: [f64; 2] = [1.25, 0.6];
 
 /// A coarse level has at least this many voxels an axis.
 const COARSEST: usize = 12;
@@ -116,6 +132,67 @@ impl Settings {
         };
         let levels = all.into_iter().filter(|&(factor, _)| fits(factor));
         levels.map(|(factor, iterations)| Level { factor, iterations }).collect()
+    }
+
+    /// The levels for a fixed image on `grid`.
+    pub(super) fn levels_for<const D: usize>(&self, grid: &Grid<D>) -> Vec<Level> {
+        self.levels.clone().unwrap_or_else(|| Self::default_levels(grid))
+    }
+
+    /// The same with another [`Settings::similarity_weight`].
+    #[must_use]
+    pub fn with_similarity_weight(mut self, weight: f64) -> Self {
+        self.similarity_weight = Some(weight);
+        self
+    }
+
+    /// The same with these levels, from coarse to fine.
+    #[must_use]
+    pub fn with_levels(mut self, levels: Vec<Level>) -> Self {
+        self.levels = Some(levels);
+        self
+    }
+
+    /// The same with another [`Settings::map_factor`].
+    #[must_use]
+    pub fn with_map_factor(mut self, factor: f64) -> Self {
+        self.map_factor = factor;
+        self
+    }
+
+    /// The same with another time integration.
+    #[must_use]
+    pub fn with_integration(mut self, integration: Integration) -> Self {
+        self.integration = integration;
+        self
+    }
+
+    /// The same with another optimiser.
+    #[must_use]
+    pub fn with_search(mut self, search: Search) -> Self {
+        self.search = search;
+        self
+    }
+
+    /// The same with other rules for grey values.
+    #[must_use]
+    pub fn with_intensities(mut self, intensities: Intensities) -> Self {
+        self.intensities = intensities;
+        self
+    }
+
+    /// The same with another [`Settings::min_jacobian`], `None` for no bound.
+    #[must_use]
+    pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
+        self.min_jacobian = bound;
+        self
+    }
+
+    /// The same with a [`Settings::time_limit`].
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
     }
 
     pub(super) fn validate(&self) -> Result<()> {
@@ -141,24 +218,4 @@ impl Settings {
         }
         self.integration.validate()
     }
-}
-
-/// The grid of momentum and map for images on `images`: `factor` times coarser, but with at least
-/// `voxels_a_sigma` voxels a smallest σ, and never finer than `finest`.
-pub(super) fn map_grid<const D: usize>(
-    images: &Grid<D>,
-    finest: &Grid<D>,
-    factor: f64,
-    smallest_sigma: f64,
-    voxels_a_sigma: f64,
-) -> Result<Grid<D>> {
-    let wanted = images.coarsened(factor)?.shape();
-    let extent = finest.extent();
-    finest.resampled(std::array::from_fn(|a| {
-        let resolving = (voxels_a_sigma * extent[a] / smallest_sigma).ceil();
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by the finest grid below")]
-        #[expect(clippy::cast_sign_loss, reason = "a ratio of lengths")]
-        let resolving = resolving.min(finest.shape()[a] as f64) as usize;
-        wanted[a].max(resolving)
-    }))
 }

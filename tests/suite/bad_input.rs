@@ -16,14 +16,14 @@ use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
-use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, MapState, Stationary, Tracked};
+use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, StageMap, Stationary, Tracked};
 use rdmm_core::evaluate;
 use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid, MAX_VOXELS};
 use rdmm_core::kernel::window::border_window;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity, Kernel, Windowed, Workspace};
 use rdmm_core::labels::Labels;
-use rdmm_core::metric::{Fixed, Metric, Mixture};
+use rdmm_core::metric::{Fixed, Inputs, Metric, Mixture, Outputs};
 use rdmm_core::model::{
     Carried, Given, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Softmax, Vsvf,
     WeightControl, shares_by_label,
@@ -39,7 +39,7 @@ use rdmm_core::registration::{
     Intensities, InverseMetric, Level, PairObjective, Registration, Search, Settings,
 };
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{Componentwise, FlowState, StateSpace};
 use rdmm_core::step::tableau::TableauError;
 use rdmm_core::step::{DOPRI5, EULER, MapTransport, RK4, Stepper, Steps, Tableau};
 use rdmm_core::synthetic::Shapes;
@@ -424,10 +424,10 @@ fn metrics_and_models() {
     let mut shooting = model.on(&grid).unwrap();
     let (there, small) = (Grid::unit([16, 16]).unwrap(), square(8));
     let metric = MultiGaussian::new(&[0.1], &[1.0]).unwrap();
-    let away = Lddmm::new(metric).on(&there).unwrap().rest();
+    let away = Lddmm::new(metric).on(&there).unwrap().identity();
     refused!(shooting.prolong(&away), Error::GridMismatch { .. }, "[16, 16]", "0.0625");
     refused!(shooting.inverse_metric(0.0), Error::Setting { .. }, "epsilon", "found 0");
-    let mut state = shooting.blank_state();
+    let mut state = shooting.initial_state(&shooting.identity());
     state.body.weights = Weights::zeros_with(&grid, 3).unwrap();
     refused!(shooting.local_sigma(&state), Error::Length { .. }, "length 2", "found 3");
     assert!(shooting.hamiltonian(&state).unwrap().is_nan());
@@ -440,10 +440,12 @@ fn metrics_and_models() {
 #[test]
 fn a_backward_sweep_begins_where_the_forward_one_did() {
     let model = Lddmm::new(MultiGaussian::for_grid(&square(16)));
-    let shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
-    let foreign = Model::<f64, 2>::on(&model, &square(200)).unwrap().blank_state();
-    let (state, evolution) = (shooting.blank_state(), shooting.evolution());
-    let mut sweep = Sweep::new(&square(16), evolution, &state, common::fixed_steps(2)).unwrap();
+    let mut shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
+    let mut other = Model::<f64, 2>::on(&model, &square(200)).unwrap();
+    let foreign = other.initial_state(&other.identity());
+    let state = shooting.initial_state(&shooting.identity());
+    let evolution = shooting.evolution();
+    let mut sweep = Sweep::new(evolution, &state, common::fixed_steps(2)).unwrap();
     let mut bar = sweep.forward(&state).unwrap().clone();
     let mut moved = state.clone();
     moved.map_mut().data_mut()[3] = 1e-3;
@@ -456,19 +458,19 @@ fn a_backward_sweep_begins_where_the_forward_one_did() {
 /// States and controls of another grid: an error at the sweep and the objective, NaN below them.
 fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     let (here, there) = (square(16), square(200));
-    let (mut shooting, other) = (model.on(&here).unwrap(), model.on(&there).unwrap());
-    let (mut state, foreign) = (shooting.blank_state(), other.blank_state());
-    let (mut gradient, controls) = (shooting.rest(), other.rest());
+    let (mut shooting, mut other) = (model.on(&here).unwrap(), model.on(&there).unwrap());
+    let (mut gradient, controls) = (shooting.identity(), other.identity());
+    let (mut state, foreign) = (shooting.initial_state(&gradient), other.initial_state(&controls));
 
     let evolution = shooting.evolution();
     let how = common::fixed_steps(2);
-    let new = Sweep::new(&here, shooting.evolution(), &foreign, how.clone());
+    let new = Sweep::new(shooting.evolution(), &foreign, how.clone());
     refused!(new, Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
-    let mut sweep = Sweep::new(&here, evolution, &state, how).unwrap();
+    let mut sweep = Sweep::new(evolution, &state, how).unwrap();
     refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
     refused!(sweep.forward(&foreign), Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
     refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
-    shooting.start(&shooting.rest(), &mut state);
+    shooting.set_initial_state(&shooting.identity(), &mut state);
     sweep.forward(&state).unwrap();
     let mut bar = foreign.clone();
     refused!(
@@ -481,40 +483,47 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     // Controls of the other grid.
     let energy = shooting.add_energy(&controls, 1.0, &mut gradient);
     assert!(energy.is_nan() && !gradient.is_finite());
-    let mut foreign_gradient = other.rest();
-    shooting.add_energy(&shooting.rest(), 1.0, &mut foreign_gradient);
+    let mut foreign_gradient = other.identity();
+    shooting.add_energy(&shooting.identity(), 1.0, &mut foreign_gradient);
     assert!(!foreign_gradient.is_finite());
-    let mut started = shooting.blank_state();
-    shooting.start(&controls, &mut started);
+    let started = shooting.initial_state(&controls);
     assert!(sweep.forward(&started).is_err());
-    shooting.start_vjp(&controls, &foreign, &mut shooting.rest());
-    shooting.start_vjp(&shooting.rest(), &state, &mut controls.clone());
+    shooting.initial_state_vjp(&controls, &foreign, &mut shooting.identity());
+    shooting.initial_state_vjp(&shooting.identity(), &state, &mut controls.clone());
     assert!(shooting.hamiltonian(&foreign).is_err());
 
     // Rates and steps.
     let evolution = shooting.evolution();
-    let (mut ws, mut foreign_ws) = (evolution.workspace(), other.evolution().workspace());
+    let buffers = |evolution: &<M::Shooting as Shooting<f64, 2>>::Evolution| {
+        (evolution.tape().unwrap(), evolution.workspace().unwrap())
+    };
+    let (mut tape, mut ws) = buffers(&evolution);
+    let (mut foreign_tape, mut foreign_ws) = buffers(&other.evolution());
     let (small, large) = (state.zeros_like(), foreign.zeros_like());
     for (y, rate) in [(&small, &large), (&large, &small), (&large, &large)] {
         let (mut out, mut back) = (rate.clone(), rate.clone());
-        evolution.rate(y, &mut out, &mut ws);
-        evolution.rate_vjp(y, &large, &mut back, &mut ws);
-        assert!(!out.is_finite() && !back.is_finite());
+        evolution.velocity(y, &mut tape, &mut ws);
+        for map in [StageMap::OfState, StageMap::Identity] {
+            evolution.rate(y, map, &mut out, &tape, &mut ws);
+            evolution.rate_vjp(y, map, &large, &mut back, &tape, &mut ws);
+            assert!(!out.is_finite() && !back.is_finite());
+        }
     }
     let mut out = small.clone();
-    evolution.rate(&small, &mut out, &mut foreign_ws);
-    let stepper = Stepper::new(&here, evolution, RK4, MapTransport::SemiLagrangian);
-    let euler = Stepper::new(&here, shooting.evolution(), EULER, MapTransport::Eulerian);
+    evolution.velocity(&small, &mut foreign_tape, &mut foreign_ws);
+    evolution.rate(&small, StageMap::OfState, &mut out, &foreign_tape, &mut foreign_ws);
+    let stepper = Stepper::new(evolution, RK4, MapTransport::SemiLagrangian);
+    let euler = Stepper::new(shooting.evolution(), EULER, MapTransport::Eulerian);
     for (y, next) in [(&small, &large), (&large, &small), (&large, &large)] {
         for like in [&small, &large] {
             let (mut forward, mut back) = (next.clone(), next.clone());
-            let mut ws = stepper.workspace(like);
+            let mut ws = stepper.workspace(like).unwrap();
             stepper.step(y, 0.5, &mut forward, &mut ws);
-            let mut trace = stepper.trace(like, 0);
+            let mut trace = stepper.trace(like, 0).unwrap();
             stepper.retrace(y, 0.5, &mut trace, (&mut back.clone(), &mut ws));
             stepper.step_vjp(y, 0.5, &mut back, &mut trace, (&mut next.clone(), &mut ws));
             assert!(!forward.is_finite() && !back.is_finite());
-            let mut ws = euler.workspace(like);
+            let mut ws = euler.workspace(like).unwrap();
             let mut forward = small.clone();
             stepper.step(&small, 0.5, &mut forward, &mut ws);
             assert!(!forward.is_finite());
@@ -523,8 +532,7 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     }
     let tracked = Tracked::new(&there, shooting.evolution());
     let start = tracked.start(small.clone());
-    let (mut rate, mut ws) = (start.clone(), tracked.workspace());
-    tracked.rate(&start, &mut rate, &mut ws);
+    let (rate, _) = common::rate(&tracked, &start);
     assert!(!rate.is_finite());
 
     // The objective.
@@ -567,8 +575,8 @@ fn states_and_controls_of_another_grid() {
         wrong_grid_everywhere(&penalised);
         let (mut here, there) =
             (penalised.on(&square(16)).unwrap(), penalised.on(&square(200)).unwrap());
-        assert!(here.add_penalty(&there.rest(), &mut there.rest()).is_nan());
-        let (rest, mut foreign) = (here.rest(), there.rest());
+        assert!(here.add_penalty(&there.identity(), &mut there.identity()).is_nan());
+        let (rest, mut foreign) = (here.identity(), there.identity());
         here.add_penalty(&rest, &mut foreign);
         assert!(!foreign.is_finite());
         let shares = common::shares(&square(16));
@@ -592,18 +600,22 @@ fn states_and_controls_of_another_grid() {
     );
     let mixture =
         Mixture::new(&here, vec![gaussian(&here)], gaussian(&here), Order::Second).unwrap();
-    let (mut ws, mut v) = (mixture.workspace(), Velocity::zeros(&here).unwrap());
+    let (mut tape, mut ws) = (mixture.tape(&here).unwrap(), Default::default());
+    let mut v = Velocity::zeros(&here).unwrap();
     let (m, two) = (momentum(&here), Weights::zeros_with(&here, 2).unwrap());
-    mixture.velocity(&m, &two, &mut v, &mut ws);
+    let at = Inputs { momentum: &m, weights: &two };
+    mixture.velocity(at, &mut v, &mut tape, &mut ws);
     assert!(all_nan(v.data()));
     let (mut rate, mut rates) = (m.clone(), two.clone());
-    mixture.carry(&m, &two, &v, (&mut rate, &mut rates), &mut ws);
+    let out = Outputs { momentum: &mut rate, weights: &mut rates };
+    mixture.advect(at, &v, out, &tape, &mut ws);
     assert!(all_nan(rate.data()) && all_nan(rates.data()));
     let (mut bar, mut bars) = (m.clone(), two.clone());
-    mixture.pull_back(&m, &two, &v.clone(), (&m, &two), &mut v, (&mut bar, &mut bars), &mut ws);
+    let out = Outputs { momentum: &mut bar, weights: &mut bars };
+    mixture.rates_vjp(at, &v.clone(), at, &mut v, out, &tape, &mut ws);
     assert!(all_nan(bar.data()) && all_nan(bars.data()));
     let mut bars = two.clone();
-    mixture.add_energy_slope(&m, 1.0, &mut bars, &mut ws);
+    mixture.energy_gradient(at, 1.0, &mut bars, &tape, &mut ws);
     assert!(all_nan(bars.data()));
     let mut smooth = Weights::zeros_with(&there, 2).unwrap();
     mixture.smooth(&two, &mut smooth);
@@ -624,7 +636,7 @@ fn states_and_controls_of_another_grid() {
     let stationary = Stationary::<f64, 2>::new(&here, Order::Fourth);
     let state = rdmm_core::dynamics::Flow { body: v, map: Displacement::zeros(&there).unwrap() };
     let mut rate = state.zeros_like();
-    stationary.rate(&state, &mut rate, &mut ());
+    stationary.rate(&state, StageMap::OfState, &mut rate, &(), &mut ());
     assert!(!rate.is_finite());
 }
 
@@ -727,12 +739,12 @@ fn far_displacements<T: Real>(largest: f64) {
         for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
             let model = Lddmm::new(metric.clone());
             let mut shooting = model.on(&grid).unwrap();
-            let mut state = shooting.blank_state();
+            let mut state = shooting.initial_state(&shooting.identity());
             let how = Integration { transport, ..common::fixed_steps(3) };
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &state, how).unwrap();
-            let mut controls = shooting.rest();
+            let mut sweep = Sweep::new(shooting.evolution(), &state, how).unwrap();
+            let mut controls = shooting.identity();
             controls.momentum.data_mut()[7 * 16 + 7] = T::of(far);
-            shooting.start(&controls, &mut state);
+            shooting.set_initial_state(&controls, &mut state);
             refused!(sweep.forward(&state), Error::Diverged { .. }, "of 3", "smaller momentum");
             refused!(
                 sweep.backward(&state, &mut state.clone()),
@@ -740,8 +752,8 @@ fn far_displacements<T: Real>(largest: f64) {
                 "forward sweep"
             );
             let how = Integration::default();
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &state, how).unwrap();
-            shooting.start(&controls, &mut state);
+            let mut sweep = Sweep::new(shooting.evolution(), &state, how).unwrap();
+            shooting.set_initial_state(&controls, &mut state);
             refused!(sweep.forward(&state), Error::Diverged { .. }, "of 50");
         }
     }
@@ -799,10 +811,9 @@ fn integration() {
     let metric = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
     let mut shooting = Model::<f64, 2>::on(&Lddmm::new(metric), &grid).unwrap();
     let controls = common::controls(&mut shooting, 0.5, 3);
-    let mut start = shooting.blank_state();
-    shooting.start(&controls, &mut start);
+    let start = shooting.initial_state(&controls);
     let how = Integration { checkpoints: Checkpoints::Bytes(99), ..common::fixed_steps(7) };
-    let refused = Sweep::new(&grid, shooting.evolution(), &start, how).map(drop);
+    let refused = Sweep::new(shooting.evolution(), &start, how).map(drop);
     refused!(refused, Error::Setting { .. }, "more bytes", "found 99 bytes");
     for checkpoints in [
         Checkpoints::Binomial(usize::MAX),
@@ -813,7 +824,7 @@ fn integration() {
     ] {
         for gradient in [GradientKind::Discrete, GradientKind::Continuous] {
             let how = Integration { checkpoints, gradient, ..common::fixed_steps(7) };
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
+            let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
             let mut bar = sweep.forward(&start).unwrap().clone();
             sweep.backward(&start, &mut bar).unwrap();
             refused!(sweep.backward(&start, &mut bar), Error::Setting { .. }, "forward sweep");
@@ -822,7 +833,7 @@ fn integration() {
     for (relative, at_most) in [(1e-300, 5), (1e-15, 1)] {
         let steps = Steps::Tolerance { relative, at_most };
         let how = Integration { steps, tableau: DOPRI5, ..Integration::default() };
-        let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
+        let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
         let text = format!("{at_most} steps");
         refused!(sweep.forward(&start), Error::StepLimit { .. }, "tolerance", "not", &text);
         assert!(sweep.step_sizes().is_empty());
@@ -942,14 +953,14 @@ fn registrations() {
         "checkpoints",
         "found 0"
     );
-    let lbfgs = Lbfgs { memory: 0, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_memory(0);
     refused!(
         with(&|s| s.search = Search::EuclideanLbfgs(lbfgs.clone())),
         Error::Setting { .. },
         "memory",
         "found 0"
     );
-    let adam = Adam { learning_rate: -1.0, ..Adam::default() };
+    let adam = Adam::default().with_learning_rate(-1.0);
     refused!(
         with(&|s| s.search = Search::Adam(adam.clone())),
         Error::Setting { .. },
@@ -996,7 +1007,7 @@ fn registrations() {
     spread.data_mut()[..128].fill(-1e300);
     assert!(pair(&spread, &moving).ok().is_none_or(|r| r.map.is_finite()));
     let as_given = |image: &Image<f64, 2>| {
-        let settings = Settings { intensities: Intensities::AsGiven, ..Settings::default() };
+        let settings = Settings::default().with_intensities(Intensities::AsGiven);
         Registration::new(model(), Ssd).with_settings(settings).run(image, &moving)
     };
     refused!(as_given(&spread), Error::Start { .. }, "inf", "finite");
@@ -1114,7 +1125,7 @@ fn optimisers() {
     for (set, name) in counts {
         refused!(lbfgs(&set), Error::Setting { .. }, name, "at least 1", "found 0");
     }
-    let swapped = LineSearch { c1: 0.9, c2: 0.1, ..LineSearch::default() };
+    let swapped = LineSearch::default().with_c1(0.9).with_c2(0.1);
     refused!(swapped.validate(), Error::Setting { .. }, "c1", "less than c2", "0.9");
     let windows: fn(&mut Lbfgs) = |l| {
         (l.value_window, l.memory, l.max_evaluations) = (usize::MAX, usize::MAX, usize::MAX);
@@ -1124,7 +1135,7 @@ fn optimisers() {
     assert_eq!(lbfgs(&|l| l.max_iterations = 0).unwrap().stop, Stop::MaxIterations);
 
     let adam = |change: &dyn Fn(&mut Adam)| {
-        let mut adam = Adam { learning_rate: 0.1, ..Adam::default() };
+        let mut adam = Adam::default().with_learning_rate(0.1);
         change(&mut adam);
         adam.minimize(&mut Bowl, vec![3.0, 4.0], |_| ControlFlow::Continue(()))
     };
@@ -1169,7 +1180,7 @@ fn optimisers() {
 /// A stored state whose vectors do not fit one another ends the optimisation with the reason.
 #[test]
 fn damaged_states() {
-    let lbfgs = Lbfgs { max_iterations: 1, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_max_iterations(1);
     let go = |_: &LbfgsState<Vec<f64>>| ControlFlow::Continue(());
     let start = vec![3.0, 4.0];
     let state = lbfgs.minimize(&mut Bowl, &mut Euclidean, start.clone(), go).unwrap().state;
@@ -1269,26 +1280,24 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
             Err(_) => return Ok(false),
         }
     }
-    let lbfgs = Lbfgs { max_evaluations: 8, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_max_evaluations(8);
     let search = match odd.search {
         0 => Search::MetricLbfgs { lbfgs, epsilon: 1e-3 },
         1 => Search::EuclideanLbfgs(lbfgs),
-        _ => Search::Adam(Adam { learning_rate: odd.weight, ..Adam::default() }),
+        _ => Search::Adam(Adam::default().with_learning_rate(odd.weight)),
     };
-    let settings = Settings {
-        similarity_weight: Some(odd.weight),
-        levels: Some(vec![
+    let settings = Settings::default()
+        .with_similarity_weight(odd.weight)
+        .with_levels(vec![
             Level { factor: odd.factor, iterations: 2 },
             Level { factor: 1.0, iterations: 2 },
-        ]),
-        map_factor: odd.map_factor,
-        integration: Integration {
+        ])
+        .with_map_factor(odd.map_factor)
+        .with_integration(Integration {
             steps: Steps::Courant { number: odd.courant, at_least: 2, at_most: 30 },
             ..Integration::default()
-        },
-        search,
-        ..Settings::default()
-    };
+        })
+        .with_search(search);
     let measure: [Box<dyn Measure<T, D>>; 3] =
         [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma })];
     let measure = measure.into_iter().nth(odd.measure).unwrap();
@@ -1300,8 +1309,8 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
             {
                 Ok(found) => {
                     prop_assert!(found.map.is_finite() && found.forward.is_finite());
-                    prop_assert!(found.warped.is_finite() && found.controls.is_finite());
-                    prop_assert!(found.sigma_start.is_finite());
+                    prop_assert!(found.warped.is_finite() && found.momentum.is_finite());
+                    prop_assert!(found.sigma_start.is_some_and(|sigma| sigma.is_finite()));
                     true
                 }
                 Err(error) => {

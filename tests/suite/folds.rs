@@ -13,16 +13,14 @@ use rdmm_core::similarity::Ssd;
 use rdmm_core::step::Steps;
 
 /// Two unlike images, with a similarity that is worth any deformation.
-fn register(min_jacobian: Option<f64>, last: f64) -> Registered<f64, 2, ()> {
+fn register(min_jacobian: Option<f64>, last: f64) -> Registered<f64, 2> {
     let grid = common::grid([32, 28], Boundary::Reflecting);
     let image = |seed| Image::from_vec(&grid, common::smooth(&grid, 1, seed)).unwrap();
     let model = Lddmm::new(MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap());
-    let settings = Settings {
-        levels: Some([2.0, last].map(|factor| Level { factor, iterations: 25 }).to_vec()),
-        similarity_weight: Some(300.0),
-        min_jacobian,
-        ..Settings::default()
-    };
+    let settings = Settings::default()
+        .with_levels([2.0, last].map(|factor| Level { factor, iterations: 25 }).to_vec())
+        .with_similarity_weight(300.0)
+        .with_min_jacobian(min_jacobian);
     let registration = Registration::new(model, Ssd).with_settings(settings);
     registration.run(&image(1), &image(2)).unwrap()
 }
@@ -36,7 +34,7 @@ fn the_smallest_determinant_is_kept() {
         let found = register(Some(bound), last);
         let folds = found.report.folds.total();
         let [before, after] =
-            [found.report.levels[0].first, found.report.levels.last().unwrap().last];
+            [&found.report.levels[0].first, &found.report.levels.last().unwrap().last];
         println!(
             "bound {bound}, last factor {last}: {:.3}, {} refused, loss {:.3e} to {:.3e}",
             folds.min, found.report.refused, before.terms.similarity, after.terms.similarity
@@ -88,7 +86,7 @@ fn a_bound_that_the_identity_breaks_is_refused() {
     let image = Image::from_vec(&grid, common::smooth(&grid, 1, 1)).unwrap();
     for bad in [1.0, 1.5, -0.1, f64::NAN, f64::INFINITY] {
         let model = Lddmm::new(MultiGaussian::new(&[0.2], &[1.0]).unwrap());
-        let settings = Settings { min_jacobian: Some(bad), ..Settings::default() };
+        let settings = Settings::default().with_min_jacobian(Some(bad));
         let error = Registration::new(model, Ssd).with_settings(settings).run(&image, &image);
         assert!(matches!(error, Err(Error::Setting { name: "smallest determinant", .. })), "{bad}");
     }
@@ -101,16 +99,12 @@ fn a_level_whose_flow_diverges_on_the_next_grid_starts_from_less() {
     let model = Lddmm::new(MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap());
     // Two steps do for the coarse grid's long voxels, and are too few for shorter ones.
     let levels = [4.0, 1.0].map(|factor| Level { factor, iterations: 25 }).to_vec();
-    let mut settings = Settings {
-        levels: Some(levels),
-        similarity_weight: Some(1e3),
-        min_jacobian: None,
-        ..Settings::default()
-    };
+    let mut settings =
+        Settings::default().with_levels(levels).with_similarity_weight(1e3).with_min_jacobian(None);
     settings.integration.steps = Steps::Fixed(2);
     let registration = Registration::new(model, Ssd).with_settings(settings);
     let found = registration.run(&image(1), &image(2)).unwrap();
-    let [coarse, fine] = [0, 1].map(|level| found.report.levels[level].last.terms);
+    let [coarse, fine] = [0, 1].map(|level| &found.report.levels[level].last.terms);
     assert!(fine.total.is_finite() && found.map.data().iter().all(|u| u.is_finite()));
     assert!(coarse.regularisation > 0.0 && fine.regularisation > 0.0, "both levels moved");
 }

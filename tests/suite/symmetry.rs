@@ -4,7 +4,6 @@
 use crate::common::along;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::MapState;
 use rdmm_core::evaluate::inverse_consistency;
 use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;
@@ -12,7 +11,7 @@ use rdmm_core::model::{Controls, Lddmm, Model, MultiGaussian, RdmmOptimised, Sho
 use rdmm_core::optim::Objective;
 use rdmm_core::registration::{PairObjective, Registration};
 use rdmm_core::similarity::{Measure, Ssd};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::Steps;
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::testing::random;
@@ -76,7 +75,7 @@ fn the_gradient_is_the_derivative_and_the_taylor_remainder_has_slope_two() {
     let metric = model(&grid).0.metric().clone();
     let model = TwoSided(RdmmOptimised::<f64, 2>::new(metric, 0.12).unwrap());
     let mut objective = objective(&model, &fixed, &moving);
-    let mut at = objective.shooting().rest();
+    let mut at = objective.shooting().identity();
     at.momentum = push(objective.shooting(), 2.0);
     let noise = random::<f64>(at.weights.data().len(), 6);
     at.weights.data_mut().iter_mut().zip(noise).for_each(|(x, y)| *x += 0.3 * y);
@@ -104,8 +103,8 @@ fn a_geodesic_costs_the_same_from_either_end() {
         let grid = Grid::<2>::unit([n, n]).unwrap();
         let (fixed, moving) = (blobs(&grid, [0.55, 0.5]), blobs(&grid, [0.45, 0.48]));
         let model = model(&grid);
-        let shooting = model.on(&grid).unwrap();
-        let mut there = shooting.rest();
+        let mut shooting = model.on(&grid).unwrap();
+        let mut there = shooting.identity();
         // A push of the same shape on every grid.
         let [a, b] = grid.shape();
         let at = |i: usize| [(i / b) as f64 / (a - 1) as f64, (i % b) as f64 / (b - 1) as f64];
@@ -115,10 +114,8 @@ fn a_geodesic_costs_the_same_from_either_end() {
             there.momentum.data_mut()[i] = 0.3 * strength;
             there.momentum.data_mut()[grid.len() + i] = -0.2 * strength * (at(i)[0] - 0.4);
         }
-        let mut start = shooting.blank_state();
-        let mut shoot = model.on(&grid).unwrap();
-        shoot.start(&there, &mut start);
-        let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, integration()).unwrap();
+        let start = shooting.initial_state(&there);
+        let mut sweep = Sweep::new(shooting.evolution(), &start, integration()).unwrap();
         let end = sweep.forward(&start).unwrap();
         let moved = end.map().max_abs();
         assert!(moved > 0.05, "{moved}");

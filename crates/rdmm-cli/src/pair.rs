@@ -8,7 +8,7 @@ use std::time::Instant;
 use rdmm_core::adjoint::Checkpoints;
 use rdmm_core::affine::{AffineRegistered, AffineRegistration, AffineSettings, Start, Transform};
 use rdmm_core::evaluate::Folds;
-use rdmm_core::field::{Displacement, Image, Momentum, Weights};
+use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::GaussianBank;
 use rdmm_core::labels::Labels;
@@ -19,7 +19,7 @@ use rdmm_core::model::{
 };
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
-    Checkpoint, Intensities, Landmarks, Registered, Registration, Report, Search, Settings,
+    Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Search, Settings,
 };
 use rdmm_core::regularize::{Omt, Range, TotalVariation};
 use rdmm_core::step::Steps;
@@ -32,7 +32,7 @@ use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
 use crate::maps::{consistency, read};
-use crate::watch::{CheckpointFile, Saved, Seen, Stopped, Watch};
+use crate::watch::{CheckpointFile, Saved, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
 const REGION_SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
@@ -55,24 +55,15 @@ pub(crate) struct Found<const D: usize> {
     /// The moving image, original grey values.
     pub(crate) warped: Image<f32, D>,
     /// The non-linear part; `None` for an affine registration.
-    pub(crate) flow: Option<FlowFound<D>>,
+    pub(crate) flow: Option<Registered<f32, D>>,
     /// How far the map and its inverse are from each other's inverses, mean and largest, mm.
     pub(crate) inverse_consistency: [f64; 2],
     pub(crate) stopped: Option<Stopped>,
-    pub(crate) history: Vec<Seen>,
+    pub(crate) history: Vec<Progress>,
     /// Seconds of the flow before it was stopped, where it went on from a checkpoint.
     pub(crate) earlier: f64,
     /// The configuration with all values filled in.
     pub(crate) config: Config,
-}
-
-/// The non-linear part of a registration.
-pub(crate) struct FlowFound<const D: usize> {
-    pub(crate) momentum: Momentum<f32, D>,
-    /// At t = 0 and 1, on the grid of the momentum.
-    pub(crate) weights: [Weights<f32, D>; 2],
-    pub(crate) sigma: [Image<f32, D>; 2],
-    pub(crate) report: Report,
 }
 
 /// How a registration goes on, and until when.
@@ -267,11 +258,8 @@ impl<const D: usize> Run<'_, D> {
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
         };
-        let settings = AffineSettings {
-            levels: self.config.affine.levels.value(),
-            intensities: self.intensities(),
-            ..AffineSettings::default()
-        };
+        let mut settings = AffineSettings::default().with_intensities(self.intensities());
+        settings.levels = self.config.affine.levels.value();
         let measure = self.config.similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
@@ -359,22 +347,16 @@ impl<const D: usize> Run<'_, D> {
 
     fn settings(&self) -> Settings {
         let (flow, optimiser) = (&self.config.flow, &self.config.optimiser);
-        let mut settings = Settings {
-            similarity_weight: self.config.similarity.weight.value(),
-            levels: optimiser.levels.value(),
-            map_factor: flow.map_factor,
-            search: Search::MetricLbfgs {
-                lbfgs: Lbfgs {
-                    value_tolerance: optimiser.tolerance,
-                    memory: optimiser.memory,
-                    ..Lbfgs::default()
-                },
-                epsilon: 1e-3,
-            },
-            intensities: self.intensities(),
-            min_jacobian: Some(flow.min_jacobian),
-            ..Settings::default()
-        };
+        let lbfgs = Lbfgs::default()
+            .with_value_tolerance(optimiser.tolerance)
+            .with_memory(optimiser.memory);
+        let mut settings = Settings::default()
+            .with_map_factor(flow.map_factor)
+            .with_search(Search::MetricLbfgs { lbfgs, epsilon: 1e-3 })
+            .with_intensities(self.intensities())
+            .with_min_jacobian(Some(flow.min_jacobian));
+        settings.similarity_weight = self.config.similarity.weight.value();
+        settings.levels = optimiser.levels.value();
         settings.integration.steps = Steps::Courant {
             number: flow.courant,
             at_least: flow.least_steps,
@@ -410,12 +392,11 @@ impl<const D: usize> Run<'_, D> {
             Before::Warped(carried) => &carried.moving,
         };
         let watch = &mut self.watch;
-        let registered = registration.run_resumable(
-            &self.inputs.fixed,
-            moving,
-            from,
-            |progress, checkpoint| watch.iteration(progress, &affine, checkpoint),
-        )?;
+        let registered = registration
+            .run_from(&self.inputs.fixed, moving, from, |progress, checkpoint| {
+                watch.iteration(progress, &affine, checkpoint)
+            })?
+            .result;
         self.course.log.end();
         self.config.similarity.weight = Auto::Value(registered.report.similarity_weight);
         self.of_registered(affine, registered)
@@ -445,20 +426,10 @@ impl<const D: usize> Run<'_, D> {
         Ok(registration)
     }
 
-    fn of_registered<W>(
-        self,
-        affine: Affine<D>,
-        registered: Registered<f32, D, W>,
-    ) -> Done<Found<D>> {
-        let Registered { map, deformation_forward, controls, report, .. } = registered;
-        let flow = FlowFound {
-            momentum: controls.momentum,
-            weights: [registered.weights_start, registered.weights_end],
-            sigma: [registered.sigma_start, registered.sigma_end],
-            report,
-        };
-        let (back, forward) = (affine.inverse(), PointMap::new(&deformation_forward)?);
-        self.found(affine, &map, &|y| Ok(forward.apply(back.apply(y))), Some(flow))
+    fn of_registered(self, affine: Affine<D>, found: Registered<f32, D>) -> Done<Found<D>> {
+        let (back, forward) = (affine.inverse(), PointMap::new(&found.deformation_forward)?);
+        let map = found.map.clone();
+        self.found(affine, &map, &|y| Ok(forward.apply(back.apply(y))), Some(found))
     }
 
     /// The result from the map after the initial warps, and its inverse.
@@ -467,7 +438,7 @@ impl<const D: usize> Run<'_, D> {
         affine: Affine<D>,
         map: &Displacement<f32, D>,
         inverse: &(dyn Fn([f64; D]) -> rdmm_core::Result<[f64; D]> + Sync),
-        flow: Option<FlowFound<D>>,
+        flow: Option<Registered<f32, D>>,
     ) -> Done<Found<D>> {
         let moving = &self.inputs.moving;
         let (whole, inverse) = match &self.before {

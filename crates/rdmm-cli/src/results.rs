@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
-use rdmm_core::registration::LevelReport;
+use rdmm_core::registration::{LevelReport, Progress};
 use rdmm_io::Volume;
 use rdmm_io::transform::{fsl, itk, write_warp};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,6 @@ use crate::files::{Kind, remove, write_image};
 use crate::inputs::Inputs;
 use crate::maps::carried;
 use crate::pair::Found;
-use crate::watch::Seen;
 
 /// Figures under the identity, the initial and affine maps, and the whole map.
 pub(crate) struct Compared {
@@ -88,7 +87,8 @@ pub(crate) fn write<const D: usize>(
         let at = path("momentum.nii.gz");
         let momentum = Volume::of_vectors(&flow.momentum).map_err(|problem| problem.at(&at))?;
         rdmm_io::write(path("momentum.nii.gz"), &momentum)?;
-        for (name, weights) in ["weights_t0.nii.gz", "weights_t1.nii.gz"].iter().zip(&flow.weights)
+        for (name, weights) in
+            [("weights_t0.nii.gz", &flow.weights_start), ("weights_t1.nii.gz", &flow.weights_end)]
         {
             rdmm_io::write(path(name), &Volume::of_components(weights))?;
         }
@@ -137,7 +137,7 @@ pub(crate) fn json<const D: usize>(
     put("version", json!(env!("CARGO_PKG_VERSION")));
     put("command", json!(named.command));
     put("preset", config["preset"].clone());
-    put("model", json!(report.map_or("affine", |report| report.model)));
+    put("model", json!(report.map_or("affine", |report| report.model.as_str())));
     put("fixed", json!(named.fixed));
     put("moving", json!(named.moving));
     put("fixed_labels", json!(named.fixed_labels));
@@ -209,7 +209,7 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     match level.stop {
         Stop::Gradient | Stop::Value | Stop::LineSearch => true,
         Stop::MaxIterations | Stop::MaxEvaluations => {
-            let of_level = |seen: &&Seen| seen.level + 1 == flow.report.levels.len();
+            let of_level = |seen: &&Progress| seen.level + 1 == flow.report.levels.len();
             let energies: Vec<f64> = found
                 .history
                 .iter()

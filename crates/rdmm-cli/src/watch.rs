@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdmm_core::registration::{Checkpoint, Diagnostics, Progress};
+use rdmm_core::registration::{Checkpoint, Progress};
 use rdmm_core::world::Affine;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub(crate) struct CheckpointFile {
 }
 
 /// What the file begins with.
-const MAGIC: &[u8; 8] = b"rdmmcp02";
+const MAGIC: &[u8; 8] = b"rdmmcp03";
 
 /// What the file holds after that and the fingerprint.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,35 +59,9 @@ pub(crate) struct Saved<C, const D: usize> {
     /// The affine map before the flow.
     pub(crate) affine: Affine<D>,
     /// Each iteration until then.
-    pub(crate) history: Vec<Seen>,
+    pub(crate) history: Vec<Progress>,
     /// Where the flow stands.
     pub(crate) checkpoint: C,
-}
-
-/// The figures of an iteration: those of [`Progress`], which cannot be read again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Seen {
-    pub(crate) level: usize,
-    levels: usize,
-    iteration: usize,
-    evaluations: usize,
-    gradient_norm: f64,
-    pub(crate) diagnostics: Diagnostics,
-    seconds: f64,
-}
-
-impl From<&Progress> for Seen {
-    fn from(progress: &Progress) -> Self {
-        Self {
-            level: progress.level,
-            levels: progress.levels,
-            iteration: progress.iteration,
-            evaluations: progress.evaluations,
-            gradient_norm: progress.gradient_norm,
-            diagnostics: progress.diagnostics,
-            seconds: progress.seconds,
-        }
-    }
 }
 
 impl CheckpointFile {
@@ -154,7 +128,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) file: Option<&'a CheckpointFile>,
     written: Instant,
     /// Each iteration's figures.
-    pub(crate) history: Vec<Seen>,
+    pub(crate) history: Vec<Progress>,
     /// Why it was stopped.
     pub(crate) stopped: Option<Stopped>,
 }
@@ -194,7 +168,7 @@ impl<'a> Watch<'a> {
     where
         Checkpoint<f32, D, W>: Serialize,
     {
-        self.history.push(progress.into());
+        self.history.push(progress.clone());
         self.log.iteration(progress);
         self.stopped = self.stopped.or_else(|| self.due());
         if let Some(file) = self.file

@@ -212,11 +212,9 @@ impl<'a, const D: usize> Case<'a, D> {
             Similarity::MutualInformation => Registration::new(model, MutualInformation::default()),
             Similarity::Nmi => Registration::new(model, Nmi::default()),
         };
-        let settings = Settings {
-            similarity_weight: weight,
-            levels: self.levels.map(<[Level]>::to_vec),
-            ..Settings::default()
-        };
+        let mut settings = Settings::default();
+        settings.similarity_weight = weight;
+        settings.levels = self.levels.map(<[Level]>::to_vec);
         // NCC and MSE are of the images as the registration saw them, so that MSE has no unit.
         let fixed = settings.intensities.applied(self.fixed, "fixed image")?;
         let moving = settings.intensities.applied(self.moving, "moving image")?;

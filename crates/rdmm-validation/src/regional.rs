@@ -26,8 +26,8 @@ pub struct Regional {
 impl Regional {
     /// The figures of a result; regions are those of the fixed and of the moving image, `objects` lie in the
     /// moving image, all on one grid.
-    pub fn of<const D: usize, W>(
-        result: &Registered<f32, D, W>,
+    pub fn of<const D: usize>(
+        result: &Registered<f32, D>,
         [region, moving_region]: [&Labels<D>; 2],
         objects: &Labels<D>,
     ) -> Fallible<Self> {

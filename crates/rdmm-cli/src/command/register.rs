@@ -212,7 +212,7 @@ fn write<const D: usize>(
     let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
     let source = page::comparable(&inputs.moving, &json, "moving image")?;
     let (start, end) = (read(&source, &affine)?, read(&source, &found.map)?);
-    let sigma = found.flow.as_ref().map(|flow| [&flow.sigma[0], &flow.sigma[1]]);
+    let sigma = found.flow.as_ref().map(|flow| [&flow.sigma_start, &flow.sigma_end]);
     let shown = Shown {
         fixed: &target,
         moving: Some(&start),

@@ -129,7 +129,7 @@ fn main() -> Fallible<()> {
     let model = RdmmOptimised::new(metric, 0.05 * extent)?;
     let mut settings = Settings::default();
     if all_iterations {
-        let lbfgs = Lbfgs { value_tolerance: 0.0, ..Lbfgs::default() };
+        let lbfgs = Lbfgs::default().with_value_tolerance(0.0);
         settings.search = Search::MetricLbfgs { lbfgs, epsilon: 1e-3 };
     }
     let result = Registration::new(model, Ncc).with_settings(settings).run_with(
@@ -137,7 +137,7 @@ fn main() -> Fallible<()> {
         &moving,
         |progress| {
             if progress.iteration % 10 == 0 {
-                let terms = progress.diagnostics.terms;
+                let terms = &progress.diagnostics.terms;
                 println!(
                     "level {}, iteration {:2}: energy {:.4e}, loss {:.4e}, {:.0} s",
                     progress.level + 1,

@@ -99,11 +99,9 @@ fn main() -> Fallible<()> {
     for (pair, source, target) in PAIRS {
         let (fixed, moving) = (image(&grid, target)?, image(&grid, source)?);
         for method in &METHODS {
-            let mut settings = Settings {
-                similarity_weight: Some(0.6 * method.weight),
-                min_jacobian: method.min_jacobian,
-                ..Settings::default()
-            };
+            let mut settings = Settings::default()
+                .with_similarity_weight(0.6 * method.weight)
+                .with_min_jacobian(method.min_jacobian);
             if let Steps::Courant { number, at_least, at_most } = settings.integration.steps {
                 let number = number / f64::from(method.finer);
                 let [at_least, at_most] =

@@ -147,7 +147,7 @@ impl Validation {
         let [fixed_points, moving_points] =
             points(&folder.join("landmarks_px.csv"), [fixed.grid(), moving.grid()])?;
         let levels = [8.0, 4.0, 2.0].map(|factor| Level { factor, iterations: 60 }).to_vec();
-        let settings = AffineSettings { levels: Some(levels.clone()), ..AffineSettings::default() };
+        let settings = AffineSettings::default().with_levels(levels.clone());
         let found = AffineRegistration::new(Transform::Affine, Lncc { sigma: 16.0 })
             .with_settings(settings)
             .run(&fixed, &moving)?;
@@ -267,12 +267,12 @@ impl Validation {
     fn means(&self) -> Vec<Vec<String>> {
         let mut keys: Vec<[&str; 2]> = Vec::new();
         for row in &self.rows {
-            let key = [row.set, row.outcome.report.model];
+            let key = [row.set, row.outcome.report.model.as_str()];
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let row = |&[set, model]: &[&'static str; 2]| {
+        let row = |&[set, model]: &[&str; 2]| {
             let of = |figure: &dyn Fn(&Outcome) -> Option<f64>| self.mean(set, model, figure);
             let change = |figure: &dyn Fn(&Outcome, usize) -> Option<f64>| {
                 let [before, after] = [0, 1].map(|k| of(&|o: &Outcome| figure(o, k)));
@@ -346,7 +346,7 @@ impl Validation {
         check("brain3d, NCC in the masks", self.mean("brain3d", "LDDMM", union), 0.85);
         for row in &self.rows {
             let (folded, model) =
-                (row.outcome.report.folds.total().folded, row.outcome.report.model);
+                (row.outcome.report.folds.total().folded, &row.outcome.report.model);
             if folded > 0 {
                 missed.push(format!("{}, {}: {model} folds at {folded} voxels", row.set, row.pair));
             }
