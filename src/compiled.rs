@@ -15,8 +15,8 @@ use std::hint::black_box;
 use crate::dynamics::{momentum, transport};
 use crate::evaluate::{Folds, inverse_consistency, local_standard_deviation};
 use crate::field::{
-    Displacement, axpy, copy, dot, first_not_finite, largest, longest, scale, scale_add, set_sum,
-    set_zero,
+    Displacement, axpy, copy, dot, first_not_finite, largest, longest, multiply_components, scale,
+    scale_add, set_sum, set_zero,
 };
 use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Windowed};
 use crate::metric::{Metric, Mixture};
@@ -59,7 +59,7 @@ fn for_type<T: Real>() {
         largest::<T>
     );
     compile!(longest::<T>, first_not_finite::<T>);
-    compile!(pre_weights::<T>, pre_weights_vjp::<T>);
+    compile!(multiply_components::<T>, pre_weights::<T>, pre_weights_vjp::<T>);
     // The sums of `space::set_sum_of`.
     compile!(set_sum::<T, 1>, set_sum::<T, 2>, set_sum::<T, 5>);
     for_axes::<T, 1>();
