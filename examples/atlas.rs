@@ -10,7 +10,6 @@ use std::error::Error;
 
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::MapState;
 use rdmm_core::evaluate::ncc;
 use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;
@@ -19,7 +18,7 @@ use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
 use rdmm_core::ops::resample::Resample;
 use rdmm_core::registration::Registration;
 use rdmm_core::similarity::Ssd;
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::testing::random;
 
@@ -33,10 +32,10 @@ fn shot(
 ) -> Fallible<Image<f32, 2>> {
     let grid = momentum.grid();
     let mut shooting = Model::<f32, 2>::on(model, grid)?;
-    let (mut controls, mut start) = (shooting.rest(), shooting.blank_state());
+    let mut controls = shooting.identity();
     controls.momentum.copy_from(momentum);
-    shooting.start(&controls, &mut start);
-    let mut sweep = Sweep::new(grid, shooting.evolution(), &start, Integration::default())?;
+    let start = shooting.initial_state(&controls);
+    let mut sweep = Sweep::new(shooting.evolution(), &start, Integration::default())?;
     let map: Displacement<f32, 2> =
         Resample::new(grid, image.grid()).field(sweep.forward(&start)?.map())?;
     Ok(map.warp(image)?)

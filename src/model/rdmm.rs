@@ -131,8 +131,7 @@ impl<T: Real, const D: usize> Rdmm<T, D> {
     /// let h = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.6, 0.8][i])?;
     /// let model = Rdmm::from_pre_weights(&[2.0, 4.0], h.clone(), 1.0)?;
     /// let mut shooting = model.on(&grid)?;
-    /// let (rest, mut start) = (shooting.rest(), shooting.blank_state());
-    /// shooting.start(&rest, &mut start);
+    /// let start = shooting.initial_state(&shooting.identity());
     /// assert_eq!(start.body.weights, h);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
@@ -370,9 +369,8 @@ mod tests {
 
     fn start(model: &Rdmm<f64, 2>, grid: &Grid<2>) -> Weights<f64, 2> {
         let mut shooting = model.on(grid).unwrap();
-        let (rest, mut state) = (shooting.rest(), shooting.blank_state());
-        shooting.start(&rest, &mut state);
-        state.body.weights
+        let identity = shooting.identity();
+        shooting.initial_state(&identity).body.weights
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod output;
 
 use std::time::Instant;
 
-use rdmm_core::dynamics::{Evolution, EvolutionVjp, Flow};
+use rdmm_core::dynamics::{Evolution, Flow};
 use rdmm_core::field::{Momentum, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel as _};
@@ -122,9 +122,8 @@ fn start<S: Shooting<f64, D>, const D: usize>(
     mut shooting: S,
     momentum: Momentum<f64, D>,
 ) -> Start<S, D> {
-    let (mut state, rest) = (shooting.blank_state(), shooting.rest());
-    let controls = Controls { momentum, weights: rest.weights };
-    shooting.start(&controls, &mut state);
+    let controls = Controls { momentum, weights: shooting.identity().weights };
+    let state = shooting.initial_state(&controls);
     Start { shooting, momentum: controls.momentum, state }
 }
 
@@ -137,7 +136,7 @@ fn integrate<S, B, const D: usize>(
 ) -> Done
 where
     S: Shooting<f64, D>,
-    S::Evolution: EvolutionVjp<f64, D> + Evolution<f64, D, State = Flow<f64, D, B>>,
+    S::Evolution: Evolution<State = Flow<f64, D, B>>,
     B: Body<D> + StateSpace<f64>,
 {
     let begin = Instant::now();
