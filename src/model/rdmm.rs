@@ -370,9 +370,8 @@ mod tests {
 
     fn start(model: &Rdmm<f64, 2>, grid: &Grid<2>) -> Weights<f64, 2> {
         let mut shooting = model.on(grid).unwrap();
-        let (rest, mut state) = (shooting.rest(), shooting.blank_state());
-        shooting.start(&rest, &mut state);
-        state.body.weights
+        let identity = shooting.identity();
+        shooting.initial_state(&identity).body.weights
     }
 
     #[test]
