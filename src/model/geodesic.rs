@@ -13,8 +13,8 @@ use super::{
     Shooting, State, resampled, windowed,
 };
 use crate::dynamics::{Epdiff, Flow, Geodesic};
-use crate::evaluate::local_standard_deviation;
 use crate::error::{Error, Result};
+use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel};

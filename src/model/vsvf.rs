@@ -9,8 +9,8 @@ use super::{
     windowed,
 };
 use crate::dynamics::{Flow, Stationary};
-use crate::evaluate::local_standard_deviation;
 use crate::error::Result;
+use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};

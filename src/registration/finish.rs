@@ -91,9 +91,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (weights_start, weights_end) = (shooting.weights(&start)?, shooting.weights(&end)?);
         let forward =
             forward_map(&map_grid, shooting.evolution(), start, &step_sizes, &integration)?;
-        let on_fixed = |sigma: Option<Image<T, D>>| {
-            sigma.map(|sigma| resampled(&sigma, fixed)).transpose()
-        };
+        let on_fixed =
+            |sigma: Option<Image<T, D>>| sigma.map(|sigma| resampled(&sigma, fixed)).transpose();
         let map = initial.after_displacement(&deformation)?;
         let deformation_forward = resampled(&forward, fixed)?;
         let result = Registered {
