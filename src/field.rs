@@ -14,7 +14,9 @@ use crate::space::{Componentwise, StateSpace, VectorField};
 
 mod vectors;
 pub(crate) use vectors::{add_products, axpy, copy, dot};
-pub(crate) use vectors::{first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero};
+pub(crate) use vectors::{
+    first_not_finite, largest, longest, multiply_components, scale, scale_add, set_sum, set_zero,
+};
 
 /// What a field means. Fields of different kinds have the same layout and cannot be mixed.
 pub mod kind {

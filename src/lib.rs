@@ -114,6 +114,17 @@
 //! | `serde` | no | (de)serialisation of grids, fields, labels, maps, recipes, penalties, similarities, settings, optimiser states and reports; what was checked when it was made is checked again when it is read |
 //! | `testing` | no | checkers of your own parts, problems with known solutions, strategies; brings in `proptest` |
 //!
+//! # Debug builds
+//!
+//! The loops over voxels are compiled in this crate, for `f32` and `f64` on one to three axes, not in yours. With
+//!
+//! ```toml
+//! [profile.dev.package.rdmm-core]
+//! opt-level = 3
+//! ```
+//!
+//! in your `Cargo.toml` they are fast in debug builds of your program too.
+//!
 //! # References
 //!
 //! - Shen, Vialard, Niethammer, *Region-specific diffeomorphic metric mapping*, `NeurIPS` 2019,

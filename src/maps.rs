@@ -13,7 +13,7 @@ use crate::labels::Labels;
 use crate::ops::inverse::{Interpolation, Inverse};
 use crate::ops::jacobian::jacobian_determinant;
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::{Warp, warped};
+use crate::ops::warp::{Warp, warp};
 use crate::par;
 use crate::scalar::Real;
 
@@ -39,7 +39,7 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     pub fn warp(&self, image: &Image<T, D>) -> Result<Image<T, D>> {
-        warped(image, self)
+        warp(image, self)
     }
 
     /// `labels` read at x + u(x), on the grid of the map: at each voxel the label whose interpolated indicator is
@@ -56,6 +56,7 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     /// assert_eq!(map.warp_labels(&labels)?.data()[3 * 8], 1);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn warp_labels(&self, labels: &Labels<D>) -> Result<Labels<D>> {
         self.expect_finite("map")?;
         let (source, target) = (labels.grid(), self.grid());
@@ -456,7 +457,7 @@ mod tests {
     fn compositions_over_one_grid_are_those_of_the_integrator() {
         let grid = turned(0.7, [20, 18], [0.8, 0.9]);
         let (first, second) = (swirl(&grid, 0.1), swirl(&grid, 0.9));
-        let composition = crate::ops::warp::Composition::new(&grid);
+        let composition = crate::ops::compose::Composition::new(&grid);
         let mut coefficients = vec![0.0; 2 * grid.len()];
         composition.coefficients(second.data(), &mut coefficients);
         let mut expected = vec![0.0; 2 * grid.len()];

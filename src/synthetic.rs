@@ -109,6 +109,7 @@ impl Shapes {
     /// [`Error::Setting`] for settings out of range, for a grid with fewer than 32 voxels (of its
     /// coarsest spacing) across its shortest extent, and where no place is left for an object
     /// outside; [`Error::OutOfMemory`].
+    #[inline(never)]
     pub fn pair<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<Pair<T, D>> {
         let (source, target) = self.scenes(grid)?;
         let (moving, moving_labels) = render(grid, &source)?;

@@ -151,6 +151,7 @@ impl<const D: usize> Affine<D> {
     /// assert_eq!(total.component(0)[3 * 4], 2.0 * (3.0 + 0.5) - 3.0);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn after_displacement<T: Real>(
         &self,
         u: &Displacement<T, D>,

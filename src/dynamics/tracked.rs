@@ -5,7 +5,7 @@ use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace, set_sum_of};
 

@@ -1,7 +1,7 @@
 use super::is_interior;
 use crate::error::Result;
 use crate::field::Displacement;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::scalar::Real;
 
 /// How far the composition of two maps is from the identity, in physical units.
@@ -49,6 +49,7 @@ pub struct Consistency {
 /// assert!((found.max - 0.5).abs() < 1e-12); // physical units
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn inverse_consistency<T: Real, const D: usize>(
     forward: &Displacement<T, D>,
     inverse: &Displacement<T, D>,

@@ -84,6 +84,7 @@ impl Folds {
     /// # Errors
     /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map or in its determinant,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    #[inline(never)]
     pub fn of<T: Real, const D: usize>(map: &Displacement<T, D>) -> Result<Self> {
         map.expect_finite("map")?;
         let determinant = jacobian_determinant(map)?;

@@ -26,6 +26,7 @@ use crate::scalar::Real;
 /// assert!((sigma.data()[0] - 73f64.sqrt()).abs() < 1e-12); // √(3² + 8²)
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn local_standard_deviation<T: Real, const D: usize>(
     weights: &Weights<T, D>,
     sigmas: &[f64],

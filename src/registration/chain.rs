@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
-use crate::ops::warp::{Composition, warped};
+use crate::ops::compose::Composition;
+use crate::ops::warp::warp;
 use crate::optim::Clock;
 use crate::scalar::Real;
 use crate::world::Affine;
@@ -144,7 +145,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let map = composed(&before, &leg.map)?;
         let forward = composed(&leg.forward, &forward)?;
         legs.push(leg);
-        let warped = warped(moving, &map)?;
+        let warped = warp(moving, &map)?;
         Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, legs })
     }
 }

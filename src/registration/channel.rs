@@ -8,7 +8,7 @@ use crate::field::Image;
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::{Measure, Similarity};
@@ -213,9 +213,9 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
         let there = self.moving.grid().coarsened(factor)?;
         let to_moving = initial.displacement(grid)?;
-        let moving = warped(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
+        let moving = warp(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
         let mask = self.moving_mask.map(|mask| {
-            let mut mask = warped(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
+            let mut mask = warp(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
             // The overshoot of the interpolation.
             mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
             Result::Ok(mask)

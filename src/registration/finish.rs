@@ -13,7 +13,7 @@ use crate::evaluate::{Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, State, resampled};
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
@@ -117,7 +117,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             forward: after_affine(&forward, fixed, &initial.inverse())?,
             deformation_forward,
             affine: *initial,
-            warped: warped(moving, &map)?,
+            warped: warp(moving, &map)?,
             map,
             deformation,
             momentum: controls.momentum.clone(),

@@ -93,6 +93,7 @@ impl TryFrom<Stored> for Omt {
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for Omt {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
         let (smallest, largest) = (sigmas[0], sigmas[sigmas.len() - 1]);

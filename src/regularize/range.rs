@@ -83,6 +83,7 @@ impl TryFrom<Stored> for Range {
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for Range {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
         expect_shares(&self.shares, sigmas.len())?;

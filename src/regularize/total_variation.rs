@@ -190,6 +190,7 @@ pub fn edge_weight<T: Real, const D: usize>(
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for TotalVariation<T, D> {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
         let coarser = |g: &Image<T, D>| pyramid::coarser_mask(g, grid).map(Image::into_vec);

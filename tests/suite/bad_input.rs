@@ -28,10 +28,11 @@ use rdmm_core::model::{
     Carried, Given, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Softmax, Vsvf,
     WeightControl, shares_by_label,
 };
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
 use rdmm_core::ops::resample::{self, Resample};
 use rdmm_core::ops::spline::Prefilter;
-use rdmm_core::ops::warp::{Composition, Warp, warped};
+use rdmm_core::ops::warp::{Warp, warp};
 use rdmm_core::optim::{Adam, Euclidean, Lbfgs, LbfgsState, LineSearch, Objective, Stop};
 use rdmm_core::pyramid;
 use rdmm_core::registration::{
@@ -760,13 +761,13 @@ fn far_displacements<T: Real>(largest: f64) {
     map.data_mut()[7] = T::of(1e30);
     let pair = evaluate::inverse_consistency(&Displacement::zeros(&grid).unwrap(), &map);
     refused!(pair, Error::NonFinite { .. }, "composition", "NaN", "index 7");
-    assert!(warped(&image, &map).unwrap().data()[7].is_nan());
+    assert!(warp(&image, &map).unwrap().data()[7].is_nan());
     map.data_mut()[7] = T::nan();
-    refused!(warped(&image, &map), Error::NonFinite { .. }, "map", "NaN", "index 7");
+    refused!(warp(&image, &map), Error::NonFinite { .. }, "map", "NaN", "index 7");
     let mut bad = image.clone();
     bad.data_mut()[0] = T::infinity();
     let zero = Displacement::zeros(&grid).unwrap();
-    refused!(warped(&bad, &zero), Error::NonFinite { .. }, "image", "inf", "index 0");
+    refused!(warp(&bad, &zero), Error::NonFinite { .. }, "image", "inf", "index 0");
 }
 
 #[test]

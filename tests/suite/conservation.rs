@@ -15,8 +15,8 @@ use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Spectral;
 use rdmm_core::metric::{Fixed, Inputs, Metric, Outputs};
 use rdmm_core::model::{Carried, Lddmm, Model, Shooting};
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
-use rdmm_core::ops::warp::Composition;
 use rdmm_core::space::StateSpace;
 use std::f64::consts::TAU;
 

@@ -20,8 +20,8 @@ use rdmm_core::metric::Fixed;
 use rdmm_core::model::{
     Carried, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
 };
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::Order;
-use rdmm_core::ops::warp::Composition;
 use rdmm_core::registration::{Level, Registration, Settings, Terms};
 use rdmm_core::regularize::{Omt, Regularizer, Scheduled};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};

@@ -8,9 +8,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rdmm_core::Real;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
 use rdmm_core::ops::resample::{Resample, Workspace};
-use rdmm_core::ops::warp::{Composition, Warp};
+use rdmm_core::ops::warp::Warp;
 use rdmm_core::testing::random;
 use rdmm_validation::speed::problem::displacement;
 

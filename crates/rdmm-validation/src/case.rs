@@ -283,8 +283,8 @@ impl<'a, const D: usize> Case<'a, D> {
             warped: &after,
             map: &result.map,
             det: &result.map.jacobian_determinant()?,
-            sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
-            sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
+            sigma0: result.sigma_start.as_ref().filter(|sigma| varies(sigma)),
+            sigma1: result.sigma_end.as_ref().filter(|sigma| varies(sigma)),
             orientation: self.orientation,
         };
         let with_path = |path: &Path, drawn: Fallible<()>| {

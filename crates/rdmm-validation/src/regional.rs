@@ -31,15 +31,18 @@ impl Regional {
         [region, moving_region]: [&Labels<D>; 2],
         objects: &Labels<D>,
     ) -> Fallible<Self> {
-        let level = level(&result.sigma_start, moving_region);
+        let none = "a model whose metric is a sum of Gaussians";
+        let sigma_start = result.sigma_start.as_ref().ok_or(none)?;
+        let sigma_end = result.sigma_end.as_ref().ok_or(none)?;
+        let level = level(sigma_start, moving_region);
         Ok(Self {
             level_set: [
-                dice_whole(&below(&result.sigma_start, level)?, moving_region)?,
-                dice_whole(&below(&result.sigma_end, level)?, region)?,
+                dice_whole(&below(sigma_start, level)?, moving_region)?,
+                dice_whole(&below(sigma_end, level)?, region)?,
             ],
             inside: inside(&result.map, region)?,
-            edges: edges(&result.sigma_start, objects),
-            sigma: mean(&result.sigma_start) / objects.grid().largest_extent(),
+            edges: edges(sigma_start, objects),
+            sigma: mean(sigma_start) / objects.grid().largest_extent(),
         })
     }
 }

@@ -107,8 +107,8 @@ fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     runner: &mut Runner,
 ) -> Fallible<()> {
     let mut shooting = model.on(grid)?;
-    let mut start = shooting.blank_state();
-    shooting.start(&controls(grid, shooting.rest())?, &mut start);
+    let start = controls(grid, shooting.identity())?;
+    let start = shooting.initial_state(&start);
     let evolution = shooting.evolution();
     // Fields that a flow does not need count for no peak.
     drop((model, shooting));
@@ -120,7 +120,7 @@ fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     let shoots = matches!(operation, Operation::Shoot(_));
     let steps = Steps::Fixed(flow.steps);
     let how = Integration { steps, checkpoints, ..Integration::default() };
-    let mut sweep = Sweep::new(grid, evolution, &start, how)?;
+    let mut sweep = Sweep::new(evolution, &start, how)?;
     if shoots {
         return runner(&mut || {
             black_box(sweep.forward(black_box(&start))?);
