@@ -8,17 +8,16 @@
 
 use std::error::Error;
 
-use rdmm_core::adjoint::Sweep;
-use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::evaluate::ncc;
-use rdmm_core::field::{Displacement, Image, Momentum};
+use rdmm_core::field::{Image, Momentum};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel};
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
+use rdmm_core::model::{Lddmm, MultiGaussian};
 use rdmm_core::ops::resample::Resample;
 use rdmm_core::registration::Registration;
+use rdmm_core::shoot::Shoot;
 use rdmm_core::similarity::Ssd;
-use rdmm_core::space::{FlowState, StateSpace};
+use rdmm_core::space::StateSpace;
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::testing::random;
 
@@ -31,13 +30,8 @@ fn shot(
     image: &Image<f32, 2>,
 ) -> Fallible<Image<f32, 2>> {
     let grid = momentum.grid();
-    let mut shooting = Model::<f32, 2>::on(model, grid)?;
-    let mut controls = shooting.identity();
-    controls.momentum.copy_from(momentum);
-    let start = shooting.initial_state(&controls);
-    let mut sweep = Sweep::new(shooting.evolution(), &start, Integration::default())?;
-    let map: Displacement<f32, 2> =
-        Resample::new(grid, image.grid()).field(sweep.forward(&start)?.map())?;
+    let (end, _) = Shoot::lddmm(grid, model.metric())?.forward(momentum, None)?;
+    let map = Resample::new(grid, image.grid()).field(&end.inverse_map)?;
     Ok(map.warp(image)?)
 }
 

@@ -58,6 +58,7 @@
 //! | [`regularize`] | penalties of weights |
 //! | [`evaluate`] | folds, overlap, landmarks, inverse consistency |
 //! | [`model`] | what an optimiser moves, and how it starts the evolution |
+//! | [`shoot`] | differentiable shooting: maps, and gradients in momentum and pre-weights |
 //! | [`optim`] | L-BFGS in a metric, Adam |
 //! | [`registration`] | energy of a pair, resolution levels, observers, results |
 //! | [`mod@affine`] | rigid, similarity and affine registration, the start of the others |
@@ -189,6 +190,8 @@ mod book {
     struct CommandLine;
     #[doc = include_str!("../docs/src/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/src/shooting.md")]
+    struct Shooting;
     #[doc = include_str!("../docs/src/design.md")]
     struct Design;
     #[doc = include_str!("../docs/src/validation.md")]

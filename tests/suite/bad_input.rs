@@ -717,19 +717,19 @@ fn far_displacements<T: Real>(largest: f64) {
     let image = image::<T, 2>(&grid);
     let mut coefficients = image.clone();
     Prefilter::new(&grid).apply(coefficients.data_mut());
-    let warp = Warp::<T, 2>::new(&grid, &grid);
+    let points = Warp::<T, 2>::new(&grid, &grid);
     let n = grid.len();
     for far in [NAN, f64::INFINITY, -f64::INFINITY, 1e30, -1e30, largest] {
         let mut u = vec![T::zero(); 2 * n];
         u[7] = T::of(far);
         let (mut value, mut slope) = (vec![T::zero(); n], vec![T::zero(); 2 * n]);
-        warp.value_and_gradient(coefficients.data(), &u, &mut value, &mut slope);
+        points.value_and_gradient(coefficients.data(), &u, &mut value, &mut slope);
         assert!(value[7].is_nan() && slope[7].is_nan() && slope[n + 7].is_nan());
         assert!(value.iter().enumerate().all(|(i, x)| i == 7 || x.is_finite()));
         let mut bar = vec![T::zero(); n];
-        warp.scatter::<1>(&u, &value, &mut bar);
+        points.scatter::<1>(&u, &value, &mut bar);
         assert!(bar.iter().any(|x| x.is_nan()));
-        warp.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
+        points.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
         let composition = Composition::<T, 2>::new(&grid);
         let (d, mut out) = (u.clone(), u.clone());
         composition.compose(&vec![T::one(); 2 * n], &d, &mut out);

@@ -35,7 +35,7 @@ pub struct Velocities<T, const D: usize> {
 /// use rdmm_core::kernel::{Gaussian, Identity, Kernel};
 /// use rdmm_core::metric::mixture::reference;
 /// let grid = Grid::new([16, 12], [1.0, 1.0])?;
-/// let m = Momentum::<f64, 2>::from_fn(&grid, 2, |x, a| (0.3 * x[a]).sin())?;
+/// let m = Momentum::<f64, 2>::from_fn(&grid, |x| x.map(|x| (0.3 * x).sin()))?;
 /// let h = Weights::<f64, 2>::from_fn(&grid, 1, |_, _| 1.0)?;
 /// let kernel = Gaussian::new(&grid, 2.0)?;
 /// // One weight that is one everywhere: v = K m.
