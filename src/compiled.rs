@@ -28,7 +28,7 @@ use crate::ops::resample::Resample;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
 use crate::pyramid::{coarser, coarser_mask};
-use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
+use crate::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use crate::scalar::Real;
 use crate::similarity::{Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 use crate::synthetic::Shapes;
@@ -109,9 +109,9 @@ fn components<T: Real, const D: usize, const C: usize>() {
         Prefilter::<T, D>::add_transposed::<C>,
         Warp::<T, D>::values::<C>,
         Warp::<T, D>::at_index::<C>,
-        Warp::<T, D>::scatter::<C>,
-        Warp::<T, D>::scatter_at_index::<C>,
-        Warp::<T, D>::add_position_bar::<C>,
+        Warp::<T, D>::values_vjp::<C>,
+        Warp::<T, D>::at_index_vjp::<C>,
+        Warp::<T, D>::position_vjp::<C>,
     );
 }
 
@@ -158,14 +158,14 @@ fn images_and_maps<T: Real, const D: usize>() {
 /// Losses and penalties: their values and gradients are reached from what prepares them.
 fn measures<T: Real, const D: usize>() {
     compile!(
-        <Ssd as Measure<T, D>>::against,
-        <Ncc as Measure<T, D>>::against,
-        <Lncc as Measure<T, D>>::against,
-        <MultiLncc as Measure<T, D>>::against,
-        <MutualInformation as Measure<T, D>>::against,
-        <Nmi as Measure<T, D>>::against,
+        <Ssd as Measure<T, D>>::prepare,
+        <Ncc as Measure<T, D>>::prepare,
+        <Lncc as Measure<T, D>>::prepare,
+        <MultiLncc as Measure<T, D>>::prepare,
+        <MutualInformation as Measure<T, D>>::prepare,
+        <Nmi as Measure<T, D>>::prepare,
         <Omt as Regularizer<T, D>>::on_grid,
-        <Range as Regularizer<T, D>>::on_grid,
+        <RangePenalty as Regularizer<T, D>>::on_grid,
         TotalVariation::<T, D>::on_grid,
     );
 }

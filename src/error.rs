@@ -121,9 +121,9 @@ pub enum Error {
         /// The σ before it.
         previous: f64,
     },
-    /// Shares that must sum to one do not.
-    #[error("{what}: expected shares h² that sum to 1 within {tolerance:.0e}, found {found}")]
-    Shares {
+    /// Weights that must sum to one do not.
+    #[error("{what}: expected weights h² that sum to 1 within {tolerance:.0e}, found {found}")]
+    WeightSum {
         /// Which argument.
         what: &'static str,
         /// Accepted deviation.

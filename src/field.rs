@@ -62,7 +62,7 @@ pub mod kind {
         /// The vectors u of a map along the axes of the world instead of the grid's.
         WorldMap, "world displacement", dimension => Some(dimension);
         /// Weights of a bank of Gaussians, one component a Gaussian.
-        Mixture, "weights", _dimension => None;
+        PerGaussian, "weights", _dimension => None;
     }
 }
 
@@ -93,7 +93,7 @@ pub type Displacement<T, const D: usize> = Field<T, D, kind::Map>;
 /// `[D, ..grid.shape()]`: see [`Displacement::to_world`].
 pub type WorldDisplacement<T, const D: usize> = Field<T, D, kind::WorldMap>;
 /// Weights of `N` Gaussians, shape `[N, ..grid.shape()]`.
-pub type Weights<T, const D: usize> = Field<T, D, kind::Mixture>;
+pub type Weights<T, const D: usize> = Field<T, D, kind::PerGaussian>;
 
 impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     /// A zero field of a kind whose number of components is fixed by the dimension.

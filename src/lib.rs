@@ -23,9 +23,9 @@
 //!
 //! let grid = Grid::<2>::unit([32, 32])?;
 //! let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
-//! // Shares of three Gaussians: background 0, foreground 1.
-//! let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
-//! let regions = shares_by_label(&pair.foreground, &shares)?;
+//! // Weights of three Gaussians: background 0, foreground 1.
+//! let weights = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
+//! let regions = weights_by_label(&pair.foreground, &weights)?;
 //! let model = Rdmm::new(&[0.1, 0.2, 0.4], regions, 0.1)?;
 //! let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 //!
@@ -50,7 +50,7 @@
 //! | [`maps`] | what a map does to images, labels, points and other maps |
 //! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
 //! | [`mod@pyramid`] | coarser versions of images |
-//! | [`metric`] | momentum to velocity: [`metric::Fixed`] (LDDMM), [`metric::Mixture`] (RDMM) |
+//! | [`metric`] | momentum to velocity: [`metric::Homogeneous`] (LDDMM), [`metric::Mixture`] (RDMM) |
 //! | [`dynamics`] | rates of change and their transposes: [`dynamics::Epdiff`], [`dynamics::Stationary`] |
 //! | [`step`] | Runge–Kutta tableaux, one time step, transport of the map, step sizes |
 //! | [`adjoint`] | whole trajectories forwards and backwards, checkpoints |
@@ -103,7 +103,7 @@
 //!
 //! # What is stored
 //!
-//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`similarity::Sum`]
+//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`similarity::WeightedSum`]
 //! and [`regularize::Scheduled`]. Store their parts. A [`step::Tableau`] is stored by its name, so only those of this
 //! crate are. The crates [`nalgebra`] and [`ndarray`], whose types are in signatures, are exported again.
 //!

@@ -1,9 +1,9 @@
 //! Metrics: how momentum becomes velocity, and how the flow advects the weights of a metric.
 
-pub mod fixed;
+pub mod homogeneous;
 pub mod mixture;
 
-pub use fixed::Fixed;
+pub use homogeneous::Homogeneous;
 pub use mixture::Mixture;
 
 use crate::error::Result;

@@ -27,8 +27,8 @@ pub use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 pub use crate::grid::{Boundary, Grid};
 pub use crate::labels::Labels;
 pub use crate::model::{
-    Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, TwoSided, Vsvf, shares_by_label,
-    shares_by_mask, shares_for_sigma,
+    Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, TwoSided, Vsvf, weights_by_label,
+    weights_by_mask, weights_for_sigma,
 };
 pub use crate::registration::{Level, Registration, Settings};
 pub use crate::scalar::Real;

@@ -8,7 +8,7 @@
 //! | --- | --- | --- | --- |
 //! | [`Omt`] | w | the largest σ everywhere | the metric smooth |
 //! | [`TotalVariation`] | h | constant pre-weights | regions few and their borders short |
-//! | [`Range`] | w | the global weights | weights from wandering |
+//! | [`RangePenalty`] | w | the global weights | weights from wandering |
 //!
 //! Penalties are integrals divided by the volume V, total variation times the longest extent L, so that
 //! they and their λ have no unit of length and go with the energy of
@@ -25,8 +25,8 @@ mod scheduled;
 mod total_variation;
 
 pub use omt::Omt;
-pub use range::Range;
-pub use scheduled::{Scheduled, range_share};
+pub use range::RangePenalty;
+pub use scheduled::{Scheduled, range_fraction};
 pub use total_variation::{TotalVariation, edge_weight};
 
 use crate::error::{Error, Result};
@@ -122,7 +122,7 @@ mod tests {
             Box::new(Omt::new(1.0).unwrap().with_power(2.5).unwrap()),
             Box::new(tv.clone()),
             Box::new(tv.with_epsilon(3.0).unwrap().with_edges(edges).unwrap()),
-            Box::new(Range::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
+            Box::new(RangePenalty::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
         ]
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn range_is_zero_at_the_global_weights() {
         let grid = grid(Boundary::Periodic);
         let n = grid.len();
-        let range = Range::new(1.0, &[0.2, 0.3, 0.5]).unwrap();
+        let range = RangePenalty::new(1.0, &[0.2, 0.3, 0.5]).unwrap();
         let mut range = Regularizer::<f64, 2>::on_grid(&range, &grid, &SIGMAS).unwrap();
         let global = [0.2_f64, 0.3, 0.5].map(f64::sqrt);
         let weights: Vec<f64> = (0..3 * n).map(|k| global[k / n]).collect();
@@ -334,7 +334,7 @@ mod tests {
             }};
         }
         let (omt, tv) = (Omt::new(0.1).unwrap(), TotalVariation::<f64, 2>::new(0.1).unwrap());
-        let range = Range::new(0.1, &[0.5, 0.5]).unwrap();
+        let range = RangePenalty::new(0.1, &[0.5, 0.5]).unwrap();
         for bad in [-1.0, f64::NAN, f64::INFINITY] {
             let named = |error: Error, part: &str| {
                 assert!(matches!(error, Error::Setting { .. }), "{error}");
@@ -344,9 +344,9 @@ mod tests {
             named(omt.with_power(bad).unwrap_err(), "power of OMT");
             named(TotalVariation::<f64, 2>::new(bad).unwrap_err(), "weight of total variation");
             named(tv.clone().with_epsilon(bad).unwrap_err(), "epsilon");
-            named(Range::new(bad, &[1.0]).unwrap_err(), "weight of the range");
+            named(RangePenalty::new(bad, &[1.0]).unwrap_err(), "weight of the range");
         }
-        assert!(matches!(Range::new(0.1, &[0.5, 0.6]), Err(Error::Shares { .. })));
+        assert!(matches!(RangePenalty::new(0.1, &[0.5, 0.6]), Err(Error::WeightSum { .. })));
         refused!(range, SIGMAS, Error::Length { .. }, "expected length 3, found 2");
         refused!(omt, [], Error::Length { .. }, "found 0");
         refused!(omt, [0.2, 0.1], Error::SigmaOrder { .. }, "0.1 after 0.2");

@@ -35,7 +35,7 @@ use crate::adjoint::{Checkpoints, Integration};
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Momentum, Weights};
 use crate::grid::Grid;
-use crate::model::{Lddmm, Model, MultiGaussian, RdmmControlled, Scale, Shooting, Vsvf};
+use crate::model::{Lddmm, Model, MultiGaussian, RdmmControlled, GaussianSpec, Shooting, Vsvf};
 use crate::par;
 use crate::scalar::Real;
 
@@ -128,7 +128,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// # Errors
     /// Those of [`Model::discretise`] of [`Lddmm`].
-    pub fn lddmm<S: Scale<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
+    pub fn lddmm<S: GaussianSpec<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
         Ok(Self::new(Lddmm::new(metric.clone()).on(grid)?))
     }
 
@@ -136,7 +136,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// # Errors
     /// Those of [`Model::discretise`] of [`Vsvf`].
-    pub fn vsvf<S: Scale<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
+    pub fn vsvf<S: GaussianSpec<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
         Ok(Self::new(Vsvf::new(metric.clone()).on(grid)?))
     }
 
@@ -146,7 +146,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// # Errors
     /// Those of [`Model::discretise`] of [`RdmmControlled`].
-    pub fn rdmm<S: Scale<D> + 'static>(
+    pub fn rdmm<S: GaussianSpec<D> + 'static>(
         grid: &Grid<D>,
         metric: &MultiGaussian<S>,
         smoothing: f64,

@@ -1,6 +1,6 @@
 //! How alike two images are: losses of a warped image against a fixed one, with exact gradients.
 //!
-//! A [`Measure`] is what a user chooses. [`Measure::against`] checks one fixed image and its mask and
+//! A [`Measure`] is what a user chooses. [`Measure::prepare`] checks one fixed image and its mask and
 //! gives a [`Similarity`] that holds all buffers, once a resolution level; the evaluations themselves
 //! cannot fail.
 //!
@@ -22,7 +22,7 @@ pub use lncc::Lncc;
 pub use multi_lncc::MultiLncc;
 pub use ncc::Ncc;
 pub use ssd::Ssd;
-pub use sum::Sum;
+pub use sum::WeightedSum;
 pub use window::Window;
 
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
     /// [`Error::GridMismatch`] for a mask over another lattice, [`Error::Setting`] for mask values
     /// outside [0, 1], [`Error::NoContrast`] for a mask that is zero, [`Error::NonFinite`] for NaN
     /// or infinity in the image, and those that the measure states.
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
@@ -201,7 +201,7 @@ mod tests {
             Box::new(MultiLncc::new(&windows).unwrap()),
             Box::new(MutualInformation { histogram }),
             Box::new(Nmi { histogram }),
-            Box::new(Sum::new(sum).unwrap()),
+            Box::new(WeightedSum::new(sum).unwrap()),
         ]
     }
 
@@ -226,7 +226,7 @@ mod tests {
     fn gradients_are_the_derivatives_of_the_values() {
         every(|measure, grid, mask| {
             let (fixed, mut warped) = (image(grid, 1), image::<f64>(grid, 2).into_vec());
-            let mut loss = measure.against(&fixed, mask).unwrap();
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
             let mut gradient = vec![f64::NAN; grid.len()];
             let value = loss.value_and_gradient(&warped, &mut gradient);
             // The same sums over the same chunks, so the same bits.
@@ -250,7 +250,7 @@ mod tests {
     fn the_taylor_remainder_has_slope_two() {
         every(|measure, grid, mask| {
             let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
-            let mut loss = measure.against(&fixed, mask).unwrap();
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
             let direction: Vec<f64> = random(grid.len(), 3);
             let mut gradient = vec![0.0; grid.len()];
             let value = loss.value_and_gradient(warped.data(), &mut gradient);
@@ -271,7 +271,7 @@ mod tests {
         let grid = grid(Boundary::Reflecting);
         let (fixed, mask) = (image::<f64>(&grid, 1), mask(&grid));
         for measure in measures().into_iter().filter(|m| !m.name().ends_with("LNCC")) {
-            let mut loss = measure.against(&fixed, Some(&mask)).unwrap();
+            let mut loss = measure.prepare(&fixed, Some(&mask)).unwrap();
             let mut warped = image::<f64>(&grid, 2).into_vec();
             let (mut first, mut second) = (vec![f64::NAN; 63], vec![f64::NAN; 63]);
             let before = loss.value_and_gradient(&warped, &mut first);
@@ -285,7 +285,7 @@ mod tests {
         // Windows of the counted voxels reach into the mask, but not across the whole grid.
         let lncc = Lncc { sigma: 0.5 };
         let far = Image::from_fn(&grid, |x| f64::from(u8::from(x[0] > 5.5))).unwrap();
-        let mut loss = lncc.against(&fixed, Some(&far)).unwrap();
+        let mut loss = lncc.prepare(&fixed, Some(&far)).unwrap();
         let mut gradient = vec![f64::NAN; 63];
         loss.value_and_gradient(image(&grid, 2).data(), &mut gradient);
         // The global variance of the texture counts the mask only; exp(−½ 6²/0.5²) of the window is left.
@@ -300,7 +300,7 @@ mod tests {
                 return;
             }
             let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
-            let mut loss = measure.against(&fixed, mask).unwrap();
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
             let changed: Vec<f64> = warped.data().iter().map(|x| 30.0 * x - 7.0).collect();
             let difference = loss.value(warped.data()) - loss.value(&changed);
             // The floor of the variance, NO_CONTRAST = 1e-12, and rounding.
@@ -315,7 +315,7 @@ mod tests {
                 return; // see `information::tests`
             }
             let fixed = image::<f64>(grid, 1);
-            let mut loss = measure.against(&fixed, mask).unwrap();
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
             let (mut gradient, mut other) = (vec![f64::NAN; 63], vec![f64::NAN; 63]);
             let value = loss.value_and_gradient(fixed.data(), &mut gradient);
             loss.value_and_gradient(image(grid, 2).data(), &mut other);
@@ -335,8 +335,8 @@ mod tests {
         let (fixed, warped, weight) = (image(&grid, 1), image(&grid, 2), mask(&grid));
         let (fixed32, warped32, weight32) = (image(&grid, 1), image(&grid, 2), mask(&grid));
         for (double, single) in measures::<f64>().iter().zip(measures::<f32>()) {
-            let mut double = double.against(&fixed, Some(&weight)).unwrap();
-            let mut single = single.against(&fixed32, Some(&weight32)).unwrap();
+            let mut double = double.prepare(&fixed, Some(&weight)).unwrap();
+            let mut single = single.prepare(&fixed32, Some(&weight32)).unwrap();
             let (mut g, mut g32) = (vec![0.0f64; 63], vec![0.0f32; 63]);
             let value = double.value_and_gradient(warped.data(), &mut g);
             let value32 = single.value_and_gradient(warped32.data(), &mut g32);
@@ -354,13 +354,13 @@ mod tests {
     fn results_do_not_depend_on_what_buffers_held() {
         every(|measure, grid, mask| {
             let (fixed, warped) = (image(grid, 1), image::<f64>(grid, 2));
-            let mut used = measure.against(&fixed, mask).unwrap();
+            let mut used = measure.prepare(&fixed, mask).unwrap();
             let mut dirty = vec![f64::NAN; 63];
             used.value_and_gradient(&[f64::NAN; 63], &mut dirty);
             used.value_and_gradient(image(grid, 5).data(), &mut dirty);
             let value = used.value_and_gradient(warped.data(), &mut dirty);
             let mut clean = vec![0.0; 63];
-            let mut fresh = measure.against(&fixed, mask).unwrap();
+            let mut fresh = measure.prepare(&fixed, mask).unwrap();
             let expected = fresh.value_and_gradient(warped.data(), &mut clean);
             assert_eq!(value.to_bits(), expected.to_bits());
             assert_eq!(dirty, clean);
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_constant_warped_image_gives_finite_results() {
         every(|measure, grid, mask| {
-            let mut loss = measure.against(&image(grid, 1), mask).unwrap();
+            let mut loss = measure.prepare(&image(grid, 1), mask).unwrap();
             let mut gradient = vec![f64::NAN; 63];
             let value = loss.value_and_gradient(&[2.5; 63], &mut gradient);
             assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
@@ -396,7 +396,7 @@ mod tests {
         let filled = |x: f64| Image::from_vec(&grid, vec![x; 63]).unwrap();
         for measure in measures() {
             let error = |fixed: &Image<f64, 2>, mask: Option<&Image<f64, 2>>| {
-                measure.against(fixed, mask).err()
+                measure.prepare(fixed, mask).err()
             };
             let mismatch = error(&fixed, Some(&other));
             assert!(matches!(mismatch, Some(Error::GridMismatch { .. })));
@@ -417,9 +417,9 @@ mod tests {
         // The mean of many equal values is rounded; they are a constant all the same.
         let large = Grid::new([300, 200], [1.0; 2]).unwrap();
         let flat = Image::from_vec(&large, vec![0.1f32; 60_000]).unwrap();
-        assert!(Ncc.against(&flat, None).is_err());
+        assert!(Ncc.prepare(&flat, None).is_err());
         for sigma in [0.1, 50.0, f64::NAN] {
-            let error = Lncc { sigma }.against(&fixed, None).err();
+            let error = Lncc { sigma }.prepare(&fixed, None).err();
             assert!(matches!(error, Some(Error::Sigma { .. })));
         }
     }

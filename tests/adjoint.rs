@@ -108,7 +108,7 @@ fn gradients_equal_differences_for_every_tableau_and_map() {
     for tableau in [EULER, MIDPOINT, HEUN, RK4, DOPRI5] {
         for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
             let how = Integration { tableau, transport, ..fixed_steps(3) };
-            let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+            let model = common::rdmm(&grid, rdmm_core::model::Advected::PreWeights);
             let mut problem = Problem::new(&grid, &model, how);
             let controls = controls(&mut problem.shooting, 0.4, 5);
             let off = problem.deviation(&controls);
@@ -210,7 +210,7 @@ fn tracked_rates_and_velocities_have_their_transposes() {
 #[test]
 fn checkpoint_policies_give_the_same_bits() {
     let grid = grid([12, 11], Boundary::Reflecting);
-    let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+    let model = common::rdmm(&grid, rdmm_core::model::Advected::PreWeights);
     let mut shooting = Model::<f64, 2>::on(&model, &grid).unwrap();
     let bytes = size_of::<f64>()
         * StateSpace::<f64>::dimension(&shooting.initial_state(&shooting.identity()));
@@ -264,7 +264,7 @@ fn checkpoint_policies_give_the_same_bits() {
 #[test]
 fn adaptive_steps_are_differentiated_as_taken() {
     let grid = grid([12, 11], Boundary::Reflecting);
-    let model = common::rdmm_optimised(rdmm_core::model::Carried::PreWeights);
+    let model = common::rdmm_optimised(rdmm_core::model::Advected::PreWeights);
     let steps = Steps::Tolerance { relative: 1e-6, at_most: 200 };
     let how = Integration { tableau: DOPRI5, steps, ..Integration::default() };
     let mut problem = Problem::new(&grid, &model, how);

@@ -51,7 +51,7 @@ impl<S: Shooting<f32, 3>> Gradient<S> {
     }
 }
 
-/// Bytes that a second gradient holds for a time beyond what there was before it, as a share of one field.
+/// Bytes that a second gradient holds for a time beyond what there was before it, as a weight of one field.
 fn share<M: Model<f32, 3>>(grid: &Grid<3>, model: &M) -> f64 {
     let mut gradient = Gradient::new(grid, model);
     gradient.compute();
@@ -80,9 +80,9 @@ fn held<M: Model<f32, 3>>(grid: &Grid<3>, model: &M, fields: usize) -> [usize; 2
 fn gradients_hold_what_they_have_and_do_with_what_they_get() {
     let grid = Grid::<3>::unit(SHAPE).unwrap();
     let metric = MultiGaussian::for_grid(&grid);
-    let shares = Weights::from_fn(&grid, 4, |_, _| 0.25).unwrap();
+    let weights = Weights::from_fn(&grid, 4, |_, _| 0.25).unwrap();
     let lddmm = Lddmm::new(metric.clone());
-    let rdmm = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    let rdmm = Rdmm::new(metric.sigmas(), weights, 0.1).unwrap();
     let found = [share(&grid, &Vsvf::new(metric)), share(&grid, &lddmm), share(&grid, &rdmm)];
     println!("{found:?}");
     // Lists of the slices that threads work on, and tasks of the pool: some kilobytes at a time.

@@ -292,7 +292,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         max_iterations: usize,
         watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
     ) -> Result<Reached<D>> {
-        let similarity = self.measure.against(fixed, mask.as_ref())?;
+        let similarity = self.measure.prepare(fixed, mask.as_ref())?;
         let mut objective =
             AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?;
         let lbfgs = Lbfgs { max_iterations, ..self.settings.lbfgs.clone() };

@@ -39,7 +39,7 @@ impl<T, const D: usize, W> Geodesic<T, D, W> {
 ///
 #[doc = include_str!("../../docs/math/epdiff.html")]
 ///
-/// LDDMM and RDMM are this operator with a [`Fixed`](crate::metric::Fixed) and a
+/// LDDMM and RDMM are this operator with a [`Homogeneous`](crate::metric::Homogeneous) and a
 /// [`Mixture`](crate::metric::Mixture) metric; with constant weights the force vanishes and they agree.
 ///
 /// div(v) m + Dm v is discretised in divergence form with the transposed difference, ∂_j(v_j m_a) ≈

@@ -56,7 +56,7 @@ crate::product_space!(
 /// use rdmm_core::ops::difference::Order;
 ///
 /// let grid = Grid::<2>::unit([16, 16])?;
-/// let kernels = GaussianBank::<f64, 2>::new(&grid, &[0.1, 0.2])?.into_scales();
+/// let kernels = GaussianBank::<f64, 2>::new(&grid, &[0.1, 0.2])?.into_gaussians();
 /// let metric = Mixture::new(&grid, kernels, Gaussian::new(&grid, 0.1)?, Order::Fourth)?;
 /// let evolution = ImageGeodesic::new(&grid, metric, Order::Fourth);
 /// let body = ImageAdjoint {

@@ -25,16 +25,16 @@ use crate::scalar::Real;
 #[non_exhaustive]
 pub struct Folds {
     /// At least two voxels from every face.
-    pub interior: Region,
+    pub interior: FoldCount,
     /// The rest.
-    pub border: Region,
+    pub border: FoldCount,
 }
 
 /// Folds in a part of the grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Region {
+pub struct FoldCount {
     /// Voxels in this part.
     pub voxels: usize,
     /// Voxels with a determinant ≤ 0.
@@ -61,7 +61,7 @@ mod or_none {
     }
 }
 
-impl Region {
+impl FoldCount {
     const EMPTY: Self = Self { voxels: 0, folded: 0, negative: 0.0, min: f64::INFINITY };
 
     fn add(&mut self, det: f64) {
@@ -89,7 +89,7 @@ impl Folds {
         map.expect_finite("map")?;
         let determinant = jacobian_determinant(map)?;
         determinant.expect_finite("Jacobian determinant")?;
-        let (mut interior, mut border) = (Region::EMPTY, Region::EMPTY);
+        let (mut interior, mut border) = (FoldCount::EMPTY, FoldCount::EMPTY);
         for (i, det) in determinant.data().iter().enumerate() {
             let region = if is_interior(map.grid(), i) { &mut interior } else { &mut border };
             region.add(det.f64());
@@ -99,15 +99,15 @@ impl Folds {
 
     /// The folds with every determinant times a factor > 0: those of the map with an affine one after it.
     pub(crate) fn scaled(self, factor: f64) -> Self {
-        let scaled = |r: Region| Region { negative: factor * r.negative, min: factor * r.min, ..r };
+        let scaled = |r: FoldCount| FoldCount { negative: factor * r.negative, min: factor * r.min, ..r };
         Self { interior: scaled(self.interior), border: scaled(self.border) }
     }
 
     /// Interior and border together.
     #[must_use]
-    pub fn total(&self) -> Region {
+    pub fn total(&self) -> FoldCount {
         let (a, b) = (self.interior, self.border);
-        Region {
+        FoldCount {
             voxels: a.voxels + b.voxels,
             folded: a.folded + b.folded,
             negative: a.negative + b.negative,
@@ -130,7 +130,7 @@ mod tests {
         let map = Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| bump(x, c)))
             .unwrap();
         let folds = Folds::of(&map).unwrap();
-        let expected = |voxels, folded: usize| Region {
+        let expected = |voxels, folded: usize| FoldCount {
             voxels,
             folded,
             negative: 0.5 * folded as f64,

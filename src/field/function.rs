@@ -1,7 +1,7 @@
 //! Fields from functions of the position.
 
 use super::Field;
-use super::kind::{Mixture, Scalar, Vectorial};
+use super::kind::{PerGaussian, Scalar, Vectorial};
 use crate::error::Result;
 use crate::grid::Grid;
 use crate::scalar::Real;
@@ -54,7 +54,7 @@ impl<T: Real, const D: usize, K: Vectorial> Field<T, D, K> {
     }
 }
 
-impl<T: Real, const D: usize> Field<T, D, Mixture> {
+impl<T: Real, const D: usize> Field<T, D, PerGaussian> {
     /// Weights of `components` Gaussians from a function of the voxel's local position, array index times spacing,
     /// and of the component: `f(position, component)`.
     ///

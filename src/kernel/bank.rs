@@ -5,7 +5,7 @@ use super::apply::domain::Domain;
 use super::apply::plan::Bank;
 use super::covariance::Covariance;
 use super::gaussian::{
-    Gaussian, expect_covariance, expect_shares, expect_sigma, expect_tolerance, isotropic, profile,
+    Gaussian, expect_covariance, expect_weights, expect_sigma, expect_tolerance, isotropic, profile,
     rounding,
 };
 use super::spectral::Spectral;
@@ -18,7 +18,7 @@ use crate::scalar::Real;
 pub struct GaussianBank<T, const D: usize> {
     grid: Grid<D>,
     tolerance: f64,
-    scales: Vec<Gaussian<T, D>>,
+    gaussians: Vec<Gaussian<T, D>>,
 }
 
 impl<T: Real, const D: usize> GaussianBank<T, D> {
@@ -76,7 +76,7 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// [`Error::Setting`] unless the tolerance is from 0 to 0.01.
     pub fn with_tolerance(self, tolerance: f64) -> Result<Self> {
         expect_tolerance(tolerance)?;
-        let covariances: Vec<_> = self.scales.iter().map(|g| *g.covariance()).collect();
+        let covariances: Vec<_> = self.gaussians.iter().map(|g| *g.covariance()).collect();
         Self::planned(&self.grid, &covariances, tolerance)
     }
 
@@ -85,9 +85,9 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         let profiles: Result<Vec<_>> =
             covariances.iter().map(|covariance| profile::<T, D>(&domain, covariance)).collect();
         let operators = planner::<T>().gaussians(&domain, &profiles?, tolerance);
-        let scales = covariances.iter().zip(operators);
-        let scales = scales.map(|(&covariance, operator)| Gaussian::of(grid, covariance, operator));
-        Ok(Self { grid: grid.clone(), tolerance, scales: scales.collect() })
+        let gaussians = covariances.iter().zip(operators);
+        let gaussians = gaussians.map(|(&covariance, operator)| Gaussian::of(grid, covariance, operator));
+        Ok(Self { grid: grid.clone(), tolerance, gaussians: gaussians.collect() })
     }
 
     /// The grid.
@@ -98,44 +98,44 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
 
     /// The Gaussians in the order in which they were given.
     #[must_use]
-    pub fn scales(&self) -> &[Gaussian<T, D>] {
-        &self.scales
+    pub fn gaussians(&self) -> &[Gaussian<T, D>] {
+        &self.gaussians
     }
 
     /// The Gaussians themselves.
     #[must_use]
-    pub fn into_scales(self) -> Vec<Gaussian<T, D>> {
-        self.scales
+    pub fn into_gaussians(self) -> Vec<Gaussian<T, D>> {
+        self.gaussians
     }
 
     /// Standard deviations, physical units: [`Gaussian::sigma`] of each.
     #[must_use]
     pub fn sigmas(&self) -> Vec<f64> {
-        self.scales.iter().map(Gaussian::sigma).collect()
+        self.gaussians.iter().map(Gaussian::sigma).collect()
     }
 
-    /// The one operator Σ_i share_i K_i: one pair of transforms, whatever the number of Gaussians, or each
+    /// The one operator Σ_i w_i² K_i: one pair of transforms, whatever the number of Gaussians, or each
     /// Gaussian for itself where that costs less.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::Shares`] unless the shares are ≥ 0 and sum to one.
-    pub fn combined(&self, shares: &[f64]) -> Result<Spectral<T, D>> {
-        expect_shares(shares, self.scales.len())?;
-        self.spectral(shares, self.tolerance, &|sum| sum)
+    /// [`Error::Length`], [`Error::WeightSum`] unless the weights are ≥ 0 and sum to one.
+    pub fn combined(&self, squares: &[f64]) -> Result<Spectral<T, D>> {
+        expect_weights(squares, self.gaussians.len())?;
+        self.spectral(squares, self.tolerance, &|sum| sum)
     }
 
-    /// The operator (Σ_i share_i K_i + ε)⁻¹ with ε relative to the largest multiplier, which is one:
+    /// The operator (Σ_i w_i² K_i + ε)⁻¹ with ε relative to the largest multiplier, which is one:
     /// the metric's regularised inverse, to precondition with. [`GaussianBank::power`] with the exponent −1.
     ///
     /// # Errors
     /// Those of [`GaussianBank::combined`], and [`Error::Setting`] unless ε is finite and positive.
-    pub fn regularised_inverse(&self, shares: &[f64], epsilon: f64) -> Result<Spectral<T, D>> {
-        expect_shares(shares, self.scales.len())?;
+    pub fn regularised_inverse(&self, squares: &[f64], epsilon: f64) -> Result<Spectral<T, D>> {
+        expect_weights(squares, self.gaussians.len())?;
         crate::error::positive("epsilon of the inverse metric", epsilon)?;
-        self.power(shares, epsilon, -1.0)
+        self.power(squares, epsilon, -1.0)
     }
 
-    /// The operator (Σ_i share_i K_i + ε)^s for any real exponent s, with ε relative to the largest multiplier,
+    /// The operator (Σ_i w_i² K_i + ε)^s for any real exponent s, with ε relative to the largest multiplier,
     /// which is one. It is symmetric and positive.
     ///
     /// Its multipliers are the powers of those of the sum: on a periodic or reflecting grid this is the power of the
@@ -157,8 +157,8 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
     /// assert!(once.data().iter().zip(twice.data()).all(|(a, b)| (a - b).abs() < 1e-13));
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
-    pub fn power(&self, shares: &[f64], epsilon: f64, exponent: f64) -> Result<Spectral<T, D>> {
-        expect_shares(shares, self.scales.len())?;
+    pub fn power(&self, squares: &[f64], epsilon: f64, exponent: f64) -> Result<Spectral<T, D>> {
+        expect_weights(squares, self.gaussians.len())?;
         if !exponent.is_finite() {
             let expected = "a finite number";
             return Err(Error::setting("exponent of a metric", expected, exponent));
@@ -177,26 +177,26 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
         // It does not fall off with the frequency: every multiplier counts.
         let inverse = exponent.to_bits() == (-1.0_f64).to_bits();
         if inverse {
-            self.spectral(shares, 0.0, &|sum| 1.0 / (sum + epsilon))
+            self.spectral(squares, 0.0, &|sum| 1.0 / (sum + epsilon))
         } else {
-            self.spectral(shares, 0.0, &|sum| (sum + epsilon).powf(exponent))
+            self.spectral(squares, 0.0, &|sum| (sum + epsilon).powf(exponent))
         }
     }
 
-    /// The operator with the multipliers f(Σ_i share_i g_i), where a sum of g below `tolerance` may count as
+    /// The operator with the multipliers f(Σ_i w_i² g_i), where a sum of g below `tolerance` may count as
     /// zero.
     fn spectral(
         &self,
-        shares: &[f64],
+        squares: &[f64],
         tolerance: f64,
         f: &(dyn Fn(f64) -> f64 + Sync),
     ) -> Result<Spectral<T, D>> {
         let domain = Domain::of(&self.grid);
         let profiles: Result<Vec<_>> =
-            self.scales.iter().map(|g| profile::<T, D>(&domain, g.covariance())).collect();
-        let operators: Vec<_> = self.scales.iter().map(|g| g.operator().clone()).collect();
+            self.gaussians.iter().map(|g| profile::<T, D>(&domain, g.covariance())).collect();
+        let operators: Vec<_> = self.gaussians.iter().map(|g| g.operator().clone()).collect();
         let bank = Bank { domain: &domain, profiles: &profiles?, operators: &operators };
-        let operator = planner::<T>().sum(bank, shares, tolerance, f);
+        let operator = planner::<T>().sum(bank, squares, tolerance, f);
         Ok(Spectral::of(&self.grid, operator))
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         for boundary in Boundary::ALL {
             let grid = Grid::new([5, 4, 7], [1.0, 1.5, 0.7]).unwrap().with_boundary(boundary);
             let bank = GaussianBank::<f64, 3>::new(&grid, &[0.8, 1.6, 4.0]).unwrap();
-            for g in bank.scales() {
+            for g in bank.gaussians() {
                 check_symmetric(g, grid.len(), 1e-14).unwrap();
                 check_positive(g, grid.len(), 1e-14).unwrap();
             }
@@ -308,7 +308,7 @@ mod tests {
         assert!(matches!(bank(&[2.0, 2.0]), Err(Error::SigmaOrder { index: 1, .. })));
         let good = bank(&[1.0, 2.0]).unwrap();
         assert!(matches!(good.combined(&[1.0]), Err(Error::Length { .. })));
-        assert!(matches!(good.combined(&[0.7, 0.7]), Err(Error::Shares { .. })));
+        assert!(matches!(good.combined(&[0.7, 0.7]), Err(Error::WeightSum { .. })));
         assert!(matches!(good.combined(&[1.5, -0.5]), Err(Error::Setting { .. })));
     }
 }

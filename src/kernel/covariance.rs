@@ -295,7 +295,7 @@ mod tests {
                 let tolerance = if boundary == Boundary::Free { 1e-11 } else { 1e-14 };
                 let expected = smooth(&gaussian, &grid, &input);
                 close(&joint, &expected, tolerance, &format!("{boundary:?} {sigma}"));
-                let same = smooth(&bank.scales()[0], &grid, &input);
+                let same = smooth(&bank.gaussians()[0], &grid, &input);
                 assert_eq!(same, expected, "σ² on the diagonal is the isotropic Gaussian");
             }
         }
@@ -318,7 +318,7 @@ mod tests {
             }
             let x: Vec<f64> = random(grid.len(), 4);
             let k = smooth(&sum, &grid, &x);
-            let [a, b] = [0, 1].map(|i| smooth(&bank.scales()[i], &grid, &x));
+            let [a, b] = [0, 1].map(|i| smooth(&bank.gaussians()[i], &grid, &x));
             let parts: Vec<f64> = a.iter().zip(&b).map(|(a, b)| 0.4 * a + 0.6 * b).collect();
             close(&k, &parts, 1e-11, "the sum of the parts");
             if boundary == Boundary::Periodic {

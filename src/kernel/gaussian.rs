@@ -252,22 +252,22 @@ pub(super) fn expect_covariance<const D: usize>(
     sigmas.try_for_each(|sigma| expect_sigma(grid, index, sigma))
 }
 
-/// Tolerance for shares that must sum to one: four digits typed by hand, e.g. three times 0.3333.
+/// Tolerance for weights that must sum to one: four digits typed by hand, e.g. three times 0.3333.
 pub(crate) const SHARES: f64 = 1e-3;
 
-/// `Ok` if there is one non-negative share a Gaussian and they sum to one.
-pub(crate) fn expect_shares(shares: &[f64], gaussians: usize) -> Result<()> {
-    if shares.len() != gaussians {
-        let (expected, found) = (gaussians, shares.len());
-        return Err(Error::Length { what: "shares of the Gaussians", expected, found });
+/// `Ok` if there is one non-negative weight a Gaussian and they sum to one.
+pub(crate) fn expect_weights(squares: &[f64], gaussians: usize) -> Result<()> {
+    if squares.len() != gaussians {
+        let (expected, found) = (gaussians, squares.len());
+        return Err(Error::Length { what: "weights of the Gaussians", expected, found });
     }
-    if let Some(share) = shares.iter().find(|&&share| !(share >= 0.0 && share.is_finite())) {
-        return Err(Error::setting("share of a Gaussian", "a finite number ≥ 0", share));
+    if let Some(share) = squares.iter().find(|&&share| !(share >= 0.0 && share.is_finite())) {
+        return Err(Error::setting("weight of a Gaussian", "a finite number ≥ 0", share));
     }
-    let found = shares.iter().fold(0.0, |sum, share| sum + share);
+    let found = squares.iter().fold(0.0, |sum, share| sum + share);
     if (found - 1.0).abs() > SHARES {
-        let what = "shares of the Gaussians";
-        return Err(Error::Shares { what, tolerance: SHARES, found });
+        let what = "weights of the Gaussians";
+        return Err(Error::WeightSum { what, tolerance: SHARES, found });
     }
     Ok(())
 }

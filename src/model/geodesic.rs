@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::multi_gaussian::accuracy;
 use super::preconditioner::{OfBank, Preconditioner};
-use super::regions::Carried;
-use super::scale::{Scale, smallest, uniform_weights};
+use super::regions::Advected;
+use super::scale::{GaussianSpec, smallest, uniform_weights};
 use super::weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Rdmm, RdmmOptimised,
@@ -18,7 +18,7 @@ use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel};
-use crate::metric::{Fixed, Inputs, Metric, Mixture};
+use crate::metric::{Homogeneous, Inputs, Metric, Mixture};
 use crate::optim::Euclidean;
 use crate::regularize::Regularizer;
 use crate::scalar::Real;
@@ -33,12 +33,12 @@ use crate::space::StateSpace;
 /// use rdmm_core::dynamics::Epdiff;
 /// use rdmm_core::grid::Grid;
 /// use rdmm_core::kernel::Gaussian;
-/// use rdmm_core::metric::Fixed;
+/// use rdmm_core::metric::Homogeneous;
 /// use rdmm_core::model::{GeodesicShooting, Shooting, Uniform};
 /// use rdmm_core::ops::difference::Order;
 ///
 /// let grid = Grid::<2>::unit([16, 16])?;
-/// let metric = Fixed::new(Gaussian::<f64, 2>::new(&grid, 0.2)?);
+/// let metric = Homogeneous::new(Gaussian::<f64, 2>::new(&grid, 0.2)?);
 /// let mut shooting = GeodesicShooting::new(Epdiff::new(&grid, metric, Order::Fourth), Uniform)?;
 /// let controls = shooting.identity();
 /// let start = shooting.initial_state(&controls);
@@ -299,7 +299,7 @@ where
         mean_weights: Vec<f64>,
         smoothing: BoxedKernel<T>,
     ) -> Self {
-        let sigmas = bank.scales().iter().map(Gaussian::sigma).collect();
+        let sigmas = bank.gaussians().iter().map(Gaussian::sigma).collect();
         let local_scale = LocalScale { sigmas, mean_weights: mean_weights.clone(), smoothing };
         self.with_local_scale(local_scale).with_preconditioner(OfBank { bank, mean_weights })
     }
@@ -331,8 +331,8 @@ impl<S> Lddmm<S> {
     }
 }
 
-impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
-    type Shooting = GeodesicShooting<Fixed<BoxedKernel<T>>, Uniform, T, D>;
+impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for Lddmm<S> {
+    type Shooting = GeodesicShooting<Homogeneous<BoxedKernel<T>>, Uniform, T, D>;
 
     fn name(&self) -> &'static str {
         "LDDMM"
@@ -348,11 +348,11 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         let metric = &self.metric;
-        let (bank, shares) = (metric.bank::<T, D>(grid)?, metric.shares());
-        let kernel = windowed(bank.combined(shares)?, grid, metric.border())?;
-        let evolution = Epdiff::new(grid, Fixed::new(kernel), metric.order());
+        let (bank, squares) = (metric.bank::<T, D>(grid)?, metric.weights());
+        let kernel = windowed(bank.combined(squares)?, grid, metric.border())?;
+        let evolution = Epdiff::new(grid, Homogeneous::new(kernel), metric.order());
         let shooting = GeodesicShooting::new(evolution, Uniform)?;
-        Ok(shooting.of_bank(bank, shares.to_vec(), Box::new(Identity)))
+        Ok(shooting.of_bank(bank, squares.to_vec(), Box::new(Identity)))
     }
 }
 
@@ -363,7 +363,7 @@ type RegionMetric<T, const D: usize> = Mixture<BoxedKernel<T>, BoxedKernel<T>, T
 fn smoothings<T: Real, const D: usize>(
     grid: &Grid<D>,
     sigma: f64,
-    carried: Carried,
+    carried: Advected,
     tolerance: f64,
 ) -> Result<(BoxedKernel<T>, BoxedKernel<T>)> {
     // Weights do not vanish outside the grid, so a free grid mirrors them.
@@ -371,8 +371,8 @@ fn smoothings<T: Real, const D: usize>(
     let gaussian: BoxedKernel<T> =
         Box::new(Gaussian::new(&grid, sigma)?.with_tolerance(tolerance)?);
     Ok(match carried {
-        Carried::PreWeights => (gaussian, Box::new(Identity)),
-        Carried::Weights => (Box::new(Identity), gaussian),
+        Advected::PreWeights => (gaussian, Box::new(Identity)),
+        Advected::Weights => (Box::new(Identity), gaussian),
     })
 }
 
@@ -385,12 +385,12 @@ fn region_evolution<T: Real, const D: usize>(
     border: Option<f64>,
 ) -> Result<Epdiff<RegionMetric<T, D>, T, D>> {
     let kernels: Result<Vec<_>> =
-        bank.scales().iter().map(|g| windowed(g.clone(), grid, border)).collect();
+        bank.gaussians().iter().map(|g| windowed(g.clone(), grid, border)).collect();
     let metric = Mixture::new(grid, kernels?, always, order)?;
     Ok(Epdiff::new(grid, metric, order))
 }
 
-impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
+impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for Rdmm<T, D, S> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, Given<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -412,18 +412,18 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
         let tolerance = accuracy::<T>(self.tolerance());
         let bank = S::bank(grid, self.sigmas())?.with_tolerance(tolerance)?;
         let h = self.initial_pre_weights(grid, initial)?;
-        let mean_shares = self.mean_shares(&h);
+        let mean_weights = self.mean_weights(&h);
         let (always, once) = smoothings(grid, smoothing, advected, tolerance)?;
         let mut start = h.clone();
         once.apply(h.data(), start.data_mut(), &mut crate::kernel::Workspace::new());
         let (shown, _) = smoothings(grid, smoothing, advected, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, self.order(), self.border())?;
         let shooting = GeodesicShooting::new(evolution, Given(start))?;
-        Ok(shooting.of_bank(bank, mean_shares, shown))
+        Ok(shooting.of_bank(bank, mean_weights, shown))
     }
 }
 
-impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S> {
+impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for RdmmOptimised<T, D, S> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, Softmax<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -444,18 +444,18 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
             None => penalty.weight(),
         };
         let (metric, smoothing, advected) = (self.metric(), self.smoothing(), self.advected());
-        let (shares, tolerance) = (metric.shares(), accuracy::<T>(metric.tolerance()));
+        let (squares, tolerance) = (metric.weights(), accuracy::<T>(metric.tolerance()));
         let bank = metric.bank(grid)?;
         let (always, once) = smoothings(grid, smoothing, advected, tolerance)?;
         let (shown, _) = smoothings(grid, smoothing, advected, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, metric.order(), metric.border())?;
-        let (gaussian, _) = smoothings(grid, smoothing, Carried::PreWeights, tolerance)?;
-        let sigmas: Vec<f64> = metric.sigmas().iter().map(Scale::sigma).collect();
-        let control = Softmax::new(grid, shares, once);
+        let (gaussian, _) = smoothings(grid, smoothing, Advected::PreWeights, tolerance)?;
+        let sigmas: Vec<f64> = metric.sigmas().iter().map(GaussianSpec::sigma).collect();
+        let control = Softmax::new(grid, squares, once);
         let penalties: Vec<_> = self.penalties().iter().map(|p| (weight(&**p), &**p)).collect();
         let control = control.with_penalties(&penalties, &sigmas, gaussian)?;
         let shooting = GeodesicShooting::new(evolution, control)?;
-        Ok(shooting.of_bank(bank, shares.to_vec(), shown))
+        Ok(shooting.of_bank(bank, squares.to_vec(), shown))
     }
 }
 
@@ -480,7 +480,7 @@ impl<S> RdmmControlled<S> {
     }
 }
 
-impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmControlled<S> {
+impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for RdmmControlled<S> {
     type Shooting = GeodesicShooting<RegionMetric<T, D>, PreWeights<T, D>, T, D>;
 
     fn name(&self) -> &'static str {
@@ -497,13 +497,13 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmControlled<S> {
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         let metric = &self.metric;
-        let (shares, tolerance) = (metric.shares(), accuracy::<T>(metric.tolerance()));
-        let (bank, advected) = (metric.bank(grid)?, Carried::PreWeights);
+        let (squares, tolerance) = (metric.weights(), accuracy::<T>(metric.tolerance()));
+        let (bank, advected) = (metric.bank(grid)?, Advected::PreWeights);
         let (always, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
         let (shown, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
         let evolution = region_evolution(grid, &bank, always, metric.order(), metric.border())?;
-        let control = PreWeights::new(uniform_weights(grid, shares)?);
+        let control = PreWeights::new(uniform_weights(grid, squares)?);
         let shooting = GeodesicShooting::new(evolution, control)?;
-        Ok(shooting.of_bank(bank, shares.to_vec(), shown))
+        Ok(shooting.of_bank(bank, squares.to_vec(), shown))
     }
 }

@@ -9,7 +9,7 @@ use crate::dynamics::Epdiff;
 use crate::error::Result;
 use crate::field::{Displacement, Momentum};
 use crate::grid::Grid;
-use crate::metric::Fixed;
+use crate::metric::Homogeneous;
 use crate::model::weights::Uniform;
 use crate::ops::difference::Order;
 use crate::scalar::Real;
@@ -97,7 +97,7 @@ impl<T: Real, const D: usize> Geodesics<T, D> {
 }
 
 impl<T: Real, const D: usize> Model<T, D> for Geodesics<T, D> {
-    type Shooting = GeodesicShooting<Fixed<BoxedKernel<T>>, Uniform, T, D>;
+    type Shooting = GeodesicShooting<Homogeneous<BoxedKernel<T>>, Uniform, T, D>;
 
     fn name(&self) -> &'static str {
         "LDDMM"
@@ -109,7 +109,7 @@ impl<T: Real, const D: usize> Model<T, D> for Geodesics<T, D> {
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         crate::error::positive("smallest scale of a kernel", self.smallest_scale)?;
-        let metric = Fixed::new((self.kernel)(grid)?);
+        let metric = Homogeneous::new((self.kernel)(grid)?);
         let shooting = GeodesicShooting::new(Epdiff::new(grid, metric, self.order), Uniform)?;
         Ok(match self.inverse.clone() {
             None => shooting,

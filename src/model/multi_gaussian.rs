@@ -1,14 +1,14 @@
 //! Sums of Gaussians: the metric of the recipes.
 
-use super::Scale;
+use super::GaussianSpec;
 use crate::error::{Result, positive};
 use crate::grid::Grid;
-use crate::kernel::gaussian::{expect_shares, expect_tolerance, thousand_units};
+use crate::kernel::gaussian::{expect_weights, expect_tolerance, thousand_units};
 use crate::kernel::{Covariance, GaussianBank};
 use crate::ops::difference::Order;
 use crate::scalar::Real;
 
-/// A sum of Gaussians Σ share_i K_i, and how it is discretised. `S` says what the Gaussians are given by: a
+/// A sum of Gaussians Σ w_i² K_i, and how it is discretised. `S` says what the Gaussians are given by: a
 /// standard deviation (`f64`) or a [`Covariance`].
 ///
 /// ```
@@ -23,7 +23,7 @@ use crate::scalar::Real;
 #[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Clone + serde::Deserialize<'de>")))]
 pub struct MultiGaussian<S = f64> {
     sigmas: Vec<S>,
-    shares: Vec<f64>,
+    weights: Vec<f64>,
     order: Order,
     border: Option<f64>,
     tolerance: Option<f64>,
@@ -36,18 +36,18 @@ pub(super) fn accuracy<T: Real>(asked: Option<f64>) -> f64 {
 }
 
 impl MultiGaussian {
-    /// Gaussians with these standard deviations (physical units) and shares, fourth-order differences, no
+    /// Gaussians with these standard deviations (physical units) and weights, fourth-order differences, no
     /// window.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) and [`Error::Shares`](crate::Error::Shares) where the
-    /// shares do not fit. The σ are checked against each grid.
-    pub fn new(sigmas: &[f64], shares: &[f64]) -> Result<Self> {
-        Self::of(sigmas, shares)
+    /// [`Error::Length`](crate::Error::Length) and [`Error::WeightSum`](crate::Error::WeightSum) where the
+    /// weights do not fit. The σ are checked against each grid.
+    pub fn new(sigmas: &[f64], weights: &[f64]) -> Result<Self> {
+        Self::of(sigmas, weights)
     }
 
     /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
-    /// with shares .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
+    /// with weights .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
     /// two voxels, but at most a tenth of the extent: narrower ones fold between voxels.
     #[must_use]
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
@@ -55,7 +55,7 @@ impl MultiGaussian {
         let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
         Self {
             sigmas: [1.0, 2.0, 4.0, 8.0].map(|s| s * smallest).to_vec(),
-            shares: vec![0.1, 0.3, 0.3, 0.3],
+            weights: vec![0.1, 0.3, 0.3, 0.3],
             order: Order::default(),
             border: None,
             tolerance: None,
@@ -64,21 +64,21 @@ impl MultiGaussian {
 }
 
 impl<const D: usize> MultiGaussian<Covariance<D>> {
-    /// Gaussians with these covariances and shares, in any order, fourth-order differences, no window. Correlated
+    /// Gaussians with these covariances and weights, in any order, fourth-order differences, no window. Correlated
     /// axes need a periodic or free grid, see [`Gaussian::anisotropic`](crate::kernel::Gaussian::anisotropic).
     ///
     /// # Errors
     /// Those of [`MultiGaussian::new`].
-    pub fn anisotropic(covariances: &[Covariance<D>], shares: &[f64]) -> Result<Self> {
-        Self::of(covariances, shares)
+    pub fn anisotropic(covariances: &[Covariance<D>], weights: &[f64]) -> Result<Self> {
+        Self::of(covariances, weights)
     }
 }
 
 impl<S: Clone> MultiGaussian<S> {
-    fn of(sigmas: &[S], shares: &[f64]) -> Result<Self> {
-        expect_shares(shares, sigmas.len())?;
-        let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
-        Ok(Self { sigmas, shares, order: Order::default(), border: None, tolerance: None })
+    fn of(sigmas: &[S], weights: &[f64]) -> Result<Self> {
+        expect_weights(weights, sigmas.len())?;
+        let (sigmas, weights) = (sigmas.to_vec(), weights.to_vec());
+        Ok(Self { sigmas, weights, order: Order::default(), border: None, tolerance: None })
     }
 
     /// The same with central differences of this order; of the fourth by default.
@@ -117,10 +117,10 @@ impl<S: Clone> MultiGaussian<S> {
         &self.sigmas
     }
 
-    /// Shares w_i² of the Gaussians, ≥ 0, of sum one.
+    /// Weights w_i² of the Gaussians, ≥ 0, of sum one.
     #[must_use]
-    pub fn shares(&self) -> &[f64] {
-        &self.shares
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
     }
 
     /// Order of the central differences.
@@ -143,7 +143,7 @@ impl<S: Clone> MultiGaussian<S> {
 
     pub(super) fn bank<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<GaussianBank<T, D>>
     where
-        S: Scale<D>,
+        S: GaussianSpec<D>,
     {
         S::bank(grid, &self.sigmas)?.with_tolerance(accuracy::<T>(self.tolerance))
     }
@@ -158,7 +158,7 @@ pub(super) const BORDER: &str = "width of the border window";
 #[serde(rename = "MultiGaussian")]
 struct StoredMultiGaussian<S> {
     sigmas: Vec<S>,
-    shares: Vec<f64>,
+    weights: Vec<f64>,
     order: Order,
     border: Option<f64>,
     tolerance: Option<f64>,
@@ -169,7 +169,7 @@ impl<S: Clone> TryFrom<StoredMultiGaussian<S>> for MultiGaussian<S> {
     type Error = crate::Error;
 
     fn try_from(stored: StoredMultiGaussian<S>) -> Result<Self> {
-        let mut metric = Self::of(&stored.sigmas, &stored.shares)?.with_order(stored.order);
+        let mut metric = Self::of(&stored.sigmas, &stored.weights)?.with_order(stored.order);
         if let Some(width) = stored.border {
             metric = metric.with_border(width)?;
         }

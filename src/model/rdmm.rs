@@ -2,7 +2,7 @@
 
 use super::multi_gaussian::BORDER;
 use super::regions::{
-    Carried, pre_weights, pre_weights_as_given, pre_weights_carried, shares_carried,
+    Advected, pre_weights, pre_weights_as_given, pre_weights_carried, weights_at,
 };
 use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Weights};
@@ -14,7 +14,7 @@ use crate::scalar::Real;
 use crate::space::StateSpace;
 use crate::world::Affine;
 
-/// RDMM with a given regulariser: the weights of the Gaussians at every voxel of the source image, by their shares
+/// RDMM with a given regulariser: the weights of the Gaussians at every voxel of the source image, by their weights
 /// h² ([`Rdmm::new`]) or as they are ([`Rdmm::from_pre_weights`]). The Gaussians are given by standard deviations
 /// or, [`Rdmm::anisotropic`], by covariances.
 ///
@@ -34,7 +34,7 @@ pub struct Rdmm<T, const D: usize, S = f64> {
     sigmas: Vec<S>,
     given: Regions<T, D>,
     smoothing: f64,
-    advected: Carried,
+    advected: Advected,
     order: Order,
     border: Option<f64>,
     tolerance: Option<f64>,
@@ -51,20 +51,20 @@ pub struct Rdmm<T, const D: usize, S = f64> {
     ))
 )]
 enum Regions<T, const D: usize> {
-    Shares(Weights<T, D>),
+    Weights(Weights<T, D>),
     PreWeights(Weights<T, D>),
 }
 
 impl<T: Real, const D: usize> Regions<T, D> {
     fn components(&self) -> usize {
-        let (Self::Shares(field) | Self::PreWeights(field)) = self;
+        let (Self::Weights(field) | Self::PreWeights(field)) = self;
         field.components()
     }
 
-    /// `Ok` if shares sum to one at every voxel; pre-weights only need to be numbers.
+    /// `Ok` if weights sum to one at every voxel; pre-weights only need to be numbers.
     fn validate(&self) -> Result<()> {
-        let shares = match self {
-            Self::Shares(shares) => shares,
+        let squares = match self {
+            Self::Weights(squares) => squares,
             Self::PreWeights(h) => {
                 h.expect_finite("pre-weights of RDMM")?;
                 let found = h.max_abs();
@@ -77,16 +77,16 @@ impl<T: Real, const D: usize> Regions<T, D> {
                 };
             }
         };
-        let n = shares.grid().len();
+        let n = squares.grid().len();
         for at in 0..n {
-            let of = |i: usize| shares.data()[i * n + at].f64();
-            if let Some(bad) = (0..shares.components()).map(of).find(|x| x.is_nan() || *x < 0.0) {
-                return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
+            let of = |i: usize| squares.data()[i * n + at].f64();
+            if let Some(bad) = (0..squares.components()).map(of).find(|x| x.is_nan() || *x < 0.0) {
+                return Err(Error::setting("weight of a Gaussian", "a number ≥ 0", bad));
             }
-            let found: f64 = (0..shares.components()).map(of).sum();
+            let found: f64 = (0..squares.components()).map(of).sum();
             if found.is_nan() || (found - 1.0).abs() > SHARES {
-                let what = "shares of RDMM at a voxel";
-                return Err(Error::Shares { what, tolerance: SHARES, found });
+                let what = "weights of RDMM at a voxel";
+                return Err(Error::WeightSum { what, tolerance: SHARES, found });
             }
         }
         Ok(())
@@ -97,19 +97,19 @@ impl<T: Real, const D: usize> Regions<T, D> {
 const PRE_WEIGHTS: &str = "pre-weights of RDMM";
 
 impl<T: Real, const D: usize> Rdmm<T, D> {
-    /// RDMM with these Gaussians (σ in physical units, increasing), these shares (see
-    /// [`shares_by_label`](crate::model::shares_by_label)) and G of this standard deviation; pre-weights
+    /// RDMM with these Gaussians (σ in physical units, increasing), these weights (see
+    /// [`weights_by_label`](crate::model::weights_by_label)) and G of this standard deviation; pre-weights
     /// are advected, fourth-order differences, no window.
     ///
-    /// `shares` are h_i² on the source image's grid, of sum one at every voxel. On the grid of the momentum they are
+    /// `weights` are h_i² on the source image's grid, of sum one at every voxel. On the grid of the momentum they are
     /// smoothed as far as it is coarser, interpolated by cubic splines, cut off at zero and made to sum to one
     /// again; h is their root. A registration from an initial affine map A reads them at A(x).
     ///
     /// # Errors
-    /// [`Error::Length`] unless there is a share field a σ; [`Error::Shares`] where they do not sum to
-    /// one; [`Error::Setting`] for a negative share.
-    pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
-        Self::of(sigmas, Regions::Shares(shares), smoothing)
+    /// [`Error::Length`] unless there is a weight field a σ; [`Error::WeightSum`] where they do not sum to
+    /// one; [`Error::Setting`] for a negative weight.
+    pub fn new(sigmas: &[f64], squares: Weights<T, D>, smoothing: f64) -> Result<Self> {
+        Self::of(sigmas, Regions::Weights(squares), smoothing)
     }
 
     /// RDMM with these Gaussians, these initial pre-weights h and G of this standard deviation: for h of a network,
@@ -155,24 +155,24 @@ impl<T: Real, const D: usize> Rdmm<T, D, Covariance<D>> {
     /// use rdmm_core::grid::{Boundary, Grid};
     /// use rdmm_core::kernel::Covariance;
     /// use rdmm_core::labels::Labels;
-    /// use rdmm_core::model::{Model, Rdmm, shares_by_label};
+    /// use rdmm_core::model::{Model, Rdmm, weights_by_label};
     /// let grid = Grid::new([24, 24], [1.0, 1.0])?.with_boundary(Boundary::Free);
     /// let muscle = Labels::from_vec(&grid, (0..576).map(|i| u32::from(i % 24 > 11)).collect())?;
-    /// let shares = BTreeMap::from([(0, vec![1.0, 0.0]), (1, vec![0.2, 0.8])]);
-    /// let shares = shares_by_label::<f64, 2>(&muscle, &shares)?;
+    /// let weights = BTreeMap::from([(0, vec![1.0, 0.0]), (1, vec![0.2, 0.8])]);
+    /// let weights = weights_by_label::<f64, 2>(&muscle, &weights)?;
     /// // Long along the fibres of the muscle, the same in all directions elsewhere.
     /// let scales = [Covariance::isotropic(4.0)?, Covariance::along([1.0, 1.0], 6.0, 1.5)?];
-    /// let model = Rdmm::anisotropic(&scales, shares, 2.0)?;
+    /// let model = Rdmm::anisotropic(&scales, weights, 2.0)?;
     /// let shooting = model.on(&grid)?;
     /// # let _ = shooting;
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     pub fn anisotropic(
         covariances: &[Covariance<D>],
-        shares: Weights<T, D>,
+        squares: Weights<T, D>,
         smoothing: f64,
     ) -> Result<Self> {
-        Self::of(covariances, Regions::Shares(shares), smoothing)
+        Self::of(covariances, Regions::Weights(squares), smoothing)
     }
 
     /// [`Rdmm::from_pre_weights`] with covariances.
@@ -192,14 +192,14 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
     fn of(sigmas: &[S], given: Regions<T, D>, smoothing: f64) -> Result<Self> {
         let (expected, found) = (sigmas.len(), given.components());
         if expected != found {
-            return Err(Error::Length { what: "share fields of RDMM", expected, found });
+            return Err(Error::Length { what: "weight fields of RDMM", expected, found });
         }
         given.validate()?;
         Ok(Self {
             sigmas: sigmas.to_vec(),
             given,
             smoothing,
-            advected: Carried::default(),
+            advected: Advected::default(),
             order: Order::default(),
             border: None,
             tolerance: None,
@@ -213,18 +213,18 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
         initial: &Affine<D>,
     ) -> Result<Weights<T, D>> {
         match &self.given {
-            Regions::Shares(shares) => pre_weights(shares, grid, initial),
+            Regions::Weights(squares) => pre_weights(squares, grid, initial),
             Regions::PreWeights(h) => pre_weights_as_given(h, grid, initial),
         }
     }
 
     /// The mean of h_i² over the grid, for the kernel that preconditions; of sum one, also where h² is not.
-    pub(super) fn mean_shares(&self, h: &Weights<T, D>) -> Vec<f64> {
+    pub(super) fn mean_weights(&self, h: &Weights<T, D>) -> Vec<f64> {
         let n = h.grid().len() as f64;
         let square = |i: usize| h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / n;
         let means: Vec<f64> = (0..h.components()).map(square).collect();
         match self.given {
-            Regions::Shares(_) => means,
+            Regions::Weights(_) => means,
             Regions::PreWeights(_) => {
                 let sum: f64 = means.iter().sum();
                 means.iter().map(|mean| mean / sum).collect()
@@ -235,7 +235,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
     /// The recipe after the source image was read at x + u(x).
     pub(super) fn read_at(&self, map: &Displacement<T, D>) -> Result<Self> {
         let given = match &self.given {
-            Regions::Shares(shares) => Regions::Shares(shares_carried(shares, map)?),
+            Regions::Weights(squares) => Regions::Weights(weights_at(squares, map)?),
             Regions::PreWeights(h) => Regions::PreWeights(pre_weights_carried(h, map)?),
         };
         Ok(Self { given, ..self.clone() })
@@ -243,7 +243,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
 
     /// The same with the weights that the flow advects; pre-weights by default.
     #[must_use]
-    pub fn with_advected(mut self, advected: Carried) -> Self {
+    pub fn with_advected(mut self, advected: Advected) -> Self {
         self.advected = advected;
         self
     }
@@ -280,13 +280,13 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
         &self.sigmas
     }
 
-    /// Shares h_i² on the source image's grid; `None` where pre-weights were given.
+    /// Weights h_i² on the source image's grid; `None` where pre-weights were given.
     #[must_use]
-    pub fn shares(&self) -> Option<&Weights<T, D>> {
-        if let Regions::Shares(shares) = &self.given { Some(shares) } else { None }
+    pub fn weights(&self) -> Option<&Weights<T, D>> {
+        if let Regions::Weights(squares) = &self.given { Some(squares) } else { None }
     }
 
-    /// Pre-weights h on the source image's grid; `None` where shares were given.
+    /// Pre-weights h on the source image's grid; `None` where weights were given.
     #[must_use]
     pub fn pre_weights(&self) -> Option<&Weights<T, D>> {
         if let Regions::PreWeights(h) = &self.given { Some(h) } else { None }
@@ -300,7 +300,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
 
     /// Which weights the flow advects.
     #[must_use]
-    pub fn advected(&self) -> Carried {
+    pub fn advected(&self) -> Advected {
         self.advected
     }
 
@@ -332,7 +332,7 @@ struct StoredRdmm<T, const D: usize, S> {
     sigmas: Vec<S>,
     given: Regions<T, D>,
     smoothing: f64,
-    advected: Carried,
+    advected: Advected,
     order: Order,
     border: Option<f64>,
     tolerance: Option<f64>,
@@ -378,7 +378,7 @@ mod tests {
         let grid = Grid::new([16, 14], [1.0, 1.0]).unwrap();
         let h = given(&grid);
         let model = Rdmm::from_pre_weights(&[2.0, 4.0], h.clone(), 1.0).unwrap();
-        assert_eq!((model.pre_weights(), model.shares()), (Some(&h), None));
+        assert_eq!((model.pre_weights(), model.weights()), (Some(&h), None));
         assert_eq!(start(&model, &grid), h);
         // Of the boundary of the grid that is asked for.
         let periodic = grid.clone().with_boundary(crate::grid::Boundary::Periodic);
@@ -386,7 +386,7 @@ mod tests {
         // The preconditioner takes normalised means.
         assert!(model.on(&grid).unwrap().inverse_metric(1e-3).is_ok());
         // Where smoothed weights are advected, G acts once.
-        let once = start(&model.with_advected(Carried::Weights), &grid);
+        let once = start(&model.with_advected(Advected::Weights), &grid);
         assert!(once != h && once.is_finite());
     }
 
@@ -422,10 +422,10 @@ mod tests {
     fn shares_and_their_roots_are_the_same_model() {
         let grid = Grid::new([16, 14], [1.0, 1.0]).unwrap();
         let h = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.6, 0.8][i]).unwrap();
-        let shares = Weights::from_fn(&grid, 2, |_, i| [0.36, 0.64][i]).unwrap();
-        let a = start(&Rdmm::new(&[2.0, 4.0], shares, 1.0).unwrap(), &grid);
+        let squares = Weights::from_fn(&grid, 2, |_, i| [0.36, 0.64][i]).unwrap();
+        let a = start(&Rdmm::new(&[2.0, 4.0], squares, 1.0).unwrap(), &grid);
         let b = start(&Rdmm::from_pre_weights(&[2.0, 4.0], h, 1.0).unwrap(), &grid);
-        // Shares are interpolated and rooted: rounding.
+        // Weights are interpolated and rooted: rounding.
         assert!(a.data().iter().zip(b.data()).all(|(a, b)| (a - b).abs() < 1e-14));
     }
 }

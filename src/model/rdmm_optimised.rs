@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::MultiGaussian;
-use super::regions::Carried;
+use super::regions::Advected;
 use crate::error::Result;
-use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
+use crate::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use crate::scalar::Real;
 
 /// RDMM with a regulariser that is optimised with the momentum.
@@ -30,7 +30,7 @@ use crate::scalar::Real;
 pub struct RdmmOptimised<T, const D: usize, S = f64> {
     metric: MultiGaussian<S>,
     smoothing: f64,
-    advected: Carried,
+    advected: Advected,
     penalties: Vec<Arc<dyn Regularizer<T, D>>>,
 }
 
@@ -50,14 +50,14 @@ impl<T: Real, const D: usize, S: Clone> RdmmOptimised<T, D, S> {
         let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
             Arc::new(Omt::new(omt)?),
             Arc::new(TotalVariation::new(tv)?),
-            Arc::new(Range::new(range, metric.shares())?),
+            Arc::new(RangePenalty::new(range, metric.weights())?),
         ];
-        Ok(Self { metric, smoothing, advected: Carried::default(), penalties })
+        Ok(Self { metric, smoothing, advected: Advected::default(), penalties })
     }
 
     /// The same with the weights that the flow advects; pre-weights by default.
     #[must_use]
-    pub fn with_advected(mut self, advected: Carried) -> Self {
+    pub fn with_advected(mut self, advected: Advected) -> Self {
         self.advected = advected;
         self
     }
@@ -95,7 +95,7 @@ impl<T: Real, const D: usize, S: Clone> RdmmOptimised<T, D, S> {
 
     /// Which weights the flow advects.
     #[must_use]
-    pub fn advected(&self) -> Carried {
+    pub fn advected(&self) -> Advected {
         self.advected
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, Weights};
 use crate::grid::Grid;
-use crate::kernel::gaussian::{expect_increasing, expect_shares};
+use crate::kernel::gaussian::{expect_increasing, expect_weights};
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
 use crate::ops::spline::Prefilter;
@@ -17,7 +17,7 @@ use crate::world::Affine;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub enum Carried {
+pub enum Advected {
     /// Pre-weights h; the weights G ⋆ h are smoothed again at every instant. The paper's form.
     #[default]
     PreWeights,
@@ -25,63 +25,63 @@ pub enum Carried {
     Weights,
 }
 
-/// Shares h_i² of the Gaussians at every voxel, from a label map in the source image: each label, the
-/// background 0 too, with its shares, which sum to one.
+/// Weights h_i² of the Gaussians at every voxel, from a label map in the source image: each label, the
+/// background 0 too, with its weights, which sum to one.
 ///
 /// # Errors
-/// [`Error::Shares`] or [`Error::Length`] where shares do not fit, [`Error::Setting`] for a label without
-/// shares.
+/// [`Error::WeightSum`] or [`Error::Length`] where weights do not fit, [`Error::Setting`] for a label without
+/// weights.
 ///
 /// ```
 /// use std::collections::BTreeMap;
-/// use rdmm_core::{grid::Grid, labels::Labels, model::shares_by_label};
+/// use rdmm_core::{grid::Grid, labels::Labels, model::weights_by_label};
 /// let grid = Grid::new([4, 4], [1.0, 1.0])?;
 /// let labels = Labels::from_vec(&grid, (0..16).map(|i| u32::from(i > 7)).collect())?;
 /// let by_label = BTreeMap::from([(0, vec![0.0, 1.0]), (1, vec![0.6, 0.4])]);
-/// let shares = shares_by_label::<f64, 2>(&labels, &by_label)?;
-/// assert_eq!(shares.component(0)[15], 0.6);
+/// let weights = weights_by_label::<f64, 2>(&labels, &by_label)?;
+/// assert_eq!(weights.component(0)[15], 0.6);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
-pub fn shares_by_label<T: Real, const D: usize>(
+pub fn weights_by_label<T: Real, const D: usize>(
     labels: &Labels<D>,
-    shares: &BTreeMap<u32, Vec<f64>>,
+    squares: &BTreeMap<u32, Vec<f64>>,
 ) -> Result<Weights<T, D>> {
-    let gaussians = shares.values().map(Vec::len).max().unwrap_or(0);
-    for shares in shares.values() {
-        expect_shares(shares, gaussians)?;
+    let gaussians = squares.values().map(Vec::len).max().unwrap_or(0);
+    for squares in squares.values() {
+        expect_weights(squares, gaussians)?;
     }
     let mut out = Weights::zeros_with(labels.grid(), gaussians)?;
     let n = labels.grid().len();
     for (at, label) in labels.data().iter().enumerate() {
-        let expected = "a label that was given shares (0 is the background)";
-        let shares = shares
+        let expected = "a label that was given weights (0 is the background)";
+        let squares = squares
             .get(label)
             .ok_or_else(|| Error::setting("label of a region", expected, label))?;
-        for (i, &share) in shares.iter().enumerate() {
+        for (i, &share) in squares.iter().enumerate() {
             out.data_mut()[i * n + at] = T::of(share);
         }
     }
     Ok(out)
 }
 
-/// Shares of the Gaussians at every voxel, from masks in the source image, such as a segmentation with soft
-/// edges: each mask, with values from 0 to 1, blends in its shares, and the background has what is left.
+/// Weights of the Gaussians at every voxel, from masks in the source image, such as a segmentation with soft
+/// edges: each mask, with values from 0 to 1, blends in its weights, and the background has what is left.
 ///
 /// # Errors
-/// [`Error::Length`] without a mask; [`Error::Shares`] or [`Error::Length`] where shares do not fit;
+/// [`Error::Length`] without a mask; [`Error::WeightSum`] or [`Error::Length`] where weights do not fit;
 /// [`Error::GridMismatch`] for masks over different grids; [`Error::Setting`] for mask values outside
 /// \[0, 1\] and where masks sum to more than 1 (beyond rounding, 1e-5).
 ///
 /// ```
-/// use rdmm_core::{field::Image, grid::Grid, model::shares_by_mask};
+/// use rdmm_core::{field::Image, grid::Grid, model::weights_by_mask};
 /// let grid = Grid::new([4, 4], [1.0, 1.0])?;
 /// let soft = Image::<f64, 2>::from_fn(&grid, |x| x[0] / 3.0)?;
-/// let shares = shares_by_mask(&[(soft, vec![0.6, 0.4])], &[0.0, 1.0])?;
-/// assert!((shares.component(0)[15] - 0.6).abs() < 1e-15 && shares.component(0)[0] == 0.0);
-/// assert!((shares.component(1)[4] - (0.4 / 3.0 + 2.0 / 3.0)).abs() < 1e-15);
+/// let weights = weights_by_mask(&[(soft, vec![0.6, 0.4])], &[0.0, 1.0])?;
+/// assert!((weights.component(0)[15] - 0.6).abs() < 1e-15 && weights.component(0)[0] == 0.0);
+/// assert!((weights.component(1)[4] - (0.4 / 3.0 + 2.0 / 3.0)).abs() < 1e-15);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
-pub fn shares_by_mask<T: Real, const D: usize>(
+pub fn weights_by_mask<T: Real, const D: usize>(
     masks: &[(Image<T, D>, Vec<f64>)],
     background: &[f64],
 ) -> Result<Weights<T, D>> {
@@ -89,9 +89,9 @@ pub fn shares_by_mask<T: Real, const D: usize>(
         return Err(Error::Length { what: "masks of regions", expected: 1, found: 0 });
     };
     let (grid, gaussians) = (first.grid(), background.len());
-    expect_shares(background, gaussians)?;
-    for (mask, shares) in masks {
-        expect_shares(shares, gaussians)?;
+    expect_weights(background, gaussians)?;
+    for (mask, squares) in masks {
+        expect_weights(squares, gaussians)?;
         grid.expect_same(mask.grid(), "mask of a region")?;
         if let Some(bad) = mask.data().iter().find(|x| !(x.f64() >= 0.0 && x.f64() <= 1.0)) {
             return Err(Error::setting("mask of a region", "values from 0 to 1", bad));
@@ -107,7 +107,7 @@ pub fn shares_by_mask<T: Real, const D: usize>(
         let rest = (1.0 - covered).max(0.0);
         for i in 0..gaussians {
             let region =
-                |(mask, shares): &(Image<T, D>, Vec<f64>)| mask.data()[at].f64() * shares[i];
+                |(mask, squares): &(Image<T, D>, Vec<f64>)| mask.data()[at].f64() * squares[i];
             let share = rest * background[i] + masks.iter().map(region).sum::<f64>();
             out.data_mut()[i * n + at] = T::of(share);
         }
@@ -118,12 +118,12 @@ pub fn shares_by_mask<T: Real, const D: usize>(
 /// Sums of masks in single precision are above one by less than this.
 const MASKS: f64 = 1e-5;
 
-/// Shares h_i² of Gaussians with these σ (increasing, any unit of length) whose local standard deviation is
+/// Weights h_i² of Gaussians with these σ (increasing, any unit of length) whose local standard deviation is
 /// `local` in the same unit: of all that fit, those of largest entropy.
 ///
 #[doc = include_str!("../../docs/math/localshares.html")]
 ///
-/// Negative β favours large σ, and β = 0 gives equal shares. The mean of σ² falls with β, so β is
+/// Negative β favours large σ, and β = 0 gives equal weights. The mean of σ² falls with β, so β is
 /// found by bisection, to rounding. For the smallest and the largest σ one Gaussian has it all.
 ///
 /// # Errors
@@ -137,21 +137,21 @@ const MASKS: f64 = 1e-5;
 /// ```
 /// use std::collections::BTreeMap;
 /// use rdmm_core::{grid::Grid, labels::Labels};
-/// use rdmm_core::model::{Rdmm, shares_by_label, shares_for_sigma};
+/// use rdmm_core::model::{Rdmm, weights_by_label, weights_for_sigma};
 /// let sigmas = [2.0, 4.0, 8.0];
 /// // Stiff outside, flexible in region 1, in millimetres.
 /// let by_label = BTreeMap::from([
-///     (0, shares_for_sigma(&sigmas, 8.0)?),
-///     (1, shares_for_sigma(&sigmas, 3.0)?),
+///     (0, weights_for_sigma(&sigmas, 8.0)?),
+///     (1, weights_for_sigma(&sigmas, 3.0)?),
 /// ]);
-/// let variance: f64 = by_label[&1].iter().zip(&sigmas).map(|(share, s)| share * s * s).sum();
+/// let variance: f64 = by_label[&1].iter().zip(&sigmas).map(|(weight, s)| weight * s * s).sum();
 /// assert!((variance.sqrt() - 3.0).abs() < 1e-12);
 /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
 /// let labels = Labels::from_vec(&grid, (0..256).map(|i| u32::from(i > 127)).collect())?;
-/// let model = Rdmm::<f32, 2>::new(&sigmas, shares_by_label(&labels, &by_label)?, 1.0)?;
+/// let model = Rdmm::<f32, 2>::new(&sigmas, weights_by_label(&labels, &by_label)?, 1.0)?;
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
-pub fn shares_for_sigma(sigmas: &[f64], local: f64) -> Result<Vec<f64>> {
+pub fn weights_for_sigma(sigmas: &[f64], local: f64) -> Result<Vec<f64>> {
     expect_increasing(sigmas)?;
     let (min, max) = (sigmas[0], sigmas[sigmas.len() - 1]);
     if !(min..=max).contains(&local) {
@@ -196,14 +196,14 @@ pub fn shares_for_sigma(sigmas: &[f64], local: f64) -> Result<Vec<f64>> {
     }
 }
 
-/// Pre-weights h on `grid` from shares h² on the source image's grid: smoothed as far as the coarser grid
+/// Pre-weights h on `grid` from weights h² on the source image's grid: smoothed as far as the coarser grid
 /// needs, interpolated in the world at A(x), made to sum to one again, and rooted.
 pub(super) fn pre_weights<T: Real, const D: usize>(
-    shares: &Weights<T, D>,
+    squares: &Weights<T, D>,
     grid: &Grid<D>,
     initial: &Affine<D>,
 ) -> Result<Weights<T, D>> {
-    let mut out = interpolated(shares, grid, initial)?;
+    let mut out = interpolated(squares, grid, initial)?;
     normalise(&mut out);
     out.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
     out.expect_finite("pre-weights")?;
@@ -249,14 +249,14 @@ fn interpolated<T: Real, const D: usize>(
     Ok(out)
 }
 
-/// Shares read at x + u(x), on the grid of the map, made to sum to one again.
-pub(super) fn shares_carried<T: Real, const D: usize>(
-    shares: &Weights<T, D>,
+/// Weights read at x + u(x), on the grid of the map, made to sum to one again.
+pub(super) fn weights_at<T: Real, const D: usize>(
+    squares: &Weights<T, D>,
     map: &Displacement<T, D>,
 ) -> Result<Weights<T, D>> {
-    let mut out = read_at(shares, map)?;
+    let mut out = read_at(squares, map)?;
     normalise(&mut out);
-    out.expect_finite("shares")?;
+    out.expect_finite("weights")?;
     Ok(out)
 }
 
@@ -287,10 +287,10 @@ fn read_at<T: Real, const D: usize>(
     Ok(out)
 }
 
-/// Shares that sum to one at every voxel. Cubic splines overshoot at edges, and a share is not negative.
-fn normalise<T: Real, const D: usize>(shares: &mut Weights<T, D>) {
-    let (n, components) = (shares.grid().len(), shares.components());
-    let data = shares.data_mut();
+/// Weights that sum to one at every voxel. Cubic splines overshoot at edges, and a weight is not negative.
+fn normalise<T: Real, const D: usize>(squares: &mut Weights<T, D>) {
+    let (n, components) = (squares.grid().len(), squares.components());
+    let data = squares.data_mut();
     for at in 0..n {
         let sum = (0..components).fold(T::zero(), |s, i| s + data[i * n + at].max(T::zero()));
         for i in 0..components {
@@ -304,8 +304,8 @@ mod tests {
     use super::*;
     use crate::testing::random;
 
-    fn variance(shares: &[f64], sigmas: &[f64]) -> f64 {
-        shares.iter().zip(sigmas).map(|(share, s)| share * s * s).sum()
+    fn variance(squares: &[f64], sigmas: &[f64]) -> f64 {
+        squares.iter().zip(sigmas).map(|(share, s)| share * s * s).sum()
     }
 
     #[test]
@@ -319,12 +319,12 @@ mod tests {
             let (min, max) = (sigmas[0], sigmas[sigmas.len() - 1]);
             for k in 0..=40 {
                 let s = min + (max - min) * f64::from(k) / 40.0;
-                let shares = shares_for_sigma(&sigmas, s).unwrap();
-                let sum: f64 = shares.iter().sum();
-                assert!((sum - 1.0).abs() < 1e-14 && shares.iter().all(|&share| share >= 0.0));
+                let squares = weights_for_sigma(&sigmas, s).unwrap();
+                let sum: f64 = squares.iter().sum();
+                assert!((sum - 1.0).abs() < 1e-14 && squares.iter().all(|&share| share >= 0.0));
                 // To rounding of sums of terms as large as the variance of the largest.
                 let scaled: Vec<f64> = sigmas.iter().map(|x| x / max).collect();
-                let off = variance(&shares, &scaled) - (s / max).powi(2);
+                let off = variance(&squares, &scaled) - (s / max).powi(2);
                 assert!(off.abs() < 1e-13, "{sigmas:?} {s}: {off:e}");
             }
         }
@@ -334,7 +334,7 @@ mod tests {
     fn shares_are_those_of_largest_entropy() {
         let sigmas = [1.0, 2.0, 3.0, 5.0];
         let entropy = |p: &[f64]| -p.iter().map(|p| p * p.ln()).sum::<f64>();
-        let best = shares_for_sigma(&sigmas, 2.4).unwrap();
+        let best = weights_for_sigma(&sigmas, 2.4).unwrap();
         for seed in 0..20 {
             // A direction that keeps the sum and the variance: two of the four degrees are left.
             let r: Vec<f64> = random(2, seed);
@@ -345,25 +345,25 @@ mod tests {
             assert!(entropy(&other) < entropy(&best));
         }
         // β = 0.
-        let equal = shares_for_sigma(&sigmas, (39.0_f64 / 4.0).sqrt()).unwrap();
+        let equal = weights_for_sigma(&sigmas, (39.0_f64 / 4.0).sqrt()).unwrap();
         assert!(equal.iter().all(|share| (share - 0.25).abs() < 1e-14));
-        assert_eq!(shares_for_sigma(&[3.0], 3.0).unwrap(), [1.0]);
-        assert_eq!(shares_for_sigma(&sigmas, 1.0).unwrap(), [1.0, 0.0, 0.0, 0.0]);
-        assert_eq!(shares_for_sigma(&sigmas, 5.0).unwrap(), [0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(weights_for_sigma(&[3.0], 3.0).unwrap(), [1.0]);
+        assert_eq!(weights_for_sigma(&sigmas, 1.0).unwrap(), [1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(weights_for_sigma(&sigmas, 5.0).unwrap(), [0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]
     fn a_local_sigma_outside_the_range_is_refused_with_what_is_possible() {
         for bad in [0.9, 5.1, f64::NAN, f64::INFINITY, -2.0] {
-            let error = shares_for_sigma(&[1.0, 5.0], bad).unwrap_err();
+            let error = weights_for_sigma(&[1.0, 5.0], bad).unwrap_err();
             assert!(matches!(error, Error::LocalSigma { .. }));
             let text = error.to_string();
             assert!(text.contains("between 1 and 5") && text.contains(&format!("found {bad}")));
         }
-        assert!(matches!(shares_for_sigma(&[], 1.0), Err(Error::Length { .. })));
-        assert!(matches!(shares_for_sigma(&[2.0, 1.0], 1.5), Err(Error::SigmaOrder { .. })));
-        assert!(matches!(shares_for_sigma(&[0.0, 1.0], 0.5), Err(Error::Setting { .. })));
-        assert!(matches!(shares_for_sigma(&[1.0, f64::NAN], 1.0), Err(Error::Setting { .. })));
+        assert!(matches!(weights_for_sigma(&[], 1.0), Err(Error::Length { .. })));
+        assert!(matches!(weights_for_sigma(&[2.0, 1.0], 1.5), Err(Error::SigmaOrder { .. })));
+        assert!(matches!(weights_for_sigma(&[0.0, 1.0], 0.5), Err(Error::Setting { .. })));
+        assert!(matches!(weights_for_sigma(&[1.0, f64::NAN], 1.0), Err(Error::Setting { .. })));
     }
 
     #[test]
@@ -372,29 +372,29 @@ mod tests {
         let constant = |x: f64| Image::<f32, 2>::from_fn(&grid, |_| x).unwrap();
         let of = |a: f64, b: f64| {
             let masks = [(constant(a), vec![1.0, 0.0, 0.0]), (constant(b), vec![0.0, 1.0, 0.0])];
-            shares_by_mask(&masks, &[0.0, 0.0, 1.0])
+            weights_by_mask(&masks, &[0.0, 0.0, 1.0])
         };
-        let shares = of(0.5, 0.25).unwrap();
+        let squares = of(0.5, 0.25).unwrap();
         // Halves and quarters have no rounding.
-        assert!(shares.component(0).iter().all(|x| x.to_bits() == 0.5_f32.to_bits()));
-        assert!(shares.component(1).iter().all(|x| x.to_bits() == 0.25_f32.to_bits()));
-        assert!(shares.component(2).iter().all(|x| x.to_bits() == 0.25_f32.to_bits()));
+        assert!(squares.component(0).iter().all(|x| x.to_bits() == 0.5_f32.to_bits()));
+        assert!(squares.component(1).iter().all(|x| x.to_bits() == 0.25_f32.to_bits()));
+        assert!(squares.component(2).iter().all(|x| x.to_bits() == 0.25_f32.to_bits()));
         // 0.1 + 0.9 of single precision is above one by rounding.
         assert!(of(0.1, 0.9).unwrap().component(2).iter().all(|&x| (0.0..1e-6).contains(&x)));
         assert!(matches!(of(0.6, 0.5), Err(Error::Setting { name, .. }) if name.contains("sum")));
         assert!(matches!(of(-0.1, 0.5), Err(Error::Setting { .. })));
         assert!(matches!(of(0.1, 1.5), Err(Error::Setting { .. })));
-        let none = shares_by_mask::<f32, 2>(&[], &[1.0]);
+        let none = weights_by_mask::<f32, 2>(&[], &[1.0]);
         assert!(matches!(none, Err(Error::Length { .. })));
-        let short = shares_by_mask(&[(constant(0.5), vec![1.0])], &[0.5, 0.5]);
+        let short = weights_by_mask(&[(constant(0.5), vec![1.0])], &[0.5, 0.5]);
         assert!(matches!(short, Err(Error::Length { .. })));
-        let wrong = shares_by_mask(&[(constant(0.5), vec![0.7, 0.7])], &[0.5, 0.5]);
-        assert!(matches!(wrong, Err(Error::Shares { .. })));
+        let wrong = weights_by_mask(&[(constant(0.5), vec![0.7, 0.7])], &[0.5, 0.5]);
+        assert!(matches!(wrong, Err(Error::WeightSum { .. })));
         let other = Image::<f32, 2>::zeros(&Grid::new([5, 5], [1.0, 1.0]).unwrap()).unwrap();
         let masks = [(constant(0.5), vec![1.0]), (other, vec![1.0])];
-        assert!(matches!(shares_by_mask(&masks, &[1.0]), Err(Error::GridMismatch { .. })));
+        assert!(matches!(weights_by_mask(&masks, &[1.0]), Err(Error::GridMismatch { .. })));
         let mut nan = constant(0.5);
         nan.data_mut()[3] = f32::NAN;
-        assert!(matches!(shares_by_mask(&[(nan, vec![1.0])], &[1.0]), Err(Error::Setting { .. })));
+        assert!(matches!(weights_by_mask(&[(nan, vec![1.0])], &[1.0]), Err(Error::Setting { .. })));
     }
 }

@@ -7,7 +7,7 @@ use crate::kernel::{Covariance, GaussianBank};
 use crate::scalar::Real;
 
 /// One Gaussian of a recipe, in physical units: its standard deviation (`f64`) or its [`Covariance`].
-pub trait Scale<const D: usize>: Clone + Send + Sync {
+pub trait GaussianSpec<const D: usize>: Clone + Send + Sync {
     /// The Gaussians on a grid.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ pub trait Scale<const D: usize>: Clone + Send + Sync {
     fn sigma(&self) -> f64;
 }
 
-impl<const D: usize> Scale<D> for f64 {
+impl<const D: usize> GaussianSpec<D> for f64 {
     fn bank<T: Real>(grid: &Grid<D>, scales: &[Self]) -> Result<GaussianBank<T, D>> {
         GaussianBank::new(grid, scales)
     }
@@ -35,7 +35,7 @@ impl<const D: usize> Scale<D> for f64 {
     }
 }
 
-impl<const D: usize> Scale<D> for Covariance<D> {
+impl<const D: usize> GaussianSpec<D> for Covariance<D> {
     fn bank<T: Real>(grid: &Grid<D>, scales: &[Self]) -> Result<GaussianBank<T, D>> {
         GaussianBank::anisotropic(grid, scales)
     }
@@ -51,17 +51,17 @@ impl<const D: usize> Scale<D> for Covariance<D> {
 }
 
 /// The smallest σ of a recipe, or infinity for an empty list, which banks refuse.
-pub(super) fn smallest<const D: usize>(scales: &[impl Scale<D>]) -> f64 {
-    scales.iter().map(Scale::smallest_sigma).fold(f64::INFINITY, f64::min)
+pub(super) fn smallest<const D: usize>(scales: &[impl GaussianSpec<D>]) -> f64 {
+    scales.iter().map(GaussianSpec::smallest_sigma).fold(f64::INFINITY, f64::min)
 }
 
-/// The weights √share, the same at every voxel.
+/// The weights √weight, the same at every voxel.
 pub(super) fn uniform_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
-    shares: &[f64],
+    squares: &[f64],
 ) -> Result<Weights<T, D>> {
-    let mut weights = Weights::zeros_with(grid, shares.len())?;
-    for (i, share) in shares.iter().enumerate() {
+    let mut weights = Weights::zeros_with(grid, squares.len())?;
+    for (i, share) in squares.iter().enumerate() {
         weights.component_mut(i).fill(T::of(share.sqrt()));
     }
     Ok(weights)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::preconditioner::{OfBank, Preconditioner};
-use super::scale::{Scale, smallest, uniform_weights};
+use super::scale::{GaussianSpec, smallest, uniform_weights};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, resampled,
     windowed,
@@ -53,7 +53,7 @@ pub struct VsvfShooting<T, const D: usize> {
     ws: Workspace<T>,
 }
 
-impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
+impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for Vsvf<S> {
     type Shooting = VsvfShooting<T, D>;
 
     fn name(&self) -> &'static str {
@@ -70,12 +70,12 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
         let metric = &self.metric;
-        let (bank, shares) = (metric.bank::<T, D>(grid)?, metric.shares());
-        let kernel = windowed(bank.combined(shares)?, grid, metric.border())?;
+        let (bank, squares) = (metric.bank::<T, D>(grid)?, metric.weights());
+        let kernel = windowed(bank.combined(squares)?, grid, metric.border())?;
         Ok(VsvfShooting {
             grid: grid.clone(),
             evolution: Arc::new(Stationary::new(grid, metric.order())),
-            gaussians: OfBank { bank, mean_weights: shares.to_vec() },
+            gaussians: OfBank { bank, mean_weights: squares.to_vec() },
             kernel,
             buffer: Velocity::zeros(grid)?,
             ws: Workspace::new(),
@@ -158,7 +158,7 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
 
     fn local_sigma(&self, _state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
         let OfBank { bank, mean_weights } = &self.gaussians;
-        let sigmas: Vec<f64> = bank.scales().iter().map(Gaussian::sigma).collect();
+        let sigmas: Vec<f64> = bank.gaussians().iter().map(Gaussian::sigma).collect();
         local_standard_deviation(&uniform_weights(&self.grid, mean_weights)?, &sigmas).map(Some)
     }
 }

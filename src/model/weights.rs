@@ -141,11 +141,11 @@ pub struct Softmax<T, const D: usize> {
 const SMALLEST_SHARE: f64 = 1e-4;
 
 impl<T: Real, const D: usize> Softmax<T, D> {
-    /// Logits on `grid`, starting from the given shares h_i² everywhere; shares under 1e-4 start there.
+    /// Logits on `grid`, starting from the given weights h_i² everywhere; weights under 1e-4 start there.
     #[must_use]
-    pub fn new(grid: &Grid<D>, shares: &[f64], smoothing: BoxedKernel<T>) -> Self {
-        // h_i ∝ p_i, so p_i ∝ √share.
-        let neutral = shares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
+    pub fn new(grid: &Grid<D>, squares: &[f64], smoothing: BoxedKernel<T>) -> Self {
+        // h_i ∝ p_i, so p_i ∝ √weight.
+        let neutral = squares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
         let (ws, buffers) = (Workspace::new(), [Vec::new(), Vec::new()]);
         Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffers }
     }
@@ -354,7 +354,7 @@ mod tests {
             let mut w = softmax.blank();
             if k == 0 {
                 softmax.weights(&softmax.neutral(), &mut w);
-                assert!((w.component(0)[3].powi(2) - 0.2).abs() < 1e-3, "starts from the shares");
+                assert!((w.component(0)[3].powi(2) - 0.2).abs() < 1e-3, "starts from the weights");
                 softmax.weights(&theta, &mut w);
                 for at in 0..30 {
                     let sum: f64 = (0..3).map(|i| w.component(i)[at].powi(2)).sum();

@@ -37,16 +37,16 @@ impl<T: Real, const D: usize> Composition<T, D> {
     }
 
     /// Transpose of [`Composition::sample`] in d alone: `d_bar += D(v)ᵀ bar`.
-    pub fn add_position_bar(&self, coefficients: &[T], d: &[T], bar: &[T], d_bar: &mut [T]) {
-        self.warp.add_position_bar::<D>(coefficients, d, bar, d_bar);
+    pub fn position_vjp(&self, coefficients: &[T], d: &[T], bar: &[T], d_bar: &mut [T]) {
+        self.warp.position_vjp::<D>(coefficients, d, bar, d_bar);
     }
 
     /// Transpose of [`Composition::sample`]: `d_bar += D(v)ᵀ bar`, and `bar ← Sᵀ bar`, the cotangent of v, where S
     /// samples v at id + d. The coefficients are used up.
     pub fn sample_vjp(&self, coefficients: &mut [T], d: &[T], bar: &mut [T], d_bar: &mut [T]) {
-        self.add_position_bar(coefficients, d, bar, d_bar);
+        self.position_vjp(coefficients, d, bar, d_bar);
         set_zero(coefficients);
-        self.warp.scatter::<D>(d, bar, coefficients);
+        self.warp.values_vjp::<D>(d, bar, coefficients);
         set_zero(bar);
         self.prefilter.add_transposed::<D>(coefficients, bar);
     }

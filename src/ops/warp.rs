@@ -101,8 +101,8 @@ pub fn warp_vjp<T: Real, const D: usize, K: Kind>(
     prefilter.apply(coefficients.data_mut());
     for c in 0..field.components() {
         let (u, bar) = (map.data(), bar.component(c));
-        warp.add_position_bar::<1>(coefficients.component(c), u, bar, map_bar.data_mut());
-        warp.scatter::<1>(u, bar, field_bar.component_mut(c));
+        warp.position_vjp::<1>(coefficients.component(c), u, bar, map_bar.data_mut());
+        warp.values_vjp::<1>(u, bar, field_bar.component_mut(c));
     }
     // The matrix that makes spline coefficients is symmetric.
     prefilter.apply(field_bar.data_mut());
@@ -117,7 +117,7 @@ pub fn warp_vjp<T: Real, const D: usize, K: Kind>(
 /// ([`Prefilter::interleaved`]). Displacements, values and their cotangents are component-major. Beyond its outermost voxels a field
 /// is mirrored or repeated. The interpolant is twice continuously differentiable in the position, so
 /// gradients with respect to u are exact derivatives of the values. 4ᴰ reads a point; values and
-/// gradients in one pass. Only [`Warp::scatter`] allocates: a list of slabs.
+/// gradients in one pass. Only [`Warp::values_vjp`] allocates: a list of slabs.
 ///
 /// # References
 /// Thévenaz, Blu, Unser, *Interpolation revisited*, IEEE Trans. Med. Imaging 19 (2000),
@@ -194,7 +194,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// Transpose of [`Warp::at_index`] in the coefficients: adds `bar` at the point to `C` components of
     /// `coefficients_bar`.
     #[inline(never)]
-    pub fn scatter_at_index<const C: usize>(
+    pub fn at_index_vjp<const C: usize>(
         &self,
         index: [f64; D],
         bar: [T; C],
@@ -205,7 +205,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
             return;
         }
         let cell = Cell::new(index.map(T::of), &self.places.source);
-        cell.scatter(bar, coefficients_bar.as_chunks_mut().0);
+        cell.values_vjp(bar, coefficients_bar.as_chunks_mut().0);
     }
 
     /// Value of one field at the displaced voxels, and its derivatives with respect to u: `gradient`
@@ -237,7 +237,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
     /// Transpose of [`Warp::values`] in the coefficients: adds `bar` at the displaced voxels to
     /// `coefficients_bar`. Slabs of the target that reach planes of the source of their own go in parallel.
     #[inline(never)]
-    pub fn scatter<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
+    pub fn values_vjp<const C: usize>(&self, u: &[T], bar: &[T], coefficients_bar: &mut [T]) {
         let (source, n) = (self.places.source.len(), self.places.target.len());
         let fits = bar.len() == C * n && coefficients_bar.len() == C * source;
         if !or_nan(fits && u.len() == D * n, coefficients_bar) {
@@ -274,7 +274,7 @@ impl<T: Real, const D: usize> Warp<T, D> {
 
     /// Transpose of [`Warp::values`] in u: `u_bar_a += Σ_c bar_c ∂(value_c)/∂u_a`.
     #[inline(never)]
-    pub fn add_position_bar<const C: usize>(
+    pub fn position_vjp<const C: usize>(
         &self,
         coefficients: &[T],
         u: &[T],

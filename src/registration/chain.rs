@@ -30,21 +30,21 @@ pub struct Chain<T, const D: usize> {
     /// Folds of the whole map on the fixed image's grid.
     pub folds: Folds,
     /// The registrations. The moving image of each is the warped image of those before.
-    pub legs: Vec<Registered<T, D>>,
+    pub segments: Vec<Registered<T, D>>,
 }
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
-    /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,
+    /// Registers with `segments` geodesics, one after the other: each carries what the last one left over,
     /// with its own momentum, and a regulariser that is given moves along ([`Model::advected_by`]).
     ///
-    /// A geodesic pays for its length squared, so that n legs of a way d cost n (d/n)² = d²/n: what one
+    /// A geodesic pays for its length squared, so that n segments of a way d cost n (d/n)² = d²/n: what one
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
     /// whole map is a diffeomorphism but no geodesic. Maps are composed exactly and the moving image is
     /// read once in the result. [`Settings::min_jacobian`](super::Settings::min_jacobian) holds for the
-    /// whole map, as far as the last level is at full resolution. Between legs the image that the optimiser sees is interpolated once a leg.
+    /// whole map, as far as the last level is at full resolution. Between segments the image that the optimiser sees is interpolated once a segment.
     ///
     /// # Errors
-    /// [`Error::Length`] for no leg; [`Error::Setting`] where there are channels, landmarks or further
+    /// [`Error::Length`] for no segment; [`Error::Setting`] where there are channels, landmarks or further
     /// terms, which belong to one map; those of [`Registration::run`].
     ///
     /// ```
@@ -58,19 +58,19 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let chain = Registration::new(model, Ssd).run_chain(&pair.fixed, &pair.moving, 2)?;
-    /// assert_eq!((chain.legs.len(), chain.folds.total().folded), (2, 0));
+    /// assert_eq!((chain.segments.len(), chain.folds.total().folded), (2, 0));
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     pub fn run_chain(
         &self,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
-        legs: usize,
+        segments: usize,
     ) -> Result<Chain<T, D>> {
-        self.run_chain_from(None, fixed, moving, legs, |_, _| ControlFlow::Continue(()))
+        self.run_chain_from(None, fixed, moving, segments, |_, _| ControlFlow::Continue(()))
     }
 
-    /// Like [`Registration::run_chain`], with `legs` geodesics after those of `chain`, and an observer that sees each
+    /// Like [`Registration::run_chain`], with `segments` geodesics after those of `chain`, and an observer that sees each
     /// iteration of each of them, counted from 0, and can stop: the chain then ends with the best state of that
     /// geodesic. A chain that was stopped goes on from its whole map so far.
     ///
@@ -81,7 +81,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         mut chain: Option<Chain<T, D>>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
-        legs: usize,
+        segments: usize,
         mut observer: impl FnMut(usize, &Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
         if self.has_further_terms() {
@@ -92,14 +92,14 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             chain.map.grid().expect_same(fixed.grid(), "fixed image of a chain")?;
         }
         let clock = Clock::new(self.settings.time_limit);
-        let before = chain.as_ref().map_or(0, |chain| chain.legs.len());
-        for leg in before..before + legs {
-            let watch = |progress: &Progress| observer(leg, progress);
+        let before = chain.as_ref().map_or(0, |chain| chain.segments.len());
+        for segment in before..before + segments {
+            let watch = |progress: &Progress| observer(segment, progress);
             let next = match chain.take() {
                 None => self.first_leg(fixed, moving, clock, watch)?,
                 Some(chain) => self.next_leg(chain, fixed, moving, clock, watch)?,
             };
-            let stopped = next.legs.last().is_some_and(|leg| leg.report.stopped);
+            let stopped = next.segments.last().is_some_and(|segment| segment.report.stopped);
             chain = Some(next);
             if stopped {
                 break;
@@ -116,13 +116,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
         let job = Job { clock, ..self.job(self.recipe(), fixed, moving) };
-        let leg = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
+        let segment = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
         Ok(Chain {
-            map: leg.map.clone(),
-            forward: leg.forward.clone(),
-            warped: leg.warped.clone(),
-            folds: Folds::of(&leg.map)?,
-            legs: vec![leg],
+            map: segment.map.clone(),
+            forward: segment.forward.clone(),
+            warped: segment.warped.clone(),
+            folds: Folds::of(&segment.map)?,
+            segments: vec![segment],
         })
     }
 
@@ -134,19 +134,19 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         clock: Clock,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        let Chain { map: before, forward, warped: image, mut legs, .. } = chain;
+        let Chain { map: before, forward, warped: image, mut segments, .. } = chain;
         let model = self.model().advected_by(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
         let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&before) };
         let job = Job { clock, ..self.job(recipe, fixed, &image) };
-        let leg = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
+        let segment = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
         // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
-        let map = composed(&before, &leg.map)?;
-        let forward = composed(&leg.forward, &forward)?;
-        legs.push(leg);
+        let map = composed(&before, &segment.map)?;
+        let forward = composed(&segment.forward, &forward)?;
+        segments.push(segment);
         let warped = warp(moving, &map)?;
-        Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, legs })
+        Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, segments })
     }
 }
 

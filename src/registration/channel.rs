@@ -17,7 +17,7 @@ use crate::world::Affine;
 /// A further pair of images that the same map must match: λ Sim(J₀∘Φ⁻¹, J₁), added to the energy.
 ///
 /// The fixed image lies on the grid of the registration's fixed image, the moving image anywhere in the same
-/// world. For several measures of one pair see [`Sum`](crate::similarity::Sum).
+/// world. For several measures of one pair see [`WeightedSum`](crate::similarity::WeightedSum).
 ///
 /// ```
 /// use rdmm_core::grid::Grid;
@@ -199,7 +199,7 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
         let moving = pyramid::coarser(&self.moving, &self.moving.grid().coarsened(factor)?)?;
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
-        Ok((moving, self.measure.against(&fixed, mask.as_ref())?))
+        Ok((moving, self.measure.prepare(&fixed, mask.as_ref())?))
     }
 
     /// The fixed image at the resolution of `grid`, and the loss against the moving image as it is read there
@@ -220,7 +220,7 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
             mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
             Result::Ok(mask)
         });
-        Ok((fixed, self.measure.against(&moving, mask.transpose()?.as_ref())?))
+        Ok((fixed, self.measure.prepare(&moving, mask.transpose()?.as_ref())?))
     }
 
     /// `Ok` if the masks fit a comparison of the given sides: one needs the fixed image's mask alone, two

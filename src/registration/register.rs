@@ -73,7 +73,7 @@ pub trait Register<T: Real, const D: usize>: Send + Sync {
         chain: Option<Chain<T, D>>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
-        legs: usize,
+        segments: usize,
         observer: &mut dyn FnMut(usize, &Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>>;
 
@@ -114,10 +114,10 @@ impl<M: Model<T, D> + Send + Sync, T: Real, const D: usize> Register<T, D>
         chain: Option<Chain<T, D>>,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
-        legs: usize,
+        segments: usize,
         observer: &mut dyn FnMut(usize, &Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        self.run_chain_from(chain, fixed, moving, legs, observer)
+        self.run_chain_from(chain, fixed, moving, segments, observer)
     }
 
     fn register_batch(

@@ -7,11 +7,11 @@ use crate::kernel::gaussian::expect_increasing;
 use crate::par;
 use crate::scalar::Real;
 
-/// What it costs to move the shares w_i² to the largest σ, as a mean over the grid.
+/// What it costs to move the weights w_i² to the largest σ, as a mean over the grid.
 ///
 #[doc = include_str!("../../docs/math/omt.html")]
 ///
-/// 0 where the largest Gaussian has the whole share, 1 where the smallest has it. With a single Gaussian
+/// 0 where the largest Gaussian has the whole weight, 1 where the smallest has it. With a single Gaussian
 /// there is nothing to move, and the penalty is 0. One pass over the weights.
 ///
 /// Smoothing lowers Σ w_i² where weights change, so the penalty of w is lower for rough h. Total variation

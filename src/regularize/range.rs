@@ -3,7 +3,7 @@
 use super::{On, Penalty, Regularizer, expect_weight, fit};
 use crate::error::Result;
 use crate::grid::Grid;
-use crate::kernel::gaussian::{expect_increasing, expect_shares};
+use crate::kernel::gaussian::{expect_increasing, expect_weights};
 use crate::par;
 use crate::scalar::Real;
 
@@ -11,16 +11,16 @@ use crate::scalar::Real;
 ///
 #[doc = include_str!("../../docs/math/range.html")]
 ///
-/// w* are the roots of the global shares. 0 for the global weights everywhere, at most 2. One pass over
+/// w* are the roots of the global weights. 0 for the global weights everywhere, at most 2. One pass over
 /// the weights.
 ///
 /// # References
 /// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 3.
 ///
 /// ```
-/// use rdmm_core::{grid::Grid, regularize::{Range, Regularizer}};
+/// use rdmm_core::{grid::Grid, regularize::{RangePenalty, Regularizer}};
 /// let grid = Grid::new([4, 4], [1.0, 1.0])?;
-/// let range = Range::new(0.1, &[0.36, 0.64])?;
+/// let range = RangePenalty::new(0.1, &[0.36, 0.64])?;
 /// let mut range = Regularizer::<f64, 2>::on_grid(&range, &grid, &[1.0, 2.0])?;
 /// // All of the smaller Gaussian: (1 − 0.6)² + 0.8².
 /// let weights: Vec<f64> = (0..32).map(|k| f64::from(u8::from(k < 16))).collect();
@@ -31,22 +31,22 @@ use crate::scalar::Real;
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "Stored"))]
-pub struct Range {
+pub struct RangePenalty {
     weight: f64,
-    shares: Vec<f64>,
+    squares: Vec<f64>,
     on: On,
 }
 
-impl Range {
-    /// The distance of the smoothed weights from the roots of these shares, with factor λ = `weight`.
+impl RangePenalty {
+    /// The distance of the smoothed weights from the roots of these weights, with factor λ = `weight`.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless λ is finite and ≥ 0;
-    /// [`Error::Shares`](crate::Error::Shares) unless the shares sum to one.
-    pub fn new(weight: f64, shares: &[f64]) -> Result<Self> {
+    /// [`Error::WeightSum`](crate::Error::WeightSum) unless the weights sum to one.
+    pub fn new(weight: f64, squares: &[f64]) -> Result<Self> {
         expect_weight("weight of the range penalty", weight)?;
-        expect_shares(shares, shares.len())?;
-        Ok(Self { weight, shares: shares.to_vec(), on: On::Weights })
+        expect_weights(squares, squares.len())?;
+        Ok(Self { weight, squares: squares.to_vec(), on: On::Weights })
     }
 
     /// The same as a function of other weights; of w by default.
@@ -56,10 +56,10 @@ impl Range {
         self
     }
 
-    /// The global shares, squares of the global weights, of sum one.
+    /// The global weights, squares of the global weights, of sum one.
     #[must_use]
-    pub fn shares(&self) -> &[f64] {
-        &self.shares
+    pub fn weights(&self) -> &[f64] {
+        &self.squares
     }
 }
 
@@ -69,25 +69,25 @@ impl Range {
 #[serde(rename = "Range")]
 struct Stored {
     weight: f64,
-    shares: Vec<f64>,
+    squares: Vec<f64>,
     on: On,
 }
 
 #[cfg(feature = "serde")]
-impl TryFrom<Stored> for Range {
+impl TryFrom<Stored> for RangePenalty {
     type Error = crate::Error;
 
     fn try_from(stored: Stored) -> Result<Self> {
-        Ok(Self::new(stored.weight, &stored.shares)?.with_on(stored.on))
+        Ok(Self::new(stored.weight, &stored.squares)?.with_on(stored.on))
     }
 }
 
-impl<T: Real, const D: usize> Regularizer<T, D> for Range {
+impl<T: Real, const D: usize> Regularizer<T, D> for RangePenalty {
     #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
-        expect_shares(&self.shares, sigmas.len())?;
-        let global = self.shares.iter().map(|share| share.sqrt()).collect();
+        expect_weights(&self.squares, sigmas.len())?;
+        let global = self.squares.iter().map(|share| share.sqrt()).collect();
         Ok(Box::new(Prepared { global, n: grid.len() }))
     }
 
@@ -105,7 +105,7 @@ impl<T: Real, const D: usize> Regularizer<T, D> for Range {
 }
 
 struct Prepared {
-    /// √ of the global shares.
+    /// √ of the global weights.
     global: Vec<f64>,
     n: usize,
 }

@@ -11,7 +11,7 @@ use crate::scalar::Real;
 /// factor holds for further levels.
 ///
 /// The reference implementation begins with the range penalty alone, so that the weights stay at the global
-/// ones while the momentum is found, and hands over to OMT and total variation: see [`range_share`]. An
+/// ones while the momentum is found, and hands over to OMT and total variation: see [`range_fraction`]. An
 /// optimiser needs one energy a level, so what were epochs are levels here.
 ///
 /// # References
@@ -19,10 +19,10 @@ use crate::scalar::Real;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use rdmm_core::regularize::{Omt, Range, Regularizer, Scheduled, range_share};
+/// use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, Scheduled, range_fraction};
 /// // c and 1 − c at epochs 0, 20 and 40 for three levels.
-/// let c = [0.0, 20.0, 40.0].map(|epoch| range_share(epoch, 5.0));
-/// let range = Scheduled::<f64, 2>::new(Arc::new(Range::new(2e-3, &[0.5, 0.5])?), &c)?;
+/// let c = [0.0, 20.0, 40.0].map(|epoch| range_fraction(epoch, 5.0));
+/// let range = Scheduled::<f64, 2>::new(Arc::new(RangePenalty::new(2e-3, &[0.5, 0.5])?), &c)?;
 /// let omt = Scheduled::<f64, 2>::new(Arc::new(Omt::new(2e-3)?), &c.map(|c| 1.0 - c))?;
 /// assert_eq!((range.weight_on(0), omt.weight_on(0)), (2e-3, 0.0));
 /// assert!(range.weight_on(2) < omt.weight_on(2));
@@ -79,12 +79,12 @@ impl<T: Real, const D: usize> Regularizer<T, D> for Scheduled<T, D> {
 /// `decay` is k, in epochs: the larger, the slower.
 ///
 /// ```
-/// use rdmm_core::regularize::range_share;
-/// assert_eq!(range_share(10.0, 5.0), 5.0 / 6.0);
-/// assert_eq!((range_share(3.0, 5.0), range_share(60.0, 5.0)), (1.0, 0.1));
+/// use rdmm_core::regularize::range_fraction;
+/// assert_eq!(range_fraction(10.0, 5.0), 5.0 / 6.0);
+/// assert_eq!((range_fraction(3.0, 5.0), range_fraction(60.0, 5.0)), (1.0, 0.1));
 /// ```
 #[must_use]
-pub fn range_share(epoch: f64, decay: f64) -> f64 {
+pub fn range_fraction(epoch: f64, decay: f64) -> f64 {
     const ALONE: f64 = 10.0;
     const LEAST: f64 = 0.1;
     if epoch < ALONE {

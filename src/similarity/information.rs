@@ -19,7 +19,7 @@ use crate::scalar::Real;
 ///
 /// The gradient is exact. Two passes over the images, 16 cells a voxel; one value a voxel is kept.
 ///
-/// [`Measure::against`] also gives [`Error::Setting`](crate::Error::Setting) for numbers of bins or ranges
+/// [`Measure::prepare`] also gives [`Error::Setting`](crate::Error::Setting) for numbers of bins or ranges
 /// that make no histogram, and for a range that holds less than half of the fixed image's voxels;
 /// [`Error::NoContrast`](crate::Error::NoContrast) for a fixed image that is constant where the mask counts.
 ///
@@ -33,7 +33,7 @@ use crate::scalar::Real;
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Measure, MutualInformation}};
 /// let grid = Grid::new([32, 32], [1.0, 1.0])?;
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| 0.5 + 0.5 * (0.3 * x[0] + 0.1 * x[1]).sin())?;
-/// let mut loss = MutualInformation::default().against(&fixed, None)?;
+/// let mut loss = MutualInformation::default().prepare(&fixed, None)?;
 /// let inverted: Vec<f64> = fixed.data().iter().map(|x| 1.0 - x).collect();
 /// assert!((loss.value(&inverted) - loss.value(fixed.data())).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
@@ -63,7 +63,7 @@ pub struct MutualInformation {
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| 30.0 * x[0])?;
 /// // Images that are not brought to [0, 1] need their ranges.
 /// let histogram = Histogram { bins: 16, fixed: [0.0, 930.0], moving: [-1.0, 1.0] };
-/// let mut loss = Nmi { histogram }.against(&fixed, None)?;
+/// let mut loss = Nmi { histogram }.prepare(&fixed, None)?;
 /// let other: Vec<f64> = fixed.data().iter().map(|x| (x / 465.0 - 1.0).powi(3)).collect();
 /// assert!(loss.value(&other) < 0.8 && (loss.value(&[0.3; 32 * 32]) - 1.0).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
@@ -100,7 +100,7 @@ struct Prepared<T> {
 
 impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
@@ -120,7 +120,7 @@ impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
 
 impl<T: Real, const D: usize> Measure<T, D> for Nmi {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
@@ -215,7 +215,7 @@ mod tests {
             for (mask, image) in [(&mask, Some(&masked)), (&vec![1.0; 99], None)] {
                 let expected = direct(&histogram, &i, &j, mask);
                 for (measure, expected) in measures.iter().zip(expected) {
-                    let found = measure.against(&fixed, image).unwrap().value(&j);
+                    let found = measure.prepare(&fixed, image).unwrap().value(&j);
                     // Rounding of sums of a thousand terms p ln p.
                     assert!((found - expected).abs() < 1e-12, "{}: {found}", measure.name());
                 }
@@ -244,7 +244,7 @@ mod tests {
         let contrasts: [fn(f64) -> f64; 4] =
             [|x| x, |x| 1.0 - x, |x| x * x, |x| (3.0 * (x - 0.5)).sin().abs()];
         for measure in measures {
-            let mut loss = measure.against(&fixed, None).unwrap();
+            let mut loss = measure.prepare(&fixed, None).unwrap();
             for contrast in contrasts {
                 let mut at = |shift: f64| {
                     let moved = pattern(&grid, shift);
@@ -274,7 +274,7 @@ mod tests {
             gradient.iter().zip(direction).map(|(g, d)| g * d).sum::<f64>()
         };
         for measure in measures {
-            let mut loss = measure.against(&fixed, None).unwrap();
+            let mut loss = measure.prepare(&fixed, None).unwrap();
             let (at_rest, shifted) = (slope(&mut *loss, 0.0), slope(&mut *loss, 1.0));
             // Σ f(J) ∂J/∂x over a period, up to the sampling of 24 voxels.
             assert!(
@@ -296,7 +296,7 @@ mod tests {
         let measures: [&dyn Measure<f64, 2>; 2] =
             [&MutualInformation { histogram }, &Nmi { histogram }];
         for measure in measures {
-            let mut loss = measure.against(&fixed, None).unwrap();
+            let mut loss = measure.prepare(&fixed, None).unwrap();
             let values = [
                 loss.value_and_gradient(&warped, &mut g),
                 loss.value_and_gradient(&inverted, &mut h),
@@ -312,7 +312,7 @@ mod tests {
         let grid = Grid::new([9, 11], [1.0, 0.5]).unwrap();
         let fixed = Image::<f64, 2>::from_vec(&grid, random(99, 1)).unwrap();
         let histogram = Histogram { bins: 9, fixed: [-1.0, 1.0], moving: [-1.0, 1.0] };
-        let mut loss = Nmi { histogram }.against(&fixed, None).unwrap();
+        let mut loss = Nmi { histogram }.prepare(&fixed, None).unwrap();
         let mut warped: Vec<f64> = random(99, 2);
         (warped[3], warped[7]) = (1e300, -50.0);
         let mut gradient = vec![f64::NAN; 99];
@@ -330,7 +330,7 @@ mod tests {
         let (i, j): (Vec<f64>, Vec<f64>) = (random(grid.len(), 1), random(grid.len(), 2));
         let histogram = Histogram { bins: 5, fixed: [-1.0, 1.0], moving: [-1.0, 1.0] };
         let fixed = Image::from_vec(&grid, i.clone()).unwrap();
-        let found = Measure::<f64, 2>::against(&MutualInformation { histogram }, &fixed, None)
+        let found = Measure::<f64, 2>::prepare(&MutualInformation { histogram }, &fixed, None)
             .unwrap()
             .value(&j);
         let expected = direct(&histogram, &i, &j, &vec![1.0; grid.len()])[0];
@@ -361,11 +361,11 @@ mod tests {
             let measures: [&dyn Measure<f64, 2>; 2] =
                 [&MutualInformation { histogram }, &Nmi { histogram }];
             for measure in measures {
-                let error = measure.against(&fixed, None).err();
+                let error = measure.prepare(&fixed, None).err();
                 assert!(matches!(error, Some(Error::Setting { .. })), "{histogram:?}: {error:?}");
             }
         }
-        let mut loss = Nmi { histogram: good }.against(&fixed, None).unwrap();
+        let mut loss = Nmi { histogram: good }.prepare(&fixed, None).unwrap();
         let mut gradient = vec![0.0; 98];
         assert!(loss.value_and_gradient(&[0.5; 98], &mut gradient).is_nan());
         assert!(gradient.iter().all(|g| g.is_nan()) && loss.value(&[0.5; 98]).is_nan());

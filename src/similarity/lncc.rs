@@ -31,7 +31,7 @@ const TEXTURE: f64 = 2.5e-3;
 /// Gaussians for a value, six with a gradient; nine values a voxel are kept, and the Gaussian's own
 /// workspace.
 ///
-/// [`Measure::against`] also gives [`Error::NoContrast`](crate::Error::NoContrast) for a fixed image
+/// [`Measure::prepare`] also gives [`Error::NoContrast`](crate::Error::NoContrast) for a fixed image
 /// that is constant where the mask counts, [`Error::Sigma`](crate::Error::Sigma) for a window below
 /// half the coarsest spacing or above the largest extent, and
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -45,7 +45,7 @@ const TEXTURE: f64 = 2.5e-3;
 /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
 /// let inverted: Vec<f64> = fixed.data().iter().map(|x| 4.0 - 2.0 * x).collect();
-/// let mut loss = Lncc { sigma: 2.0 }.against(&fixed, None)?;
+/// let mut loss = Lncc { sigma: 2.0 }.prepare(&fixed, None)?;
 /// assert!(loss.value(&inverted) < 0.05); // what the texture of the nearly flat windows leaves
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -103,7 +103,7 @@ struct Texture {
 
 impl<T: Real, const D: usize> Measure<T, D> for Lncc {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,

@@ -13,7 +13,7 @@ use crate::scalar::Real;
 /// Each term is [`Lncc`](super::Lncc), with Gaussian or box windows. Large windows see contrast where small
 /// ones see noise, small windows place edges. With weights of sum one the loss lies between 0 and 1.
 ///
-/// [`Measure::against`] gives the errors of [`Lncc`](super::Lncc), and
+/// [`Measure::prepare`] gives the errors of [`Lncc`](super::Lncc), and
 /// [`Error::Setting`](crate::Error::Setting) for a box out of its bounds. Cost and memory are those of one
 /// [`Lncc`](super::Lncc) for each window; a box costs two additions a voxel and axis whatever its width.
 ///
@@ -30,7 +30,7 @@ use crate::scalar::Real;
 ///
 /// let boxes = [(0.5, Window::Box { width: 4.0 }), (0.5, Window::Box { width: 8.0 })];
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
-/// let mut loss = MultiLncc::new(&boxes)?.against(&fixed, None)?;
+/// let mut loss = MultiLncc::new(&boxes)?.prepare(&fixed, None)?;
 /// assert!(loss.value(fixed.data()) < 1e-10 && loss.value(&vec![1.0; 64 * 80]) > 0.5);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -107,7 +107,7 @@ impl MultiLncc {
 
 impl<T: Real, const D: usize> Measure<T, D> for MultiLncc {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
@@ -139,8 +139,8 @@ mod tests {
         let fixed = Image::<f64, 2>::from_vec(&grid, random(108, 1)).unwrap();
         let warped: Vec<f64> = random(108, 2);
         let one = MultiLncc::new(&[(1.0, Window::Gaussian { sigma: 1.3 })]).unwrap();
-        let mut one = one.against(&fixed, None).unwrap();
-        let mut lncc = Lncc { sigma: 1.3 }.against(&fixed, None).unwrap();
+        let mut one = one.prepare(&fixed, None).unwrap();
+        let mut lncc = Lncc { sigma: 1.3 }.prepare(&fixed, None).unwrap();
         let (mut a, mut b) = (vec![f64::NAN; 108], vec![f64::NAN; 108]);
         let values =
             [one.value_and_gradient(&warped, &mut a), lncc.value_and_gradient(&warped, &mut b)];
@@ -173,7 +173,7 @@ mod tests {
             for factor in [1.0, 2.0, 4.0].into_iter().filter(|f| shape[0] as f64 / f >= 4.0) {
                 let grid = grid.coarsened(factor).unwrap();
                 let fixed = Image::<f64, 2>::from_vec(&grid, random(grid.len(), 1)).unwrap();
-                assert!(measure.against(&fixed, None).is_ok(), "{shape:?} {factor}");
+                assert!(measure.prepare(&fixed, None).is_ok(), "{shape:?} {factor}");
             }
         }
     }
@@ -192,7 +192,7 @@ mod tests {
             [(3.4, false), (3.5, true), (62.0, true), (63.0, false), (f64::NAN, false)]
         {
             let boxes = MultiLncc::new(&[(1.0, Window::Box { width })]).unwrap();
-            match boxes.against(&fixed, None) {
+            match boxes.prepare(&fixed, None) {
                 Ok(_) => assert!(good, "{width}"),
                 Err(error) => {
                     assert!(!good && matches!(error, Error::Setting { .. }), "{width}: {error}");
@@ -201,7 +201,7 @@ mod tests {
         }
         for sigma in [0.9, 19.0, f64::NAN] {
             let gaussian = MultiLncc::new(&[(1.0, Window::Gaussian { sigma })]).unwrap();
-            let error = gaussian.against(&fixed, None).err();
+            let error = gaussian.prepare(&fixed, None).err();
             assert!(matches!(error, Some(Error::Sigma { .. })));
         }
     }

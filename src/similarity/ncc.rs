@@ -15,7 +15,7 @@ use crate::scalar::Real;
 /// not notice. Three passes over the images and one for the
 /// gradient, no buffers.
 ///
-/// [`Measure::against`] also gives [`Error::NoContrast`](crate::Error::NoContrast) for a fixed image
+/// [`Measure::prepare`] also gives [`Error::NoContrast`](crate::Error::NoContrast) for a fixed image
 /// that is constant where the mask counts.
 ///
 /// ```
@@ -23,7 +23,7 @@ use crate::scalar::Real;
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| x[0] * x[1])?;
 /// let brighter: Vec<f64> = fixed.data().iter().map(|x| 2.0 * x + 5.0).collect();
-/// let loss = Ncc.against(&fixed, None)?.value(&brighter);
+/// let loss = Ncc.prepare(&fixed, None)?.value(&brighter);
 /// assert!(loss.abs() < 1e-11); // the 1e-12 above
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -48,7 +48,7 @@ struct Moments {
 
 impl<T: Real, const D: usize> Measure<T, D> for Ncc {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,

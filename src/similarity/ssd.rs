@@ -14,7 +14,7 @@ use crate::scalar::Real;
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Measure, Ssd}};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
 /// let fixed = Image::<f64, 2>::zeros(&grid)?;
-/// let mut loss = Ssd.against(&fixed, None)?;
+/// let mut loss = Ssd.prepare(&fixed, None)?;
 /// let mut gradient = vec![0.0; grid.len()];
 /// assert_eq!(loss.value_and_gradient(&[3.0; 64], &mut gradient), 9.0);
 /// assert_eq!(gradient[0], 2.0 * 3.0 / 64.0);
@@ -31,7 +31,7 @@ struct Prepared<T> {
 
 impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     #[inline(never)]
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,

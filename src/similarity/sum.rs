@@ -13,22 +13,22 @@ use crate::scalar::Real;
 /// For several pairs of images see [`Channel`](crate::registration::Channel).
 ///
 /// ```
-/// use rdmm_core::{field::Image, grid::Grid, similarity::{Lncc, Measure, Ncc, Sum}};
+/// use rdmm_core::{field::Image, grid::Grid, similarity::{Lncc, Measure, Ncc, WeightedSum}};
 /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
 /// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
-/// let sum = Sum::new(vec![(0.05, Box::new(Ncc)), (0.01, Box::new(Lncc { sigma: 2.0 }))])?;
-/// let (mut loss, warped) = (sum.against(&fixed, None)?, vec![1.0; grid.len()]);
-/// let ncc = Ncc.against(&fixed, None)?.value(&warped);
-/// let lncc = Lncc { sigma: 2.0 }.against(&fixed, None)?.value(&warped);
+/// let sum = WeightedSum::new(vec![(0.05, Box::new(Ncc)), (0.01, Box::new(Lncc { sigma: 2.0 }))])?;
+/// let (mut loss, warped) = (sum.prepare(&fixed, None)?, vec![1.0; grid.len()]);
+/// let ncc = Ncc.prepare(&fixed, None)?.value(&warped);
+/// let lncc = Lncc { sigma: 2.0 }.prepare(&fixed, None)?.value(&warped);
 /// assert!((loss.value(&warped) - 0.05 * ncc - 0.01 * lncc).abs() < 1e-15);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Sum<T: Real, const D: usize> {
+pub struct WeightedSum<T: Real, const D: usize> {
     parts: Vec<(f64, Box<dyn Measure<T, D>>)>,
 }
 
-impl<T: Real, const D: usize> Sum<T, D> {
+impl<T: Real, const D: usize> WeightedSum<T, D> {
     /// The sum of these measures, each with its weight λ.
     ///
     /// # Errors
@@ -56,14 +56,14 @@ pub(super) fn expect_weights(
     weights.into_iter().try_for_each(|weight| positive("weight of a measure", weight).map(drop))
 }
 
-impl<T: Real, const D: usize> Measure<T, D> for Sum<T, D> {
-    fn against(
+impl<T: Real, const D: usize> Measure<T, D> for WeightedSum<T, D> {
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
         let against = |(weight, part): &(f64, Box<dyn Measure<T, D>>)| {
-            Ok((*weight, part.against(fixed, mask)?))
+            Ok((*weight, part.prepare(fixed, mask)?))
         };
         weighted(fixed.grid(), self.parts.iter().map(against).collect::<Result<_>>()?)
     }
@@ -79,12 +79,12 @@ impl<T: Real, const D: usize> Measure<T, D> for Sum<T, D> {
 
 /// A measure that is chosen at run time.
 impl<T: Real, const D: usize> Measure<T, D> for Box<dyn Measure<T, D>> {
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
-        (**self).against(fixed, mask)
+        (**self).prepare(fixed, mask)
     }
 
     fn name(&self) -> &'static str {
@@ -141,15 +141,15 @@ mod tests {
         let grid = Grid::new([8, 9], [1.0, 0.5]).unwrap();
         let fixed = Image::<f64, 2>::from_vec(&grid, random(72, 1)).unwrap();
         let warped: Vec<f64> = random(72, 2);
-        let measure: Sum<f64, 2> =
-            Sum::new(vec![(0.25, Box::new(Ssd)), (3.0, Box::new(Ncc) as Box<_>)]).unwrap();
+        let measure: WeightedSum<f64, 2> =
+            WeightedSum::new(vec![(0.25, Box::new(Ssd)), (3.0, Box::new(Ncc) as Box<_>)]).unwrap();
         // Sums are measures, so they nest.
-        let measure = Sum::new(vec![(2.0, Box::new(measure) as Box<_>)]).unwrap();
-        let mut sum = measure.against(&fixed, None).unwrap();
+        let measure = WeightedSum::new(vec![(2.0, Box::new(measure) as Box<_>)]).unwrap();
+        let mut sum = measure.prepare(&fixed, None).unwrap();
         let mut expected = (0.0, vec![0.0; 72]);
         for (weight, part) in [(0.5, &Ssd as &dyn Measure<f64, 2>), (6.0, &Ncc)] {
             let mut gradient = vec![f64::NAN; 72];
-            let mut part = part.against(&fixed, None).unwrap();
+            let mut part = part.prepare(&fixed, None).unwrap();
             expected.0 += weight * part.value_and_gradient(&warped, &mut gradient);
             axpy(&mut expected.1, weight, &gradient);
         }
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn bad_weights_are_refused() {
-        assert!(matches!(Sum::<f64, 2>::new(vec![]), Err(Error::Length { found: 0, .. })));
+        assert!(matches!(WeightedSum::<f64, 2>::new(vec![]), Err(Error::Length { found: 0, .. })));
         for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let sum = Sum::<f64, 2>::new(vec![(1.0, Box::new(Ssd)), (weight, Box::new(Ncc))]);
+            let sum = WeightedSum::<f64, 2>::new(vec![(1.0, Box::new(Ssd)), (weight, Box::new(Ncc))]);
             assert!(matches!(sum, Err(Error::Setting { name: "weight of a measure", .. })));
         }
     }

@@ -35,10 +35,10 @@ crate::product_space!(
 /// [`CheckError`](super::CheckError) with what does not hold, and those of [`Metric::tape`].
 ///
 /// ```
-/// use rdmm_core::{grid::Grid, kernel::Gaussian, metric::Fixed, testing::check_metric};
+/// use rdmm_core::{grid::Grid, kernel::Gaussian, metric::Homogeneous, testing::check_metric};
 ///
 /// let grid = Grid::<2>::unit([12, 10])?;
-/// let metric = Fixed::new(Gaussian::<f64, 2>::new(&grid, 0.2)?);
+/// let metric = Homogeneous::new(Gaussian::<f64, 2>::new(&grid, 0.2)?);
 /// check_metric(&metric, &grid, &(), &())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -18,7 +18,7 @@ const SAME: f64 = 1e-12;
 /// relative deviation from differences.
 ///
 /// # Errors
-/// [`CheckError`](super::CheckError) with what does not hold, and those of [`Measure::against`].
+/// [`CheckError`](super::CheckError) with what does not hold, and those of [`Measure::prepare`].
 ///
 /// ```
 /// use rdmm_core::testing::{check_similarity, smooth};
@@ -37,7 +37,7 @@ pub fn check_similarity<const D: usize>(
     mask: Option<&Image<f64, D>>,
 ) -> Checked {
     let (name, grid, n) = (measure.name(), fixed.grid(), fixed.grid().len());
-    let mut loss = measure.against(fixed, mask)?;
+    let mut loss = measure.prepare(fixed, mask)?;
     let mut gradient = vec![f64::NAN; n];
     let value = loss.value_and_gradient(warped.data(), &mut gradient);
     let norm = dot(&gradient, &gradient).sqrt();

@@ -14,7 +14,7 @@ use rdmm_core::evaluate::{dice_whole, inverse_consistency};
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, shares_by_label};
+use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, weights_by_label};
 use rdmm_core::optim::{Objective, Stop};
 use rdmm_core::registration::{Intensities, Level, PairObjective, Registration, Settings};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
@@ -67,7 +67,7 @@ fn gradients_are_exact<const D: usize>(shapes: [[usize; D]; 2]) {
         [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma: 0.2 })];
     for measure in &measures {
         for transform in TRANSFORMS {
-            let loss = measure.against(&fixed, Some(&mask)).unwrap();
+            let loss = measure.prepare(&fixed, Some(&mask)).unwrap();
             let mut objective =
                 AffineObjective::new(transform, start, &moving, &fixed_grid, loss).unwrap();
             let mut at = objective.rest();
@@ -220,10 +220,10 @@ fn short() -> Settings {
     Settings::default().with_levels(levels)
 }
 
-/// Shares of three Gaussians for the foreground of a pair and for the rest.
+/// Weights of three Gaussians for the foreground of a pair and for the rest.
 fn regions(labels: &Labels<2>) -> Rdmm<f64, 2> {
-    let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
-    Rdmm::new(&[0.1, 0.2, 0.4], shares_by_label(labels, &shares).unwrap(), 0.1).unwrap()
+    let weights = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
+    Rdmm::new(&[0.1, 0.2, 0.4], weights_by_label(labels, &weights).unwrap(), 0.1).unwrap()
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_moving_image_that_is_placed_elsewhere_is_registered_all_the_same() {
     assert!(near(there.deformation.data(), here.map.data(), 1e-9));
     assert!(near(there.deformation_forward.data(), here.forward.data(), 1e-9));
     assert!(near(there.warped.data(), here.warped.data(), 1e-8));
-    assert!(near(&sigma(&there.sigma_start), &sigma(&here.sigma_start), 1e-9), "shares through A");
+    assert!(near(&sigma(&there.sigma_start), &sigma(&here.sigma_start), 1e-9), "weights through A");
     assert!(near(&sigma(&there.sigma_end), &sigma(&here.sigma_end), 1e-9));
     let folds = |r: &rdmm_core::evaluate::Folds| (r.total().folded, r.interior.voxels);
     assert_eq!(folds(&there.report.folds), folds(&here.report.folds));
@@ -336,7 +336,7 @@ fn the_gradient_of_the_energy_goes_through_the_initial_map() {
     let initial = about(&grid, shear, [0.05, -0.1]);
     let mut shooting = Model::<f64, 2>::on(&common::lddmm(), &grid).unwrap();
     let controls = common::controls(&mut shooting, 0.05, 3);
-    let loss = Measure::<f64, 2>::against(&Ssd, &fixed, None).unwrap();
+    let loss = Measure::<f64, 2>::prepare(&Ssd, &fixed, None).unwrap();
     let how = Integration { steps: rdmm_core::step::Steps::Fixed(3), ..Integration::default() };
     let energy = PairObjective::new(shooting, &moving, &grid, loss, 3.0, how).unwrap();
     let mut energy = energy.with_initial(&initial);
@@ -400,7 +400,7 @@ fn bad_input_is_refused() {
     let mass = ssd().with_start(Start::Mass);
     assert_eq!(run(mass, &good, &flat), contrast("moving image"));
 
-    let loss = Measure::<f64, 2>::against(&Ssd, &good, None).unwrap();
+    let loss = Measure::<f64, 2>::prepare(&Ssd, &good, None).unwrap();
     let rigid = Transform::Rigid;
     let mut objective = AffineObjective::new(rigid, start, &good, &grid, loss).unwrap();
     let mut gradient = vec![0.0; 3];
@@ -412,7 +412,7 @@ fn bad_input_is_refused() {
         let value = objective.evaluate(&vec![bad, 0.0, 0.0], &mut gradient).unwrap();
         assert!(!value.is_finite(), "{bad}");
     }
-    let loss = Measure::<f64, 2>::against(&Ssd, &good, None).unwrap();
+    let loss = Measure::<f64, 2>::prepare(&Ssd, &good, None).unwrap();
     assert!(AffineObjective::new(rigid, start, &broken, &grid, loss).is_err());
     let unplaced: Displacement<f64, 2> = start.displacement(&grid).unwrap();
     assert!(unplaced.max_abs() < 1e-15);

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which show their figures")]
 
 use crate::common::{
-    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, shares,
+    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, squares,
     slope, smooth,
 };
 use nalgebra::SMatrix;
@@ -13,8 +13,8 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Covariance;
 use rdmm_core::model::{
-    Carried, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State, Vsvf,
-    shares_by_label,
+    Advected, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State, Vsvf,
+    weights_by_label,
 };
 use rdmm_core::optim::Objective;
 use rdmm_core::registration::{PairObjective, Registration};
@@ -35,8 +35,8 @@ fn scales<const D: usize>() -> [Covariance<D>; 3] {
 
 type Tilted<const D: usize> = Covariance<D>;
 
-fn rdmm<const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<f64, D, Tilted<D>> {
-    Rdmm::anisotropic(&scales(), shares(grid), 0.12).unwrap().with_advected(carried)
+fn rdmm<const D: usize>(grid: &Grid<D>, carried: Advected) -> Rdmm<f64, D, Tilted<D>> {
+    Rdmm::anisotropic(&scales(), squares(grid), 0.12).unwrap().with_advected(carried)
 }
 
 fn metric<const D: usize>() -> MultiGaussian<Tilted<D>> {
@@ -86,7 +86,7 @@ fn the_energy_drift_has_the_order_of_the_integrator() {
             check_drift(rdmm(&plane, carried).on(&plane).unwrap(), &format!("{boundary:?} 2-D"));
             check_drift(rdmm(&volume, carried).on(&volume).unwrap(), &format!("{boundary:?} 3-D"));
         }
-        let windowed = rdmm(&plane, Carried::PreWeights).with_border(0.2).unwrap();
+        let windowed = rdmm(&plane, Advected::PreWeights).with_border(0.2).unwrap();
         check_drift(windowed.on(&plane).unwrap(), &format!("{boundary:?} window"));
     }
 }
@@ -98,7 +98,7 @@ where
     Controls<f64, D, <M::Shooting as Shooting<f64, D>>::Weights>: Randomise,
 {
     let image = |seed| Image::from_vec(grid, smooth(grid, 1, seed)).unwrap();
-    let similarity = Ssd.against(&image(2), None).unwrap();
+    let similarity = Ssd.prepare(&image(2), None).unwrap();
     let mut shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
     let mut start = randomised(&shooting.identity(), 5);
     start.momentum = controls(&mut shooting, 0.5, 5).momentum;
@@ -157,8 +157,8 @@ fn equal_variances_are_the_recipe_with_standard_deviations() {
     let round = common::SIGMAS.map(|sigma| Covariance::isotropic(sigma).unwrap());
     for boundary in Boundary::ALL {
         let grid = grid([16, 14], boundary);
-        let model = Rdmm::anisotropic(&round, shares(&grid), 0.12).unwrap();
-        let by_sigma = common::rdmm::<f64, 2>(&grid, Carried::PreWeights).on(&grid).unwrap();
+        let model = Rdmm::anisotropic(&round, squares(&grid), 0.12).unwrap();
+        let by_sigma = common::rdmm::<f64, 2>(&grid, Advected::PreWeights).on(&grid).unwrap();
         let (a, b) = (end(model.on(&grid).unwrap()), end(by_sigma));
         // √(σ²) is σ, so the kernels have the same bits.
         assert_eq!(bits(a.map.data()), bits(b.map.data()), "{boundary:?}");
@@ -195,15 +195,15 @@ fn constant_shares_are_lddmm_and_its_inverse_metric() {
 #[test]
 fn the_local_standard_deviation_is_the_mean_over_directions() {
     let grid = grid([16, 14], Boundary::Free);
-    let shares = shares::<f64, 2>(&grid);
+    let squares = squares::<f64, 2>(&grid);
     let variances = scales::<2>().map(|c| 0.5 * c.matrix().trace());
-    let model = Rdmm::anisotropic(&scales(), shares.clone(), 0.04).unwrap();
-    let model = model.with_advected(Carried::Weights);
+    let model = Rdmm::anisotropic(&scales(), squares.clone(), 0.04).unwrap();
+    let model = model.with_advected(Advected::Weights);
     let mut shooting = model.on(&grid).unwrap();
     let state = shooting.initial_state(&shooting.identity());
     let found = shooting.local_sigma(&state).unwrap().unwrap();
     for at in 0..grid.len() {
-        let expected: f64 = (0..3).map(|i| shares.component(i)[at] * variances[i]).sum();
+        let expected: f64 = (0..3).map(|i| squares.component(i)[at] * variances[i]).sum();
         // Weights that a narrow Gaussian smoothed.
         assert!((found.data()[at] / expected.sqrt() - 1.0).abs() < 0.05);
     }
@@ -221,10 +221,10 @@ fn a_registration_follows_the_fibres() {
     let shapes = Shapes::default().with_outside(1);
     let pair = shapes.pair::<f32, 2>(&grid).unwrap();
     let by_label = [(0, vec![0.0, 1.0]), (1, vec![1.0, 0.0])].into_iter().collect();
-    let shares = shares_by_label(&pair.foreground, &by_label).unwrap();
+    let squares = weights_by_label(&pair.foreground, &by_label).unwrap();
     let scales =
         [Covariance::along([1.0, 1.0], 0.2, 0.08).unwrap(), Covariance::isotropic(0.3).unwrap()];
-    let model = Rdmm::anisotropic(&scales, shares, 0.08).unwrap();
+    let model = Rdmm::anisotropic(&scales, squares, 0.08).unwrap();
     let found = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving).unwrap();
     let before = evaluate::mse(&pair.fixed, &pair.moving, None).unwrap();
     let after = evaluate::mse(&pair.fixed, &found.warped, None).unwrap();
@@ -238,7 +238,7 @@ fn a_registration_follows_the_fibres() {
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     let grid = grid([24, 26, 30], Boundary::Free);
-    let model = rdmm(&grid, Carried::PreWeights);
+    let model = rdmm(&grid, Advected::PreWeights);
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -260,23 +260,23 @@ fn the_number_of_threads_does_not_change_a_bit() {
 fn bad_recipes_are_refused() {
     let free = grid([16, 14], Boundary::Free);
     let reflecting = grid([16, 14], Boundary::Reflecting);
-    let model = rdmm(&free, Carried::PreWeights);
+    let model = rdmm(&free, Advected::PreWeights);
     assert!(matches!(model.on(&reflecting).err(), Some(Error::Setting { .. })));
     let narrow = Covariance::along([1.0, 1.0], 0.2, 0.01).unwrap();
     let sigmas = [scales()[0], narrow, scales()[2]];
-    let changed = Rdmm::anisotropic(&sigmas, shares(&free), 0.12).unwrap();
+    let changed = Rdmm::anisotropic(&sigmas, squares(&free), 0.12).unwrap();
     assert!(matches!(changed.on(&free).err(), Some(Error::Sigma { index: 1, .. })));
     assert!((Model::<f64, 2>::smallest_sigma(&changed) - 0.01).abs() < 1e-12);
-    let two = Rdmm::anisotropic(&scales()[..2], shares::<f64, 2>(&free), 0.12);
+    let two = Rdmm::anisotropic(&scales()[..2], squares::<f64, 2>(&free), 0.12);
     assert!(matches!(two, Err(Error::Length { .. })));
-    let none = Rdmm::anisotropic(&[], shares::<f64, 2>(&free), 0.12);
+    let none = Rdmm::anisotropic(&[], squares::<f64, 2>(&free), 0.12);
     assert!(matches!(none, Err(Error::Length { .. })));
-    let shares = MultiGaussian::anisotropic(&scales::<2>(), &[0.9, 0.9, 0.9]);
-    assert!(matches!(shares, Err(Error::Shares { .. })));
+    let squares = MultiGaussian::anisotropic(&scales::<2>(), &[0.9, 0.9, 0.9]);
+    assert!(matches!(squares, Err(Error::WeightSum { .. })));
     // The penalties of optimised weights need an order of sizes.
     let metric = metric::<2>();
     let [first, second, third] = scales::<2>();
-    let swapped = MultiGaussian::anisotropic(&[third, second, first], metric.shares()).unwrap();
+    let swapped = MultiGaussian::anisotropic(&[third, second, first], metric.weights()).unwrap();
     let optimised = RdmmOptimised::<f64, 2, _>::new(swapped, 0.12).unwrap();
     assert!(matches!(optimised.on(&free).err(), Some(Error::SigmaOrder { .. })));
     assert!(RdmmOptimised::<f64, 2, _>::new(metric.clone(), 0.12).unwrap().on(&free).is_ok());

@@ -23,10 +23,10 @@ use rdmm_core::grid::{Boundary, Grid, MAX_VOXELS};
 use rdmm_core::kernel::window::border_window;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity, Kernel, Windowed, Workspace};
 use rdmm_core::labels::Labels;
-use rdmm_core::metric::{Fixed, Inputs, Metric, Mixture, Outputs};
+use rdmm_core::metric::{Homogeneous, Inputs, Metric, Mixture, Outputs};
 use rdmm_core::model::{
-    Carried, Given, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Softmax, Vsvf,
-    WeightControl, shares_by_label,
+    Advected, Given, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Softmax, Vsvf,
+    WeightControl, weights_by_label,
 };
 use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
@@ -239,18 +239,18 @@ fn label_maps() {
     let mut map = Displacement::<f64, 2>::zeros(&grid).unwrap();
     map.data_mut()[3] = NAN;
     refused!(map.warp_labels(&labels), Error::NonFinite { .. }, "map", "NaN", "index 3");
-    let shares = |label: u32, shares: &[f64]| {
-        shares_by_label::<f64, 2>(&labels, &BTreeMap::from([(label, shares.to_vec())]))
+    let squares = |label: u32, squares: &[f64]| {
+        weights_by_label::<f64, 2>(&labels, &BTreeMap::from([(label, squares.to_vec())]))
     };
-    refused!(shares(1, &[1.0]), Error::Setting { .. }, "label", "found 2");
-    refused!(shares(2, &[0.5, 0.4]), Error::Shares { .. }, "1 within 1e-3", "0.9");
-    refused!(shares(2, &[1.5, -0.5]), Error::Setting { .. }, "-0.5", "≥ 0");
-    refused!(shares(2, &[NAN, 1.0]), Error::Setting { .. }, "NaN");
-    refused!(shares(2, &[]), Error::Shares { .. }, "found 0");
-    let none = shares_by_label::<f64, 2>(&labels, &BTreeMap::new());
+    refused!(squares(1, &[1.0]), Error::Setting { .. }, "label", "found 2");
+    refused!(squares(2, &[0.5, 0.4]), Error::WeightSum { .. }, "1 within 1e-3", "0.9");
+    refused!(squares(2, &[1.5, -0.5]), Error::Setting { .. }, "-0.5", "≥ 0");
+    refused!(squares(2, &[NAN, 1.0]), Error::Setting { .. }, "NaN");
+    refused!(squares(2, &[]), Error::WeightSum { .. }, "found 0");
+    let none = weights_by_label::<f64, 2>(&labels, &BTreeMap::new());
     refused!(none, Error::Length { .. }, "length 1", "found 0");
     let uneven = BTreeMap::from([(0, vec![1.0]), (2, vec![0.5, 0.5])]);
-    refused!(shares_by_label::<f64, 2>(&labels, &uneven), Error::Length { .. }, "2", "found 1");
+    refused!(weights_by_label::<f64, 2>(&labels, &uneven), Error::Length { .. }, "2", "found 1");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn kernels() {
     let two = bank(&[1.0, 2.0]).unwrap();
     refused!(two.combined(&[1.0]), Error::Length { .. }, "length 2", "found 1");
     refused!(two.combined(&[]), Error::Length { .. }, "length 2", "found 0");
-    refused!(two.combined(&[0.7, 0.7]), Error::Shares { .. }, "1", "1.4");
+    refused!(two.combined(&[0.7, 0.7]), Error::WeightSum { .. }, "1", "1.4");
     refused!(two.combined(&[2.0, -1.0]), Error::Setting { .. }, "-1");
     refused!(two.combined(&[f64::INFINITY, 0.0]), Error::Setting { .. }, "inf");
     for (epsilon, text) in [(0.0, "found 0"), (-1.0, "-1"), (NAN, "NaN")] {
@@ -346,7 +346,7 @@ fn kernels() {
 fn optimised<T: Real>(
     metric: MultiGaussian,
     smoothing: f64,
-    carried: Carried,
+    carried: Advected,
 ) -> RdmmOptimised<T, 2> {
     let model = RdmmOptimised::new(metric, smoothing).unwrap();
     model.with_advected(carried).with_penalties(Vec::new())
@@ -356,8 +356,8 @@ fn optimised<T: Real>(
 fn metrics_and_models() {
     let grid = square(16);
     refused!(MultiGaussian::new(&[1.0, 2.0], &[1.0]), Error::Length { .. }, "length 2", "found 1");
-    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.9, 0.2]), Error::Shares { .. }, "1.1");
-    refused!(MultiGaussian::new(&[], &[]), Error::Shares { .. }, "found 0");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.9, 0.2]), Error::WeightSum { .. }, "1.1");
+    refused!(MultiGaussian::new(&[], &[]), Error::WeightSum { .. }, "found 0");
     let good = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
     let of = |sigmas: &[f64]| MultiGaussian::new(sigmas, &[0.5, 0.5]).unwrap();
     macro_rules! each_model {
@@ -365,14 +365,14 @@ fn metrics_and_models() {
             let metric = $metric;
             refused!(Model::<f64, 2>::on(&Vsvf::new(metric.clone()), &grid), $error, $($part),+);
             refused!(Model::<f32, 2>::on(&Lddmm::new(metric.clone()), &grid), $error, $($part),+);
-            let model = optimised(metric, 1.0, Carried::Weights);
+            let model = optimised(metric, 1.0, Advected::Weights);
             refused!(Model::<f64, 2>::on(&model, &grid), $error, $($part),+);
         }};
     }
     refused!(MultiGaussian::new(&[], &[0.5, 0.5]), Error::Length { .. }, "length 0", "found 2");
     refused!(MultiGaussian::new(&[1.0, 2.0], &[]), Error::Length { .. }, "length 2", "found 0");
     refused!(MultiGaussian::new(&[1.0, 2.0], &[NAN, 0.5]), Error::Setting { .. }, "NaN");
-    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.0, 0.5]), Error::Shares { .. }, "found 0.5");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.0, 0.5]), Error::WeightSum { .. }, "found 0.5");
     each_model!(of(&[0.2, 2.0]), Error::Sigma { .. }, "0.2", "0.5");
     each_model!(of(&[1.0, 99.0]), Error::Sigma { .. }, "99", "16");
     each_model!(of(&[3.0, 2.0]), Error::SigmaOrder { .. }, "2", "3");
@@ -383,27 +383,27 @@ fn metrics_and_models() {
         refused!(good.clone().with_tolerance(bad), Error::Setting { .. }, "tolerance", text);
     }
     let stored = serde_json::json!({
-        "sigmas": [1.0, 2.0], "shares": [0.5, 0.6], "order": "Fourth", "border": null, "tolerance": null
+        "sigmas": [1.0, 2.0], "weights": [0.5, 0.6], "order": "Fourth", "border": null, "tolerance": null
     });
     let error = serde_json::from_value::<MultiGaussian>(stored).unwrap_err();
     assert!(error.to_string().contains("found 1.1"), "{error}");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
-        let model = optimised(good.clone(), smoothing, Carried::PreWeights);
+        let model = optimised(good.clone(), smoothing, Advected::PreWeights);
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
     }
 
-    let shares = |values: [f64; 2]| Weights::<f64, 2>::from_fn(&grid, 2, |_, i| values[i]).unwrap();
-    let half = || shares([0.5, 0.5]);
-    let rdmm = |sigmas: &[f64], shares| Rdmm::new(sigmas, shares, 1.0);
+    let squares = |values: [f64; 2]| Weights::<f64, 2>::from_fn(&grid, 2, |_, i| values[i]).unwrap();
+    let half = || squares([0.5, 0.5]);
+    let rdmm = |sigmas: &[f64], squares| Rdmm::new(sigmas, squares, 1.0);
     refused!(rdmm(&[1.0], half()), Error::Length { .. }, "length 1", "found 2");
     refused!(rdmm(&[], half()), Error::Length { .. }, "length 0", "found 2");
-    refused!(rdmm(&[1.0, 2.0], shares([0.5, 0.6])), Error::Shares { .. }, "1.1");
-    refused!(rdmm(&[1.0, 2.0], shares([1.5, -0.5])), Error::Setting { .. }, "-0.5");
+    refused!(rdmm(&[1.0, 2.0], squares([0.5, 0.6])), Error::WeightSum { .. }, "1.1");
+    refused!(rdmm(&[1.0, 2.0], squares([1.5, -0.5])), Error::Setting { .. }, "-0.5");
     refused!(rdmm(&[1.0, 2.0, 3.0], half()), Error::Length { .. }, "length 3", "found 2");
     let mut spoilt = half();
     spoilt.data_mut()[9] = NAN;
     refused!(rdmm(&[1.0, 2.0], spoilt.clone()), Error::Setting { .. }, "NaN");
-    refused!(rdmm(&[1.0, 2.0], shares([0.0, 0.0])), Error::Shares { .. }, "found 0");
+    refused!(rdmm(&[1.0, 2.0], squares([0.0, 0.0])), Error::WeightSum { .. }, "found 0");
     let swapped = rdmm(&[2.0, 1.0], half()).unwrap();
     refused!(swapped.on(&grid), Error::SigmaOrder { .. }, "1", "2");
     let sharp = Rdmm::new(&[1.0, 2.0], half(), -1.0).unwrap();
@@ -413,7 +413,7 @@ fn metrics_and_models() {
     refused!(good().with_tolerance(-1.0), Error::Setting { .. }, "tolerance", "-1");
     let given = |h| Rdmm::from_pre_weights(&[1.0, 2.0], h, 1.0);
     refused!(given(spoilt), Error::NonFinite { .. }, "pre-weights", "index 9");
-    refused!(given(shares([0.0, 0.0])), Error::Setting { .. }, "pre-weights", "not all zero");
+    refused!(given(squares([0.0, 0.0])), Error::Setting { .. }, "pre-weights", "not all zero");
     let one = Rdmm::from_pre_weights(&[1.0], half(), 1.0);
     refused!(one, Error::Length { .. }, "length 1", "found 2");
     let elsewhere = Grid::new([16, 16], [4.0; 2]).unwrap();
@@ -537,7 +537,7 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
 
     // The objective.
     let (fixed, moving) = (image(&here), image(&here));
-    let similarity = || Ssd.against(&fixed, None).unwrap();
+    let similarity = || Ssd.prepare(&fixed, None).unwrap();
     let objective = |fixed: &Grid<2>, moving, weight| {
         let shooting = model.on(&here).unwrap();
         PairObjective::new(shooting, moving, fixed, similarity(), weight, Integration::default())
@@ -569,7 +569,7 @@ fn states_and_controls_of_another_grid() {
     let metric = MultiGaussian::new(&[2.0, 5.0, 8.0], &[0.2, 0.5, 0.3]).unwrap();
     wrong_grid_everywhere(&Vsvf::new(metric.clone()));
     wrong_grid_everywhere(&Lddmm::new(metric.clone()));
-    for carried in [Carried::PreWeights, Carried::Weights] {
+    for carried in [Advected::PreWeights, Advected::Weights] {
         wrong_grid_everywhere(&optimised(metric.clone(), 2.0, carried));
         let penalised = RdmmOptimised::new(metric.clone(), 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&penalised);
@@ -579,8 +579,8 @@ fn states_and_controls_of_another_grid() {
         let (rest, mut foreign) = (here.identity(), there.identity());
         here.add_penalty(&rest, &mut foreign);
         assert!(!foreign.is_finite());
-        let shares = common::shares(&square(16));
-        let model = Rdmm::new(metric.sigmas(), shares, 2.0).unwrap().with_advected(carried);
+        let squares = common::squares(&square(16));
+        let model = Rdmm::new(metric.sigmas(), squares, 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&model);
     }
 
@@ -588,7 +588,7 @@ fn states_and_controls_of_another_grid() {
     let (here, there) = (square(16), square(200));
     let gaussian = |grid: &Grid<2>| Gaussian::<f64, 2>::new(grid, 2.0).unwrap();
     let momentum = |grid: &Grid<2>| Momentum::<f64, 2>::zeros(grid).unwrap();
-    let epdiff = Epdiff::new(&here, Fixed::new(gaussian(&there)), Order::Fourth);
+    let epdiff = Epdiff::new(&here, Homogeneous::new(gaussian(&there)), Order::Fourth);
     let body =
         |grid: &Grid<2>| rdmm_core::dynamics::Geodesic { momentum: momentum(grid), weights: () };
     assert!(epdiff.hamiltonian(&body(&here)).unwrap().is_nan());
@@ -675,10 +675,10 @@ fn slices_of_the_wrong_length() {
         warp.value_and_gradient(&c, &u, &mut value, &mut slope);
         assert!(all_nan(&value) && all_nan(&slope));
         let mut bar = vec![0.0; coefficients.max(1)];
-        warp.scatter::<1>(&u, &right[..len.min(n - 1)], &mut bar);
+        warp.values_vjp::<1>(&u, &right[..len.min(n - 1)], &mut bar);
         assert!(all_nan(&bar));
         let mut bar = vec![0.0; n];
-        warp.add_position_bar::<1>(&c, &u, &right[..len], &mut bar);
+        warp.position_vjp::<1>(&c, &u, &right[..len], &mut bar);
         assert!(all_nan(&bar));
         let mut out = vec![0.0; len];
         composition.compose(&c, &u, &mut out);
@@ -727,9 +727,9 @@ fn far_displacements<T: Real>(largest: f64) {
         assert!(value[7].is_nan() && slope[7].is_nan() && slope[n + 7].is_nan());
         assert!(value.iter().enumerate().all(|(i, x)| i == 7 || x.is_finite()));
         let mut bar = vec![T::zero(); n];
-        points.scatter::<1>(&u, &value, &mut bar);
+        points.values_vjp::<1>(&u, &value, &mut bar);
         assert!(bar.iter().any(|x| x.is_nan()));
-        points.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
+        points.position_vjp::<1>(coefficients.data(), &u, &bar, &mut slope);
         let composition = Composition::<T, 2>::new(&grid);
         let (d, mut out) = (u.clone(), u.clone());
         composition.compose(&vec![T::one(); 2 * n], &d, &mut out);
@@ -873,7 +873,7 @@ fn measures() {
         [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma: 2.0 })];
     for measure in &measures {
         let against =
-            |image: &Image<f64, 2>, mask: Option<&Image<f64, 2>>| measure.against(image, mask);
+            |image: &Image<f64, 2>, mask: Option<&Image<f64, 2>>| measure.prepare(image, mask);
         let bad = spoilt(&grid, f64::INFINITY);
         refused!(against(&bad, None), Error::NonFinite { .. }, "fixed image", "inf", "index 5");
         let small = constant(&other, 1.0);
@@ -889,7 +889,7 @@ fn measures() {
         let mask = constant(&grid, 0.0);
         refused!(against(&fixed, Some(&mask)), Error::NoContrast { .. }, "mask", "contrast");
 
-        let mut loss = measure.against(&fixed, None).unwrap();
+        let mut loss = measure.prepare(&fixed, None).unwrap();
         for (n, g) in [(255, 256), (256, 255), (0, 256), (257, 257), (512, 512)] {
             let (image, mut gradient) = (vec![1.0; n], vec![0.0; g]);
             assert!(loss.value_and_gradient(&image, &mut gradient).is_nan() && all_nan(&gradient));
@@ -901,11 +901,11 @@ fn measures() {
         let _ = loss.value_and_gradient(&huge, &mut vec![0.0; 256]);
     }
     for measure in &measures[1..] {
-        let result = measure.against(&constant(&grid, 3.0), None);
+        let result = measure.prepare(&constant(&grid, 3.0), None);
         refused!(result, Error::NoContrast { .. }, "fixed image", "constant");
     }
     for (sigma, text) in [(0.0, "= 0 "), (-3.0, "-3"), (NAN, "NaN"), (17.0, "17")] {
-        let result = Measure::<f64, 2>::against(&Lncc { sigma }, &fixed, None);
+        let result = Measure::<f64, 2>::prepare(&Lncc { sigma }, &fixed, None);
         refused!(result, Error::Sigma { .. }, text, "0.5", "16");
     }
 }
@@ -1325,11 +1325,11 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
         1 => run!(Lddmm::new(metric)),
         2 => run!(RdmmOptimised::new(metric, sigma).unwrap()),
         _ => {
-            let shares = Weights::from_fn(&grid, 2, |x, i| {
+            let squares = Weights::from_fn(&grid, 2, |x, i| {
                 let share = (1.0 + (x[0] / odd.spacing).sin()) / 2.0;
                 [share, 1.0 - share][i]
             });
-            run!(Rdmm::new(metric.sigmas(), shares.unwrap(), sigma).unwrap())
+            run!(Rdmm::new(metric.sigmas(), squares.unwrap(), sigma).unwrap())
         }
     })
 }
@@ -1339,12 +1339,12 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
 struct Chosen<T, const D: usize>(Box<dyn Measure<T, D>>);
 
 impl<T: Real, const D: usize> Measure<T, D> for Chosen<T, D> {
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn rdmm_core::similarity::Similarity<T>>> {
-        self.0.against(fixed, mask)
+        self.0.prepare(fixed, mask)
     }
     fn name(&self) -> &'static str {
         self.0.name()

@@ -7,11 +7,11 @@ use rdmm_core::error::Result;
 use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::GaussianBank;
-use rdmm_core::metric::Fixed;
+use rdmm_core::metric::Homogeneous;
 use rdmm_core::ops::difference::Order;
-use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
+use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use rdmm_core::similarity::{
-    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, Sum,
+    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, WeightedSum,
 };
 use rdmm_core::testing::{check_evolution, check_metric, check_penalty, check_similarity, smooth};
 
@@ -36,7 +36,7 @@ fn similarities() {
         Box::new(Lncc { sigma: 0.15 }),
         Box::new(MutualInformation { histogram }),
         Box::new(Nmi { histogram }),
-        Box::new(Sum::new(sum).unwrap()),
+        Box::new(WeightedSum::new(sum).unwrap()),
     ];
     for boundary in Boundary::ALL {
         let grid = grid([12, 14], boundary);
@@ -53,7 +53,7 @@ fn penalties() {
     let penalties: [Box<dyn Regularizer<f64, 2>>; 3] = [
         Box::new(Omt::new(1.0).unwrap()),
         Box::new(TotalVariation::new(1.0).unwrap()),
-        Box::new(Range::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
+        Box::new(RangePenalty::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
     ];
     for boundary in Boundary::ALL {
         for penalty in &penalties {
@@ -79,7 +79,7 @@ fn metrics() {
             check_metric(&region(grid, form, Order::Fourth), grid, &at, &direction).unwrap();
         }
         let sum = GaussianBank::new(grid, &SIGMAS).unwrap().combined(&[0.2, 0.5, 0.3]).unwrap();
-        check_metric(&Fixed::new(sum), grid, &(), &()).unwrap();
+        check_metric(&Homogeneous::new(sum), grid, &(), &()).unwrap();
     }
     for boundary in Boundary::ALL {
         check(&grid([12, 9], boundary));
@@ -128,12 +128,12 @@ struct Prepared<T> {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Wrong {
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
-        Ok(Box::new(Prepared { inner: Ssd.against(fixed, mask)?, how: *self }))
+        Ok(Box::new(Prepared { inner: Ssd.prepare(fixed, mask)?, how: *self }))
     }
 
     fn name(&self) -> &'static str {

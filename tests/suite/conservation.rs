@@ -13,8 +13,8 @@ use rdmm_core::dynamics::{Epdiff, Evolution, Flow, Geodesic, StageMap};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Spectral;
-use rdmm_core::metric::{Fixed, Inputs, Metric, Outputs};
-use rdmm_core::model::{Carried, Lddmm, Model, Shooting};
+use rdmm_core::metric::{Homogeneous, Inputs, Metric, Outputs};
+use rdmm_core::model::{Advected, Lddmm, Model, Shooting};
 use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
 use rdmm_core::space::StateSpace;
@@ -99,7 +99,7 @@ impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
 
 /// Pre-weights of unit norm that vary smoothly over the grid.
 fn weights<const D: usize>(grid: &Grid<D>) -> Weights<f64, D> {
-    let mut weights: Weights<f64, D> = common::shares(grid);
+    let mut weights: Weights<f64, D> = common::squares(grid);
     weights.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
     weights
 }
@@ -117,9 +117,9 @@ fn flow<const D: usize, W>(
     Flow { body, map: Displacement::zeros(grid).unwrap() }
 }
 
-fn combined<const D: usize>(grid: &Grid<D>) -> Fixed<Spectral<f64, D>> {
+fn combined<const D: usize>(grid: &Grid<D>) -> Homogeneous<Spectral<f64, D>> {
     let bank = rdmm_core::kernel::GaussianBank::new(grid, &common::SIGMAS).unwrap();
-    Fixed::new(bank.combined(&[0.2, 0.5, 0.3]).unwrap())
+    Homogeneous::new(bank.combined(&[0.2, 0.5, 0.3]).unwrap())
 }
 
 /// dH/dt over ‖ṁ‖‖v‖ along the rates, from values of H alone. H has degree two in m and two in the
@@ -369,7 +369,7 @@ fn a_border_window_conserves_and_holds_the_border() {
         }
     }
     let grid = grid([9, 10, 8], Boundary::Reflecting);
-    let rdmm = common::rdmm::<f64, 3>(&grid, Carried::PreWeights).with_border(0.2).unwrap();
+    let rdmm = common::rdmm::<f64, 3>(&grid, Advected::PreWeights).with_border(0.2).unwrap();
     check::<3, _>(rdmm.on(&grid).unwrap(), "RDMM 3-D");
 }
 
@@ -392,7 +392,7 @@ fn lddmm_conserves_the_momentum_of_the_body() {
         .unwrap();
         let how = fixed_steps(n / 2);
         let (m, u) = if with_regions {
-            let metric: Region<f64, 2> = region(&grid, Carried::PreWeights, Order::Fourth);
+            let metric: Region<f64, 2> = region(&grid, Advected::PreWeights, Order::Fourth);
             let start = flow(&grid, Geodesic { momentum: momentum.clone(), weights });
             let evolution = Epdiff::new(&grid, metric, Order::Fourth);
             let mut sweep = Sweep::new(evolution, &start, how).unwrap();

@@ -14,8 +14,8 @@ use rdmm_core::dynamics::{Epdiff, EvolutionVjp, Flow, Geodesic, Stationary};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::{GaussianBank, Spectral};
-use rdmm_core::metric::Fixed;
-use rdmm_core::model::Carried;
+use rdmm_core::metric::Homogeneous;
+use rdmm_core::model::Advected;
 use rdmm_core::ops::difference::Order;
 use rdmm_core::ops::jacobian::smallest_determinant;
 use rdmm_core::space::StateSpace;
@@ -73,7 +73,7 @@ type Blocks = Vec<(&'static str, Vec<f64>)>;
 enum Which {
     Vsvf,
     Lddmm,
-    Rdmm(Carried),
+    Rdmm(Advected),
 }
 
 fn start_geodesic<const D: usize, W: StateSpace<f64>>(
@@ -107,13 +107,13 @@ fn end<const D: usize>(
         Which::Vsvf => {
             let mut body = Velocity::zeros(grid).unwrap();
             let m = momentum(grid, size);
-            Fixed::new(combined(grid)).smooth(m.data(), body.data_mut(), &mut Default::default());
+            Homogeneous::new(combined(grid)).smooth(m.data(), body.data_mut(), &mut Default::default());
             let start = Flow { body, map: Displacement::zeros(grid).unwrap() };
             let (end, steps) = end_of(Stationary::new(grid, order), &start, how);
             (vec![("map", end.map.into_vec())], steps)
         }
         Which::Lddmm => {
-            let evolution = Epdiff::new(grid, Fixed::new(combined(grid)), order);
+            let evolution = Epdiff::new(grid, Homogeneous::new(combined(grid)), order);
             let (end, steps) = end_of(evolution, &start_geodesic(grid, size, ()), how);
             (vec![("m", end.body.momentum.into_vec()), ("map", end.map.into_vec())], steps)
         }
@@ -163,7 +163,7 @@ fn check_time<const D: usize>(
 }
 
 const MODELS: [Which; 4] =
-    [Which::Vsvf, Which::Lddmm, Which::Rdmm(Carried::PreWeights), Which::Rdmm(Carried::Weights)];
+    [Which::Vsvf, Which::Lddmm, Which::Rdmm(Advected::PreWeights), Which::Rdmm(Advected::Weights)];
 
 /// Counts for which errors lie above rounding.
 const METHODS: [(Tableau, [usize; 3]); 5] = [
@@ -181,7 +181,7 @@ fn methods_reach_their_order_in_time() {
     for which in MODELS {
         check_time(&lattice([32, 28]), which, (MapTransport::Eulerian, &all), &METHODS);
     }
-    for which in [Which::Vsvf, Which::Lddmm, Which::Rdmm(Carried::PreWeights)] {
+    for which in [Which::Vsvf, Which::Lddmm, Which::Rdmm(Advected::PreWeights)] {
         check_time(&lattice([14, 12, 12]), which, (MapTransport::Eulerian, &all), &METHODS);
     }
 }
@@ -199,7 +199,7 @@ fn characteristics_reach_the_order_of_the_tableau() {
         (RK4, [2, 3, 4]),
         (DOPRI5, [1, 2, 3]),
     ];
-    for which in [Which::Vsvf, Which::Lddmm, Which::Rdmm(Carried::PreWeights)] {
+    for which in [Which::Vsvf, Which::Lddmm, Which::Rdmm(Advected::PreWeights)] {
         check_time(&lattice([96, 80]), which, (MapTransport::SemiLagrangian, &map), &few);
     }
     for which in [Which::Vsvf, Which::Lddmm] {
@@ -264,7 +264,7 @@ fn stencils_reach_their_order_in_space() {
     let how = Integration { transport: MapTransport::Eulerian, ..fixed_steps(10) };
     let on = Refinement { shape: [20, 16], times: &[2, 3, 4], finest: 12, size: 0.7, how };
     let both = [(Order::Second, 2.0), (Order::Fourth, 4.0)];
-    for which in [Which::Lddmm, Which::Rdmm(Carried::PreWeights), Which::Rdmm(Carried::Weights)] {
+    for which in [Which::Lddmm, Which::Rdmm(Advected::PreWeights), Which::Rdmm(Advected::Weights)] {
         check_space(which, &on, &both);
     }
 }
@@ -281,7 +281,7 @@ fn characteristics_are_of_fourth_order_in_space() {
 fn stencils_reach_their_order_in_space_in_three_dimensions() {
     let how = Integration { transport: MapTransport::Eulerian, ..fixed_steps(3) };
     let on = Refinement { shape: [4, 4, 4], times: &[4, 6], finest: 12, size: 0.3, how };
-    for which in [Which::Lddmm, Which::Rdmm(Carried::PreWeights)] {
+    for which in [Which::Lddmm, Which::Rdmm(Advected::PreWeights)] {
         check_space(which, &on, &[(Order::Fourth, 4.0)]);
     }
 }
@@ -414,8 +414,8 @@ fn rates_agree_with_a_spectral_oracle() {
     let varying = parts(weights(&fine).data(), n);
     let cases = [
         (Which::Lddmm, oracle.rates(&m, &constant, &u, 0.0)),
-        (Which::Rdmm(Carried::PreWeights), oracle.rates(&m, &varying, &u, 0.12)),
-        (Which::Rdmm(Carried::Weights), oracle.rates(&m, &varying, &u, 0.0)),
+        (Which::Rdmm(Advected::PreWeights), oracle.rates(&m, &varying, &u, 0.12)),
+        (Which::Rdmm(Advected::Weights), oracle.rates(&m, &varying, &u, 0.0)),
     ];
     // The cases differ by more than what is tested: force and smoothing matter.
     for (a, b) in [(0, 1), (1, 2)] {
@@ -433,7 +433,7 @@ fn rates_agree_with_a_spectral_oracle() {
                     let Geodesic { momentum, weights } = rate.body;
                     vec![momentum.into_vec(), weights.into_vec(), rate.map.into_vec()]
                 } else {
-                    let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), order);
+                    let evolution = Epdiff::new(&grid, Homogeneous::new(combined(&grid)), order);
                     let mut state = start_geodesic(&grid, 1.0, ());
                     state.map = map(&grid);
                     let (rate, _) = common::rate(&evolution, &state);
@@ -479,7 +479,7 @@ fn block_error(a: &Blocks, b: &Blocks) -> f64 {
 #[test]
 fn adaptive_steps_honour_their_tolerance() {
     let grid = lattice([24, 20]);
-    for which in [Which::Lddmm, Which::Rdmm(Carried::PreWeights)] {
+    for which in [Which::Lddmm, Which::Rdmm(Advected::PreWeights)] {
         // Characteristics lose what splines lose in a step; the differential equation itself does not.
         let how = |steps| Integration {
             tableau: DOPRI5,
@@ -510,7 +510,7 @@ fn adaptive_steps_honour_their_tolerance() {
 fn steps_that_are_too_long_are_rejected() {
     let grid = lattice([24, 20]);
     let run = |size: f64, at_most: usize| {
-        let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
+        let evolution = Epdiff::new(&grid, Homogeneous::new(combined(&grid)), Order::Fourth);
         let start = start_geodesic(&grid, size, ());
         let steps = Steps::Tolerance { relative: 1e-8, at_most };
         let how = Integration { tableau: DOPRI5, steps, ..Integration::default() };
@@ -539,7 +539,7 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
     let speeds = [6.0 / 24.0, 8.0 * 0.8 / 20.0];
     let field = Momentum::from_fn(&grid, |_| speeds).unwrap();
     let steps = |scale: f64, number: f64, at_least: usize| {
-        let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
+        let evolution = Epdiff::new(&grid, Homogeneous::new(combined(&grid)), Order::Fourth);
         let mut start = start_geodesic(&grid, 1.0, ());
         start.body.momentum.copy_from(&field);
         start.body.momentum.scale(scale);
@@ -606,7 +606,7 @@ fn few_long_steps_are_nearer_to_a_steep_flow_than_many_short_ones() {
 #[test]
 fn an_optimiser_keeps_its_steps_until_they_are_half_as_long_again() {
     let grid = lattice([24, 20]);
-    let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
+    let evolution = Epdiff::new(&grid, Homogeneous::new(combined(&grid)), Order::Fourth);
     let mut start = start_geodesic(&grid, 1.0, ());
     let steps = Steps::Courant { number: 2.0, at_least: 3, at_most: 12 };
     let how = Integration { steps, ..Integration::default() };

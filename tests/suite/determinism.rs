@@ -6,7 +6,7 @@ use crate::common::{self, bits, controls, fixed_steps, grid};
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::grid::{Boundary, Grid};
 #[cfg(feature = "rayon")]
-use rdmm_core::model::Carried;
+use rdmm_core::model::Advected;
 use rdmm_core::model::{Model, Shooting};
 use rdmm_core::space::{FlowState, StateSpace};
 
@@ -48,7 +48,7 @@ fn repeated_runs_give_the_same_bits() {
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     let grid = volume();
-    let (lddmm, rdmm) = (common::lddmm(), common::rdmm_optimised(Carried::PreWeights));
+    let (lddmm, rdmm) = (common::lddmm(), common::rdmm_optimised(Advected::PreWeights));
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -91,7 +91,7 @@ fn the_number_of_threads_does_not_change_a_bit_of_a_similarity() {
         pool.install(|| {
             let evaluate = |measure: &dyn Measure<f32, 3>| {
                 let mut gradient = vec![f32::NAN; grid.len()];
-                let mut loss = measure.against(&fixed, None).unwrap();
+                let mut loss = measure.prepare(&fixed, None).unwrap();
                 let value = loss.value_and_gradient(&warped, &mut gradient);
                 assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
                 (value.to_bits(), bits(&gradient))

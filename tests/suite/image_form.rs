@@ -9,7 +9,7 @@ use crate::common::{FORMS, deviation, grid, region, slope};
 use rdmm_core::dynamics::{Epdiff, Evolution, Flow, Geodesic, ImageAdjoint, ImageGeodesic};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::Carried;
+use rdmm_core::model::Advected;
 use rdmm_core::ops::difference::Order;
 use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::{MapTransport, RK4, Stepper};
@@ -50,7 +50,7 @@ fn shoot<E: Evolution<Scalar = f64>>(evolution: E, start: &E::State, steps: usiz
 }
 
 /// Momentum, map and relative energy at t = 1 of both forms, and the momentum without its γ.
-fn difference<const D: usize>(grid: &Grid<D>, carried: Carried, steps: usize) -> [f64; 4] {
+fn difference<const D: usize>(grid: &Grid<D>, carried: Advected, steps: usize) -> [f64; 4] {
     let order = Order::Fourth;
     let image_form = Arc::new(ImageGeodesic::new(grid, region(grid, carried, order), order));
     let momentum_form = Epdiff::new(grid, region(grid, carried, order), order);
@@ -99,7 +99,7 @@ fn both_forms_give_the_same_geodesic() {
 
 #[test]
 fn both_forms_agree_in_three_dimensions() {
-    let found = difference(&grid([20, 24, 22], Boundary::Periodic), Carried::PreWeights, 10);
+    let found = difference(&grid([20, 24, 22], Boundary::Periodic), Advected::PreWeights, 10);
     println!("{found:?}");
     // Fourth order at 20 voxels a wave: what 2-D shows at 24.
     assert!(found[0] < 0.05 && found[1] < 0.02 && found[2] < 1e-2, "{found:?}");
@@ -130,7 +130,7 @@ fn the_energy_drift_has_the_order_of_the_integrator_at_every_boundary() {
 #[test]
 fn constant_weights_leave_their_adjoint_without_effect() {
     let grid = grid([24, 20], Boundary::Reflecting);
-    let metric = region(&grid, Carried::PreWeights, Order::Fourth);
+    let metric = region(&grid, Advected::PreWeights, Order::Fourth);
     let form = ImageGeodesic::new(&grid, metric, Order::Fourth);
     let mut start = body(&grid, 0.3);
     for (i, share) in [0.2_f64, 0.5, 0.3].iter().enumerate() {
@@ -147,7 +147,7 @@ fn constant_weights_leave_their_adjoint_without_effect() {
 fn fields_that_do_not_fit_are_refused() {
     let small = grid([8, 8], Boundary::Periodic);
     let form =
-        ImageGeodesic::new(&small, region(&small, Carried::Weights, Order::Second), Order::Second);
+        ImageGeodesic::new(&small, region(&small, Advected::Weights, Order::Second), Order::Second);
     assert!(form.momentum(&body(&grid([8, 9], Boundary::Periodic), 0.0)).is_err());
     let mut fewer = body(&small, 0.0);
     fewer.weights_adjoint = Weights::zeros_with(&small, 2).unwrap();

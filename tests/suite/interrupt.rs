@@ -7,7 +7,7 @@ use crate::common;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Carried, Controls, Lddmm, Model, MultiGaussian, Shooting};
+use rdmm_core::model::{Advected, Controls, Lddmm, Model, MultiGaussian, Shooting};
 use rdmm_core::ops::resample::Resample;
 use rdmm_core::optim::{Adam, Lbfgs, Stop};
 use rdmm_core::registration::{
@@ -101,7 +101,7 @@ fn a_checkpoint_goes_on_bit_for_bit() {
         Search::Adam(adam),
     ] {
         let settings = Settings::default().with_levels(levels(7)).with_search(search);
-        let model = common::rdmm_optimised(Carried::PreWeights);
+        let model = common::rdmm_optimised(Advected::PreWeights);
         let registration = Registration::new(model, Ssd).with_settings(settings);
         let mut saved = Vec::new();
         let whole = registration
@@ -242,12 +242,12 @@ struct Failing {
 }
 
 impl Measure<f64, 2> for Fails {
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<f64, 2>,
         mask: Option<&Image<f64, 2>>,
     ) -> Result<Box<dyn Similarity<f64>>> {
-        Ok(Box::new(Failing { loss: Ssd.against(fixed, mask)?, left: self.good }))
+        Ok(Box::new(Failing { loss: Ssd.prepare(fixed, mask)?, left: self.good }))
     }
     fn name(&self) -> &'static str {
         "SSD that fails"

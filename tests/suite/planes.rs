@@ -9,7 +9,7 @@ use rdmm_core::error::{Error, Result};
 use rdmm_core::field::{Displacement, Field, Momentum, Velocity, kind::Kind};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::Gaussian;
-use rdmm_core::metric::Fixed;
+use rdmm_core::metric::Homogeneous;
 use rdmm_core::ops::difference::Order;
 use rdmm_core::optim::{Euclidean, Lbfgs, Objective};
 use rdmm_core::product_space;
@@ -157,7 +157,7 @@ impl FlowState<f64> for State {
     }
 }
 
-type Fields = Epdiff<Fixed<Gaussian<f64, 2>>, f64, 2>;
+type Fields = Epdiff<Homogeneous<Gaussian<f64, 2>>, f64, 2>;
 type FieldState = Flow<f64, 2, Geodesic<f64, 2, ()>>;
 
 impl State {
@@ -252,7 +252,7 @@ impl EvolutionVjp for InPlanes {
 }
 
 fn evolution(grid: &Grid<2>) -> Fields {
-    Epdiff::new(grid, Fixed::new(Gaussian::new(grid, 1.5).unwrap()), Order::Fourth)
+    Epdiff::new(grid, Homogeneous::new(Gaussian::new(grid, 1.5).unwrap()), Order::Fourth)
 }
 
 fn start(grid: &Grid<2>) -> FieldState {

@@ -16,9 +16,9 @@ use rdmm_core::field::kind::Kind;
 use rdmm_core::field::{Displacement, Field, Image, Momentum, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::GaussianBank;
-use rdmm_core::metric::Fixed;
+use rdmm_core::metric::Homogeneous;
 use rdmm_core::model::{
-    Carried, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
+    Advected, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
 };
 use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::Order;
@@ -43,7 +43,7 @@ fn cases(cases: u32) -> Config {
     }
 }
 
-fn any_form() -> impl Strategy<Value = Carried> {
+fn any_form() -> impl Strategy<Value = Advected> {
     proptest::sample::select(FORMS.to_vec())
 }
 
@@ -59,24 +59,24 @@ fn few_steps<E: Evolution>(evolution: E, start: &E::State) -> E::State {
     state
 }
 
-/// Deviations of RDMM with constant weights from EPDiff with the shares w²: rates of momentum and map,
+/// Deviations of RDMM with constant weights from EPDiff with the weights w²: rates of momentum and map,
 /// rate of the weights over the velocity in voxels, momentum, map and weights after a few steps.
 fn constant_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
-    carried: Carried,
-    shares: &[f64],
+    carried: Advected,
+    squares: &[f64],
     seed: u64,
 ) -> [f64; 6] {
     let mut momentum = Momentum::<T, D>::zeros(grid).unwrap();
     momentum.randomise(seed);
     let mut map = Displacement::<T, D>::zeros(grid).unwrap();
     map.randomise(seed + 1);
-    let mut weights = Weights::<T, D>::zeros_with(grid, shares.len()).unwrap();
-    for (i, share) in shares.iter().enumerate() {
+    let mut weights = Weights::<T, D>::zeros_with(grid, squares.len()).unwrap();
+    for (i, share) in squares.iter().enumerate() {
         weights.component_mut(i).fill(T::of(share.sqrt()));
     }
-    let kernel = GaussianBank::new(grid, &common::SIGMAS).unwrap().combined(shares).unwrap();
-    let plain = Epdiff::new(grid, Fixed::new(kernel), Order::Fourth);
+    let kernel = GaussianBank::new(grid, &common::SIGMAS).unwrap().combined(squares).unwrap();
+    let plain = Epdiff::new(grid, Homogeneous::new(kernel), Order::Fourth);
     let mixed = Epdiff::new(grid, region(grid, carried, Order::Fourth), Order::Fourth);
     let mut a =
         Flow { body: Geodesic { momentum: momentum.clone(), weights: () }, map: map.clone() };
@@ -100,9 +100,9 @@ fn constant_weights<T: Real, const D: usize>(
 fn velocities(tolerance: Option<f64>) -> [Vec<f32>; 2] {
     let grid = common::grid([31, 26], Boundary::Reflecting);
     let mut metric = common::metric();
-    let of = metric.shares().to_vec();
-    let shares = Weights::from_fn(&grid, of.len(), |_, i| of[i]).unwrap();
-    let mut region = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    let of = metric.weights().to_vec();
+    let squares = Weights::from_fn(&grid, of.len(), |_, i| of[i]).unwrap();
+    let mut region = Rdmm::new(metric.sigmas(), squares, 0.1).unwrap();
     if let Some(tolerance) = tolerance {
         metric = metric.with_tolerance(tolerance).unwrap();
         region = region.with_tolerance(tolerance).unwrap();
@@ -147,7 +147,7 @@ proptest! {
         flat in strategies::grids::<2>(6..14),
         deep in strategies::grids::<3>(6..10),
         carried in any_form(),
-        shares in strategies::convex::<3>(),
+        squares in strategies::convex::<3>(),
         seed in 0..1_000_u64,
     ) {
         // Rounding of sums of some hundred terms and of three steps. A free grid cuts each Gaussian at
@@ -155,10 +155,10 @@ proptest! {
         let double = |boundary| if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
         let (flat_double, deep_double) = (double(flat.boundary()), double(deep.boundary()));
         for (tolerance, off) in [
-            (flat_double, constant_weights::<f64, 2>(&flat, carried, &shares, seed)),
-            (deep_double, constant_weights::<f64, 3>(&deep, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 2>(&flat, carried, &shares, seed)),
-            (1e-5, constant_weights::<f32, 3>(&deep, carried, &shares, seed)),
+            (flat_double, constant_weights::<f64, 2>(&flat, carried, &squares, seed)),
+            (deep_double, constant_weights::<f64, 3>(&deep, carried, &squares, seed)),
+            (1e-5, constant_weights::<f32, 2>(&flat, carried, &squares, seed)),
+            (1e-5, constant_weights::<f32, 3>(&deep, carried, &squares, seed)),
         ] {
             prop_assert!(off.iter().all(|&x| x < tolerance), "{flat:?} {deep:?} {carried:?} {off:?}");
         }
@@ -288,8 +288,8 @@ fn every_equivariance<const D: usize>(
     ];
     for carried in FORMS {
         let model = common::rdmm::<f64, D>(grid, carried);
-        let shares = model.shares().unwrap().rearranged(how);
-        let moved = Rdmm::new(model.sigmas(), shares, model.smoothing()).unwrap();
+        let squares = model.weights().unwrap().rearranged(how);
+        let moved = Rdmm::new(model.sigmas(), squares, model.smoothing()).unwrap();
         let moved = moved.with_advected(carried);
         off.push(equivariance(grid, (&model, &moved), how, seed));
         let model = common::rdmm_optimised(carried);
@@ -370,14 +370,14 @@ fn in_unit<const D: usize>(grid: &Grid<D>, s: f64) -> Grid<D> {
 
 fn metric_in_unit(metric: &MultiGaussian, s: f64) -> MultiGaussian {
     let sigmas: Vec<f64> = metric.sigmas().iter().map(|x| s * x).collect();
-    MultiGaussian::new(&sigmas, metric.shares()).unwrap()
+    MultiGaussian::new(&sigmas, metric.weights()).unwrap()
 }
 
 fn rdmm_in_unit<const D: usize>(model: &Rdmm<f64, D>, s: f64) -> Rdmm<f64, D> {
-    let shares = model.shares().unwrap();
+    let squares = model.weights().unwrap();
     let sigmas: Vec<f64> = model.sigmas().iter().map(|x| s * x).collect();
-    let shares = shares.clone().on_grid(&in_unit(shares.grid(), s)).unwrap();
-    let scaled = Rdmm::new(&sigmas, shares, s * model.smoothing()).unwrap();
+    let squares = squares.clone().on_grid(&in_unit(squares.grid(), s)).unwrap();
+    let scaled = Rdmm::new(&sigmas, squares, s * model.smoothing()).unwrap();
     scaled.with_advected(model.advected())
 }
 
@@ -439,7 +439,7 @@ fn energies_have_no_unit_of_length() {
     let lddmm = |s| Lddmm::new(metric_in_unit(&metric, s));
     let unit = Grid::<2>::unit([32, 32]).unwrap();
     let rdmm = |s| {
-        let model = Rdmm::new(metric.sigmas(), common::shares::<f64, 2>(&unit), 0.08).unwrap();
+        let model = Rdmm::new(metric.sigmas(), common::squares::<f64, 2>(&unit), 0.08).unwrap();
         rdmm_in_unit(&model, s)
     };
     let measured = |s: f64| {
@@ -479,13 +479,13 @@ proptest! {
         seed in 0..1_000_u64,
     ) {
         let grid = grid([9, 12], boundary);
-        // Logits, and shares read on a grid of another resolution.
-        let mut optimised = common::rdmm_optimised(Carried::PreWeights).on(&grid).unwrap();
+        // Logits, and weights read on a grid of another resolution.
+        let mut optimised = common::rdmm_optimised(Advected::PreWeights).on(&grid).unwrap();
         let mut controls = randomised(&Shooting::<f64, 2>::identity(&optimised), seed);
         controls.weights.scale(size);
         let start = optimised.initial_state(&controls);
         let fine = common::grid([17, 25], boundary);
-        let mut given = common::rdmm::<f64, 2>(&fine, Carried::PreWeights).on(&grid).unwrap();
+        let mut given = common::rdmm::<f64, 2>(&fine, Advected::PreWeights).on(&grid).unwrap();
         let given_start = given.initial_state(&given.identity());
         for weights in [&start.body.weights, &given_start.body.weights] {
             for at in 0..grid.len() {
@@ -528,7 +528,7 @@ fn the_constraint_on_pre_weights_is_carried_to_the_stencils_order() {
     for (order, expected) in [(Order::Second, 2.0), (Order::Fourth, 4.0)] {
         let errors = sizes.map(|n| {
             let grid = square(n);
-            let evolution = Epdiff::new(&grid, region(&grid, Carried::PreWeights, order), order);
+            let evolution = Epdiff::new(&grid, region(&grid, Advected::PreWeights, order), order);
             let (momentum, weights) = (closed_form_momentum(&grid), closed_form_weights(&grid));
             let map = Displacement::zeros(&grid).unwrap();
             let start = Flow { body: Geodesic { momentum, weights }, map };
@@ -587,12 +587,12 @@ fn forward_and_inverse_map_undo_each_other() {
             };
             match name {
                 "LDDMM" => {
-                    let evolution = Epdiff::new(&grid, Fixed::new(kernel()), Order::Fourth);
+                    let evolution = Epdiff::new(&grid, Homogeneous::new(kernel()), Order::Fourth);
                     let body = Geodesic { momentum, weights: () };
                     residuals(&grid, evolution, Flow { body, map })
                 }
                 "RDMM" => {
-                    let metric = region(&grid, Carried::PreWeights, Order::Fourth);
+                    let metric = region(&grid, Advected::PreWeights, Order::Fourth);
                     let body = Geodesic { momentum, weights };
                     residuals(&grid, Epdiff::new(&grid, metric, Order::Fourth), Flow { body, map })
                 }

@@ -10,11 +10,11 @@ use rdmm_core::adjoint::Checkpoints;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Carried, Controls, Model, RdmmOptimised, Shooting};
+use rdmm_core::model::{Advected, Controls, Model, RdmmOptimised, Shooting};
 use rdmm_core::optim::Objective;
 use rdmm_core::registration::{Landmarks, PairObjective};
 use rdmm_core::similarity::{
-    Histogram, Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd, Sum, Window,
+    Histogram, Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd, WeightedSum, Window,
 };
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{DOPRI5, Steps};
@@ -31,7 +31,7 @@ fn objective<const D: usize, M: Model<f64, D>>(
     measure: &dyn Measure<f64, D>,
     how: Integration,
 ) -> PairObjective<M::Shooting, f64, D> {
-    let similarity = measure.against(&image(grid, 2), None).unwrap();
+    let similarity = measure.prepare(&image(grid, 2), None).unwrap();
     let shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
     PairObjective::new(shooting, &image(grid, 1), grid, similarity, 3.0, how).unwrap()
 }
@@ -152,14 +152,14 @@ fn further_measures<const D: usize>() -> [Box<dyn Measure<f64, D>>; 4] {
         Box::new(MultiLncc::new(&windows).unwrap()),
         Box::new(MutualInformation { histogram }),
         Box::new(Nmi { histogram }),
-        Box::new(Sum::new(parts).unwrap()),
+        Box::new(WeightedSum::new(parts).unwrap()),
     ]
 }
 
 #[test]
 fn the_gradient_of_the_energy_equals_differences_for_further_measures() {
     let grid = grid([16, 18], Boundary::Reflecting);
-    let model = common::rdmm_optimised(Carried::PreWeights);
+    let model = common::rdmm_optimised(Advected::PreWeights);
     for measure in further_measures::<2>() {
         let (off, taylor) = check(&grid, &model, &*measure);
         println!("{}: {off:.1e}, {taylor:.3}", measure.name());
@@ -185,7 +185,7 @@ fn the_gradient_of_the_energy_equals_differences_with_channels_and_landmarks() {
         // The channel's moving image has a grid of its own.
         let other = grid.coarsened(1.5).unwrap();
         for_each_model!(&grid, |model| {
-            let channel = Ncc.against(&image(&grid, 3), None).unwrap();
+            let channel = Ncc.prepare(&image(&grid, 3), None).unwrap();
             let energy = objective::<2, _>(&grid, &model, &Ssd, fixed_steps(3))
                 .with_channel(&image(&other, 4), channel, 2.0)
                 .and_then(|energy| energy.with_landmarks(&landmarks(&grid)))
@@ -201,9 +201,9 @@ fn the_gradient_of_the_energy_equals_differences_with_channels_and_landmarks() {
 #[test]
 fn a_channel_of_the_same_pair_doubles_the_weight() {
     let grid = grid([16, 18], Boundary::Reflecting);
-    let model = common::rdmm_optimised(Carried::PreWeights);
+    let model = common::rdmm_optimised(Advected::PreWeights);
     let start = point(&grid, &model, 5);
-    let similarity = || Ssd.against(&image(&grid, 2), None).unwrap();
+    let similarity = || Ssd.prepare(&image(&grid, 2), None).unwrap();
     let evaluate = |energy: &mut PairObjective<_, f64, 2>| {
         let mut gradient = start.zeros_like();
         (energy.evaluate(&start, &mut gradient).unwrap(), gradient)
@@ -228,7 +228,7 @@ fn a_channel_of_the_same_pair_doubles_the_weight() {
 #[test]
 fn penalties_are_added_and_observers_see_them() {
     let grid = grid([16, 18], Boundary::Reflecting);
-    let with = common::rdmm_optimised::<f64, 2>(Carried::PreWeights);
+    let with = common::rdmm_optimised::<f64, 2>(Advected::PreWeights);
     let without = with.clone().with_penalties(Vec::new());
     let start = point(&grid, &with, 5);
     let evaluated = |model: &RdmmOptimised<f64, 2>| {
@@ -245,7 +245,7 @@ fn penalties_are_added_and_observers_see_them() {
     difference.axpy(-1.0, &plain.weights);
     assert!(difference.norm() > 0.1 * plain.weights.norm());
 
-    // At the start the global weights cost nothing but OMT: Σ share_i cost_i, to rounding.
+    // At the start the global weights cost nothing but OMT: Σ w_i² cost_i, to rounding.
     let mut shooting = with.on(&grid).unwrap();
     let rest = shooting.identity();
     let costs = common::SIGMAS.map(|s| (0.3_f64 / s).ln() / 3.0_f64.ln());
@@ -257,7 +257,7 @@ fn penalties_are_added_and_observers_see_them() {
 #[test]
 fn checkpoints_do_not_change_a_bit_of_value_or_gradient() {
     let grid = grid([16, 18], Boundary::Reflecting);
-    let model = common::rdmm_optimised(Carried::PreWeights);
+    let model = common::rdmm_optimised(Advected::PreWeights);
     let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
     let courant = Steps::Courant { number: 0.1, at_least: 3, at_most: 1000 };
     for (tableau, steps) in [

@@ -12,7 +12,7 @@ use rdmm_core::affine::{AffineRegistration, AffineSettings, Start, Transform};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Carried, Lddmm, Model, Shooting, TwoSided};
+use rdmm_core::model::{Advected, Lddmm, Model, Shooting, TwoSided};
 use rdmm_core::optim::{Objective, Stop};
 use rdmm_core::registration::{
     Begin, Level, PairObjective, Progress, Register, Registered, Registration, Report, Settings,
@@ -113,7 +113,7 @@ fn the_grids_are_known_before_anything_is_built() {
 type Energy<M> = PairObjective<<M as Model<f64, 2>>::Shooting, f64, 2>;
 
 fn loss(measure: &dyn Measure<f64, 2>, seed: u64) -> Box<dyn Similarity<f64>> {
-    measure.against(&image(seed), None).unwrap()
+    measure.prepare(&image(seed), None).unwrap()
 }
 
 /// The energy of the images `seed` and `seed + 1` both ways, with a channel of two others.
@@ -131,7 +131,7 @@ fn energy<M: Model<f64, 2>>(model: &M, seed: u64) -> Energy<M> {
 
 #[test]
 fn exchanged_images_give_the_bits_of_a_fresh_objective() {
-    let model = TwoSided(common::rdmm_optimised(Carried::PreWeights));
+    let model = TwoSided(common::rdmm_optimised(Advected::PreWeights));
     let (mut used, mut fresh) = (energy(&model, 1), energy(&model, 11));
     let mut shooting = model.on(&grid().coarsened(2.0).unwrap()).unwrap();
     let (large, small) = (controls(&mut shooting, 0.6, 5), controls(&mut shooting, 0.2, 6));
@@ -209,8 +209,8 @@ fn every_run_has_a_time_limit() {
     assert!(found.map.max_abs() <= 0.0);
     stops(&none.run_labels(&labels(1), &labels(2), 0.05).unwrap().report, 0);
     let chain = none.run_chain(&fixed, &moving, 3).unwrap();
-    assert_eq!(chain.legs.len(), 1);
-    stops(&chain.legs[0].report, 0);
+    assert_eq!(chain.segments.len(), 1);
+    stops(&chain.segments[0].report, 0);
     for found in none.run_batch(&[(&fixed, &moving), (&moving, &fixed)], 2, |_, _| GO_ON) {
         stops(&found.unwrap().report, 0);
     }
@@ -254,19 +254,19 @@ fn a_chain_that_was_stopped_goes_on_from_its_map() {
     let three = registration.run_chain_from(Some(one), &fixed, &moving, 2, |_, _| GO_ON).unwrap();
     assert_eq!(three.map.data(), whole.map.data());
     assert_eq!(three.forward.data(), whole.forward.data());
-    let mut legs = Vec::new();
+    let mut segments = Vec::new();
     let stopped = registration
-        .run_chain_from(None, &fixed, &moving, 3, |leg, progress| {
-            legs.push(leg);
-            let here = (leg, progress.level, progress.iteration) == (1, 0, 2);
+        .run_chain_from(None, &fixed, &moving, 3, |segment, progress| {
+            segments.push(segment);
+            let here = (segment, progress.level, progress.iteration) == (1, 0, 2);
             if here { ControlFlow::Break(()) } else { GO_ON }
         })
         .unwrap();
-    assert_eq!((stopped.legs.len(), legs.last()), (2, Some(&1)));
-    assert!(stopped.legs[1].report.stopped && !stopped.legs[0].report.stopped);
+    assert_eq!((stopped.segments.len(), segments.last()), (2, Some(&1)));
+    assert!(stopped.segments[1].report.stopped && !stopped.segments[0].report.stopped);
     let more =
         registration.run_chain_from(Some(stopped), &fixed, &moving, 1, |_, _| GO_ON).unwrap();
-    assert_eq!((more.legs.len(), more.folds.total().folded), (3, 0));
+    assert_eq!((more.segments.len(), more.folds.total().folded), (3, 0));
     let error = registration.run_chain(&fixed, &moving, 0).map(drop).unwrap_err();
     assert!(matches!(error, Error::Length { expected: 1, found: 0, .. }), "{error}");
 }
@@ -277,7 +277,7 @@ fn a_model_is_chosen_at_run_time() {
     let chosen: [Box<dyn Register<f64, 2>>; 2] = [
         Box::new(registration()),
         Box::new(
-            Registration::new(common::rdmm_optimised(Carried::PreWeights), Ssd)
+            Registration::new(common::rdmm_optimised(Advected::PreWeights), Ssd)
                 .with_settings(short()),
         ),
     ];

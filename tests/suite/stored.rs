@@ -9,9 +9,9 @@ use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Covariance;
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Carried, Lddmm, MultiGaussian, Rdmm, TwoSided, Vsvf, shares_by_label};
+use rdmm_core::model::{Advected, Lddmm, MultiGaussian, Rdmm, TwoSided, Vsvf, weights_by_label};
 use rdmm_core::ops::difference::Order;
-use rdmm_core::regularize::{Omt, On, Range, TotalVariation, edge_weight};
+use rdmm_core::regularize::{Omt, On, RangePenalty, TotalVariation, edge_weight};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd, Window};
 use rdmm_core::step::{DOPRI5, Steps};
 use rdmm_core::synthetic::Shapes;
@@ -81,9 +81,9 @@ fn recipes() {
     assert!(error.contains("border window") && error.contains("-1"), "{error}");
 
     let labels = Labels::from_vec(&grid, (0..72).map(|i| u32::from(i > 30)).collect()).unwrap();
-    let shares = BTreeMap::from([(0, vec![0.0, 1.0]), (1, vec![0.6, 0.4])]);
-    let shares = shares_by_label::<f32, 2>(&labels, &shares).unwrap();
-    let rdmm = Rdmm::new(&[2.0, 4.0], shares, 1.0).unwrap().with_advected(Carried::Weights);
+    let weights = BTreeMap::from([(0, vec![0.0, 1.0]), (1, vec![0.6, 0.4])]);
+    let weights = weights_by_label::<f32, 2>(&labels, &weights).unwrap();
+    let rdmm = Rdmm::new(&[2.0, 4.0], weights, 1.0).unwrap().with_advected(Advected::Weights);
     same(&rdmm);
     same(&rdmm.with_order(Order::Second).with_border(2.0).unwrap().with_tolerance(0.0).unwrap());
     let h = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.5, 0.9][i]).unwrap();
@@ -100,9 +100,9 @@ fn penalties_and_similarities() {
     same(&Omt::new(0.1).unwrap().with_power(2.0).unwrap().with_on(On::PreWeights));
     let error = damaged(&Omt::new(0.1).unwrap(), |text| text["power"] = serde_json::json!(0.0));
     assert!(error.contains("power of OMT"), "{error}");
-    let range = Range::new(0.1, &[0.4, 0.6]).unwrap().with_on(On::PreWeights);
+    let range = RangePenalty::new(0.1, &[0.4, 0.6]).unwrap().with_on(On::PreWeights);
     same(&range);
-    let error = damaged(&range, |text| text["shares"] = serde_json::json!([0.4, 0.5]));
+    let error = damaged(&range, |text| text["weights"] = serde_json::json!([0.4, 0.5]));
     assert!(error.contains("sum to 1"), "{error}");
     let tv = TotalVariation::<f32, 2>::new(0.1).unwrap().with_epsilon(2.0).unwrap();
     same(&tv);

@@ -46,7 +46,7 @@ fn objective<M: Model<f64, 2>>(
     moving: &Image<f64, 2>,
 ) -> PairObjective<M::Shooting, f64, 2> {
     let grid = fixed.grid();
-    let against = |image: &Image<f64, 2>| Measure::<f64, 2>::against(&Ssd, image, None).unwrap();
+    let against = |image: &Image<f64, 2>| Measure::<f64, 2>::prepare(&Ssd, image, None).unwrap();
     let shooting = model.on(grid).unwrap();
     PairObjective::new(shooting, moving, grid, against(fixed), 5.0, integration())
         .unwrap()
@@ -171,7 +171,7 @@ fn masks_and_models_that_do_not_fit_are_named() {
     let both = two().with_mask(mask.clone()).with_moving_mask(mask).run(&image, &image);
     assert_eq!(both.unwrap().report.folds.total().folded, 0);
     let shooting = model(&grid).0.on(&grid).unwrap();
-    let against = || Measure::<f64, 2>::against(&Ssd, &image, None).unwrap();
+    let against = || Measure::<f64, 2>::prepare(&Ssd, &image, None).unwrap();
     let objective =
         PairObjective::new(shooting, &image, &grid, against(), 1.0, Integration::default())
             .unwrap();

@@ -4,7 +4,7 @@
 use crate::common::{self, along, controls, fixed_steps, grid, slope, smooth};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
-use rdmm_core::model::{Carried, Lddmm, Model, TwoSided};
+use rdmm_core::model::{Advected, Lddmm, Model, TwoSided};
 use rdmm_core::optim::{Objective, Stop};
 use rdmm_core::registration::{
     FinalMaps, Level, LevelGrids, MapCotangents, MapTerm, PairObjective, Registration, Settings,
@@ -56,7 +56,7 @@ fn with_moves<M: Model<f64, 2>>(
     model: &M,
     forward: bool,
 ) -> Result<PairObjective<M::Shooting, f64, 2>> {
-    let similarity = Ssd.against(&image(grid, 2), None)?;
+    let similarity = Ssd.prepare(&image(grid, 2), None)?;
     let shooting = model.on(&grid.coarsened(2.0)?)?;
     PairObjective::new(shooting, &image(grid, 1), grid, similarity, 3.0, fixed_steps(3))?
         .with_term("moves", Box::new(Moves { scale: 0.2, forward }))
@@ -92,7 +92,7 @@ fn the_gradient_of_a_term_of_the_user_is_the_derivative() {
     for boundary in Boundary::ALL {
         let grid = grid([16, 18], boundary);
         check(&grid, &common::lddmm(), false);
-        check(&grid, &common::rdmm_optimised(Carried::PreWeights), false);
+        check(&grid, &common::rdmm_optimised(Advected::PreWeights), false);
         check(&grid, &TwoSided(common::lddmm()), true);
     }
 }

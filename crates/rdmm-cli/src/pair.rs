@@ -14,14 +14,14 @@ use rdmm_core::kernel::GaussianBank;
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 use rdmm_core::model::{
-    Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, shares_by_label,
-    shares_for_sigma,
+    Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, weights_by_label,
+    weights_for_sigma,
 };
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
     Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Search, Settings,
 };
-use rdmm_core::regularize::{Omt, Range, TotalVariation};
+use rdmm_core::regularize::{Omt, RangePenalty, TotalVariation};
 use rdmm_core::step::Steps;
 use rdmm_core::world::Affine;
 use serde::Serialize;
@@ -134,8 +134,8 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
         if regional { REGION_SIGMAS.map(|s| s * extent).to_vec() } else { metric.sigmas().to_vec() }
     });
     let shares = regulariser.shares.or_else(|| {
-        if sigmas.len() == metric.shares().len() {
-            metric.shares().to_vec()
+        if sigmas.len() == metric.weights().len() {
+            metric.weights().to_vec()
         } else {
             vec![1.0 / sigmas.len() as f64; sigmas.len()]
         }
@@ -314,16 +314,16 @@ impl<const D: usize> Run<'_, D> {
             })?;
             let given = match region {
                 Region::Shares(shares) => shares.clone(),
-                Region::Sigma(local) => shares_for_sigma(sigmas, *local)?,
+                Region::Sigma(local) => weights_for_sigma(sigmas, *local)?,
             };
             shares.insert(label, given);
         }
-        Ok(Rdmm::new(sigmas, shares_by_label(labels, &shares)?, *smoothing)?)
+        Ok(Rdmm::new(sigmas, weights_by_label(labels, &shares)?, *smoothing)?)
     }
 
     fn optimised(&mut self) -> Done<RdmmOptimised<f32, D>> {
         let metric = self.metric()?;
-        let shares = metric.shares().to_vec();
+        let shares = metric.weights().to_vec();
         let regulariser = &mut self.config.regulariser;
         let mut model = RdmmOptimised::new(metric, self.regulariser.smoothing)?;
         let given = [&regulariser.omt, &regulariser.total_variation, &regulariser.range];
@@ -336,7 +336,7 @@ impl<const D: usize> Run<'_, D> {
             model = model.with_penalties(vec![
                 Arc::new(Omt::new(omt)?),
                 Arc::new(TotalVariation::new(tv)?),
-                Arc::new(Range::new(range, &shares)?),
+                Arc::new(RangePenalty::new(range, &shares)?),
             ]);
             regulariser.omt = Auto::Value(omt);
             regulariser.total_variation = Auto::Value(tv);

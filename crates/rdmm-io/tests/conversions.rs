@@ -100,7 +100,7 @@ fn weights_keep_their_components() {
     let weights = Weights::<f32, 3>::from_fn(&grid(), 5, |x, c| x[0] + c as f64).unwrap();
     let volume = Volume::of_components(&weights);
     assert_eq!((volume.components, volume.meaning), (5, Meaning::Values));
-    let back = volume.components_field::<3, rdmm_core::field::kind::Mixture>().unwrap();
+    let back = volume.components_field::<3, rdmm_core::field::kind::PerGaussian>().unwrap();
     assert_eq!(back, weights);
     assert!(volume.components_field::<3, rdmm_core::field::kind::Map>().is_err());
     assert!(Volume::of_vectors(&weights).is_err());

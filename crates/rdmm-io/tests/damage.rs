@@ -39,7 +39,7 @@ fn use_it(volume: &Volume) {
     let _ = volume.image::<2>();
     let _ = volume.labels::<3>();
     let _ = volume.vectors::<2, rdmm_core::field::kind::Map>();
-    let _ = volume.components_field::<3, rdmm_core::field::kind::Mixture>();
+    let _ = volume.components_field::<3, rdmm_core::field::kind::PerGaussian>();
 }
 
 #[test]

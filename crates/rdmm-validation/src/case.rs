@@ -12,11 +12,11 @@ use rdmm_core::evaluate::{
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, shares_by_label};
+use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, weights_by_label};
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
 use rdmm_core::registration::{Level, Progress, Registration, Settings};
-use rdmm_core::regularize::{Omt, Range, TotalVariation};
+use rdmm_core::regularize::{Omt, RangePenalty, TotalVariation};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
 use rdmm_core::world::Affine;
 
@@ -29,7 +29,7 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 /// Standard deviations and G of RDMM with given regions, in largest extents: those of the paper.
 const SIGMAS: [f64; 4] = [0.03, 0.06, 0.09, 0.3];
 const SMOOTHING: f64 = 0.05;
-/// Shares of these Gaussians where the regulariser is stiff, and where it is permissive.
+/// Weights of these Gaussians where the regulariser is stiff, and where it is permissive.
 const STIFF: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
 const PERMISSIVE: [f64; 4] = [0.2, 0.5, 0.3, 0.0];
 
@@ -169,22 +169,22 @@ impl<'a, const D: usize> Case<'a, D> {
             Kind::Lddmm => self.run(Lddmm::new(metric), similarity, weight, panel),
             Kind::Rdmm => {
                 let regions = self.regions.ok_or("RDMM with regions needs labels")?;
-                let shares = |label: &u32| if *label == 0 { STIFF } else { PERMISSIVE }.to_vec();
+                let weights = |label: &u32| if *label == 0 { STIFF } else { PERMISSIVE }.to_vec();
                 let labels = std::iter::once(0).chain(regions.classes());
                 let by_label: BTreeMap<_, _> =
-                    labels.map(|label| (label, shares(&label))).collect();
-                let shares = shares_by_label(regions, &by_label)?;
-                let model = Rdmm::new(&SIGMAS.map(|s| s * extent), shares, SMOOTHING * extent)?;
+                    labels.map(|label| (label, weights(&label))).collect();
+                let weights = weights_by_label(regions, &by_label)?;
+                let model = Rdmm::new(&SIGMAS.map(|s| s * extent), weights, SMOOTHING * extent)?;
                 self.run(model, similarity, weight, panel)
             }
             Kind::RdmmOptimised => {
-                let shares = metric.shares().to_vec();
+                let weights = metric.weights().to_vec();
                 let mut model = RdmmOptimised::new(metric, SMOOTHING * extent)?;
                 if let Some([omt, tv, range]) = self.penalties {
                     model = model.with_penalties(vec![
                         Arc::new(Omt::new(omt)?),
                         Arc::new(TotalVariation::new(tv)?),
-                        Arc::new(Range::new(range, &shares)?),
+                        Arc::new(RangePenalty::new(range, &weights)?),
                     ]);
                 }
                 self.run(model, similarity, weight, panel)

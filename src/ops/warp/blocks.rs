@@ -227,7 +227,7 @@ impl<T: Real, const D: usize> AtBlock<T, D> for ValueAndGradient<'_, '_, T, D> {
     }
 }
 
-/// `Warp::add_position_bar`.
+/// `Warp::position_vjp`.
 pub(super) struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
     field: &'a [[T; C]],
     bars: [&'a [T]; C],
@@ -276,7 +276,7 @@ impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for PositionBar<'_, 
     }
 }
 
-/// `Warp::scatter` of a slab.
+/// `Warp::values_vjp` of a slab.
 pub(super) struct Scatter<'a, T, const C: usize> {
     bars: [&'a [T]; C],
     /// Where in a field the planes begin that the slab reaches, and these planes.
@@ -305,9 +305,9 @@ impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Scatter<'_, T, C
                 let place = cells.place(lane, &places.source) - self.origin;
                 debug_assert!(place <= self.out.len(), "a slab reaches all of its taps");
                 let taps = self.out.get_mut(place..).unwrap_or(&mut []);
-                weights.scatter(simd, lane, &places.source.stencil, bar, taps);
+                weights.values_vjp(simd, lane, &places.source.stencil, bar, taps);
             } else {
-                weights.scatter(simd, lane, &Stencil::GATHERED, bar, &mut self.border);
+                weights.values_vjp(simd, lane, &Stencil::GATHERED, bar, &mut self.border);
                 places.source.release(cells.first(lane), &mut self.border, self.origin, self.out);
             }
         }

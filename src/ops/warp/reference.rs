@@ -53,7 +53,7 @@ impl<T: Real, const D: usize> Cell<T, D> {
     }
 
     /// Transpose of [`Cell::values`]: adds `bar` to the coefficients.
-    pub(super) fn scatter<const C: usize>(&self, bar: [T; C], out: &mut [[T; C]]) {
+    pub(super) fn values_vjp<const C: usize>(&self, bar: [T; C], out: &mut [[T; C]]) {
         let w = self.fractions.map(weights);
         let last = &self.offsets[D - 1];
         each_row(&self.offsets, |_, at, digits| {

@@ -387,7 +387,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
 
     /// Transpose of values: adds `bar` to the taps of one point.
     #[inline(always)]
-    pub(super) fn scatter<S: Simd, const C: usize>(
+    pub(super) fn values_vjp<S: Simd, const C: usize>(
         &self,
         simd: S,
         lane: usize,

@@ -23,7 +23,7 @@ fn check_blocks<const D: usize>(shape: [usize; D]) {
         u.iter_mut().step_by(23).for_each(|u| *u *= 30.0);
         let (mut blocks, mut scattered) = (vec![f64::NAN; 2 * n], vec![0.0; 2 * n]);
         warp.values::<2>(&c, &u, &mut blocks);
-        warp.scatter::<2>(&u, &bar, &mut scattered);
+        warp.values_vjp::<2>(&u, &bar, &mut scattered);
         let mut one_by_one = vec![0.0; 2 * n];
         for i in 0..n {
             let voxel = grid.unravel(i);
@@ -33,7 +33,7 @@ fn check_blocks<const D: usize>(shape: [usize; D]) {
                 // rounded at up to a hundred.
                 assert!((blocks[k * n + i] - value).abs() < 1e-13, "{boundary:?} {i}");
             }
-            warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+            warp.at_index_vjp(index, [bar[i], bar[n + i]], &mut one_by_one);
         }
         for (a, b) in scattered.iter().zip(&one_by_one) {
             // Some hundred of such products meet at a voxel.
@@ -80,10 +80,10 @@ fn check_position_bar<T: Real, const C: usize>() {
     let (n, warp) = (grid.len(), Warp::<T, 3>::new(&grid, &grid));
     let (c, u, bar) = (random::<T>(C * n, 1), random::<T>(3 * n, 2), random::<T>(C * n, 3));
     let (mut at_once, mut apart) = (vec![T::one(); 3 * n], vec![T::one(); 3 * n]);
-    warp.add_position_bar::<C>(&c, &u, &bar, &mut at_once);
+    warp.position_vjp::<C>(&c, &u, &bar, &mut at_once);
     for k in 0..C {
         let component: Vec<T> = c.iter().copied().skip(k).step_by(C).collect();
-        warp.add_position_bar::<1>(&component, &u, &bar[k * n..][..n], &mut apart);
+        warp.position_vjp::<1>(&component, &u, &bar[k * n..][..n], &mut apart);
     }
     for (a, b) in at_once.iter().zip(&apart) {
         // Sums of 64 products a field, of numbers up to four.
@@ -116,7 +116,7 @@ fn slabs_scatter_as_points_one_by_one_on_any_number_of_threads() {
         let scattered = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0.0; 2 * n];
-            pool.install(|| warp.scatter::<2>(&u, &bar, &mut out));
+            pool.install(|| warp.values_vjp::<2>(&u, &bar, &mut out));
             out
         };
         let (found, mut one_by_one) = (scattered(1), vec![0.0; 2 * n]);
@@ -124,7 +124,7 @@ fn slabs_scatter_as_points_one_by_one_on_any_number_of_threads() {
         for i in 0..n {
             let voxel = grid.unravel(i);
             let index = std::array::from_fn(|a| voxel[a] as f64 + u[a * n + i] / 0.5);
-            warp.scatter_at_index(index, [bar[i], bar[n + i]], &mut one_by_one);
+            warp.at_index_vjp(index, [bar[i], bar[n + i]], &mut one_by_one);
         }
         for (a, b) in found.iter().zip(&one_by_one) {
             // Some hundred products of numbers below one meet at a voxel.
@@ -157,7 +157,7 @@ fn slabs_reach_points_whose_coordinates_cancel() {
         u[n..].fill(3.0 * far + 4.0 * shift);
         let (mut values, mut c_bar) = (vec![0.0; n], vec![0.0; source.len()]);
         warp.values::<1>(&c, &u, &mut values);
-        warp.scatter::<1>(&u, &bar, &mut c_bar);
+        warp.values_vjp::<1>(&u, &bar, &mut c_bar);
         let (left, right) = (dot(&values, &bar), dot(&c, &c_bar));
         // Rounded sums of two thousand products of numbers below one.
         assert!((left - right).abs() < 1e-3 || (left.is_nan() && right.is_nan()), "{k}");
@@ -181,7 +181,7 @@ fn what_is_not_finite_makes_values_nan_where_it_is() {
             assert_eq!(nan(&values), [at % n], "{bad} {at}");
             assert_eq!(nan(&slope), [at % n, n + at % n], "{bad} {at}");
             let mut c_bar = vec![0.0; n];
-            warp.scatter::<1>(&u, &bar, &mut c_bar);
+            warp.values_vjp::<1>(&u, &bar, &mut c_bar);
             let taps = nan(&c_bar).len();
             assert!((1..=16).contains(&taps), "those of one point, some mirrored onto others");
         }
@@ -221,14 +221,14 @@ fn reading_a_point_and_its_transpose_match() {
         for index in [[2.3, 1.9, 4.5], [-0.3, 4.2, 0.0], [9.1, -3.7, 6.4]] {
             let (value, bar) = (warp.at_index::<2>(&c, index), [0.7, -1.3]);
             let mut c_bar = vec![1.0; c.len()];
-            warp.scatter_at_index(index, bar, &mut c_bar);
+            warp.at_index_vjp(index, bar, &mut c_bar);
             // It adds.
             let (left, right) = (pair(&value, &bar), pair(&c_bar, &c) - c.iter().sum::<f64>());
             // Rounding of 64 taps beside ones.
             assert!((left - right).abs() < 1e-13, "{boundary:?} {index:?}");
         }
         let mut short = vec![0.0; 3];
-        warp.scatter_at_index([1.0; 3], [1.0], &mut short);
+        warp.at_index_vjp([1.0; 3], [1.0], &mut short);
         assert!(short.iter().all(|x| x.is_nan()));
     }
 }
@@ -275,7 +275,7 @@ fn an_affine_map_in_between_reads_where_the_whole_map_does() {
 
     let (bar, direction) = (random::<f64>(42, 3), random::<f64>(84, 4));
     let mut u_bar = vec![0.0; 84];
-    warp.add_position_bar::<1>(&c, u.data(), &bar, &mut u_bar);
+    warp.position_vjp::<1>(&c, u.data(), &bar, &mut u_bar);
     let at = |e: f64| {
         let u: Vec<f64> = u.data().iter().zip(&direction).map(|(u, d)| u + e * d).collect();
         let mut out = vec![0.0; 42];
@@ -321,6 +321,6 @@ fn check_fields<K: Kind>(components: usize) {
 #[test]
 fn warps_of_fields_and_their_transposes_match() {
     check_fields::<crate::field::kind::Scalar>(1);
-    check_fields::<crate::field::kind::Mixture>(3);
+    check_fields::<crate::field::kind::PerGaussian>(3);
     check_fields::<crate::field::kind::Vector>(2);
 }

@@ -93,7 +93,7 @@ impl<T: Real, const D: usize> MapBefore<T, D> {
         whole_bar.set_zero();
         let found = fold_barrier(whole, barrier, WEIGHT, whole_bar)?;
         let bar = whole_bar.data();
-        composition.add_position_bar(coefficients, u.data(), bar, u_bar.data_mut());
+        composition.position_vjp(coefficients, u.data(), bar, u_bar.data_mut());
         axpy(u_bar.data_mut(), T::one(), bar);
         Ok(found)
     }

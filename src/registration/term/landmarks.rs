@@ -59,7 +59,7 @@ impl<T: Real, const D: usize> LandmarkTerm<T, D> {
             let off: [f64; D] = std::array::from_fn(|a| u[a].f64() - wanted[a]);
             sum += off.iter().map(|x| x * x).sum::<f64>();
             let bar = off.map(|x| T::of(2.0 * self.scale * x));
-            self.warp.scatter_at_index(*index, bar, &mut self.coefficients_bar);
+            self.warp.at_index_vjp(*index, bar, &mut self.coefficients_bar);
         }
         self.prefilter.add_transposed::<D>(&mut self.coefficients_bar, u_bar);
         self.scale * sum

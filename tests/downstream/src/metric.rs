@@ -6,13 +6,13 @@ use rdmm_core::error::Result;
 use rdmm_core::field::Velocity;
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::Kernel;
-use rdmm_core::metric::{Fixed, Inputs, Metric, Outputs, fixed};
+use rdmm_core::metric::{Homogeneous, Inputs, Metric, Outputs, homogeneous};
 use rdmm_core::space::StateSpace;
 
 /// v = c K m.
 #[derive(Clone, Debug)]
 struct Scaled<K> {
-    inner: Fixed<K>,
+    inner: Homogeneous<K>,
     factor: f64,
 }
 
@@ -20,7 +20,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Scaled<K> {
     type Weights = ();
     /// The transposes of a fixed metric need nothing of the velocity.
     type Tape = ();
-    type Workspace = fixed::Workspace<T>;
+    type Workspace = homogeneous::Workspace<T>;
 
     fn tape(&self, _grid: &Grid<D>) -> Result<()> {
         Ok(())
@@ -103,7 +103,7 @@ impl<T: Real, const D: usize> Model<T, D> for ScaledGeodesics {
     }
 
     fn discretise(&self, domain: &Domain<D>) -> Result<Self::Shooting> {
-        let inner = Fixed::new(Gaussian::new(&domain.grid, self.sigma)?);
+        let inner = Homogeneous::new(Gaussian::new(&domain.grid, self.sigma)?);
         let metric = Scaled { inner, factor: self.factor };
         GeodesicShooting::new(Epdiff::new(&domain.grid, metric, Order::Fourth), Uniform)
     }
@@ -122,7 +122,7 @@ use rdmm_core::testing::check_metric;
 
 pub fn register(pair: &Pair) -> Fallible<f64> {
     let grid = Grid::<2>::unit([12, 10])?;
-    let inner = Fixed::new(Gaussian::<f64, 2>::new(&grid, 0.15)?);
+    let inner = Homogeneous::new(Gaussian::<f64, 2>::new(&grid, 0.15)?);
     check_metric(&Scaled { inner, factor: 0.5 }, &grid, &(), &())?;
 
     let model = ScaledGeodesics { sigma: 0.08 * pair.grid().largest_extent(), factor: 0.5 };

@@ -21,7 +21,7 @@ struct Prepared<T> {
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Charbonnier {
-    fn against(
+    fn prepare(
         &self,
         fixed: &Image<T, D>,
         mask: Option<&Image<T, D>>,

@@ -19,18 +19,18 @@ use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity};
 use rdmm_core::metric::Mixture;
 use rdmm_core::model::{
-    BoxedKernel, Carried, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
+    BoxedKernel, Advected, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
     Vsvf,
 };
 use rdmm_core::ops::difference::Order;
 use rdmm_core::optim::Objective;
-use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
+use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
 pub use rdmm_core::testing::{random, slope, smooth};
 
-/// Shares of three Gaussians that vary smoothly over the grid.
-pub fn shares<T: Real, const D: usize>(grid: &Grid<D>) -> Weights<T, D> {
+/// Weights of three Gaussians that vary smoothly over the grid.
+pub fn squares<T: Real, const D: usize>(grid: &Grid<D>) -> Weights<T, D> {
     let rough = smooth(grid, 3, 77);
     let n = grid.len();
     let mut data = vec![T::zero(); 3 * n];
@@ -59,17 +59,17 @@ pub fn lddmm() -> Lddmm {
     Lddmm::new(metric())
 }
 
-pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T, D> {
-    Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap().with_advected(carried)
+pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Advected) -> Rdmm<T, D> {
+    Rdmm::new(&SIGMAS, squares(grid), 0.12).unwrap().with_advected(carried)
 }
 
 /// With penalties that are as large as the other parts of the energy.
-pub fn rdmm_optimised<T: Real, const D: usize>(carried: Carried) -> RdmmOptimised<T, D> {
+pub fn rdmm_optimised<T: Real, const D: usize>(carried: Advected) -> RdmmOptimised<T, D> {
     let metric = metric();
     let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
         Arc::new(Omt::new(0.3).unwrap()),
         Arc::new(TotalVariation::new(0.2).unwrap()),
-        Arc::new(Range::new(0.1, metric.shares()).unwrap()),
+        Arc::new(RangePenalty::new(0.1, metric.weights()).unwrap()),
     ];
     let model = RdmmOptimised::new(metric, 0.12).unwrap();
     model.with_advected(carried).with_penalties(penalties)
@@ -126,20 +126,20 @@ pub type Region<T, const D: usize> = Mixture<Gaussian<T, D>, BoxedKernel<T>, T, 
 /// Three Gaussians of [`SIGMAS`] with G of 0.12, or no G where the weights themselves are carried.
 pub fn region<T: Real, const D: usize>(
     grid: &Grid<D>,
-    carried: Carried,
+    carried: Advected,
     order: Order,
 ) -> Region<T, D> {
     let mirrored = grid.clone().with_boundary(grid.boundary().of_weights());
     let smoothing: BoxedKernel<T> = match carried {
-        Carried::PreWeights => Box::new(Gaussian::new(&mirrored, 0.12).unwrap()),
+        Advected::PreWeights => Box::new(Gaussian::new(&mirrored, 0.12).unwrap()),
         _ => Box::new(Identity),
     };
-    let kernels = GaussianBank::new(grid, &SIGMAS).unwrap().into_scales();
+    let kernels = GaussianBank::new(grid, &SIGMAS).unwrap().into_gaussians();
     Mixture::new(grid, kernels, smoothing, order).unwrap()
 }
 
 /// Both forms of RDMM.
-pub const FORMS: [Carried; 2] = [Carried::PreWeights, Carried::Weights];
+pub const FORMS: [Advected; 2] = [Advected::PreWeights, Advected::Weights];
 
 /// Largest deviation of `a` from `b` over the largest value of `b`; infinite where there is a NaN.
 pub fn deviation<T: Real>(a: &[T], b: &[T]) -> f64 {
@@ -230,7 +230,7 @@ impl<T: Real, const D: usize, S: Randomise> Randomise
 #[macro_export]
 macro_rules! for_each_model {
     ($grid:expr, |$model:ident| $body:expr) => {{
-        use rdmm_core::model::Carried;
+        use rdmm_core::model::Advected;
         {
             let $model = $crate::common::vsvf();
             $body
@@ -240,19 +240,19 @@ macro_rules! for_each_model {
             $body
         }
         {
-            let $model = $crate::common::rdmm::<f64, _>($grid, Carried::PreWeights);
+            let $model = $crate::common::rdmm::<f64, _>($grid, Advected::PreWeights);
             $body
         }
         {
-            let $model = $crate::common::rdmm::<f64, _>($grid, Carried::Weights);
+            let $model = $crate::common::rdmm::<f64, _>($grid, Advected::Weights);
             $body
         }
         {
-            let $model = $crate::common::rdmm_optimised(Carried::PreWeights);
+            let $model = $crate::common::rdmm_optimised(Advected::PreWeights);
             $body
         }
         {
-            let $model = $crate::common::rdmm_optimised(Carried::Weights);
+            let $model = $crate::common::rdmm_optimised(Advected::Weights);
             $body
         }
     }};

@@ -24,7 +24,7 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 const SHAPE: [usize; 3] = [80, 192, 192];
 const SPACING: [f64; 3] = [1.4, 0.73, 0.73];
 
-/// Standard deviations over the longest extent, and the shares that the optimisation starts from.
+/// Standard deviations over the longest extent, and the weights that the optimisation starts from.
 const SIGMAS: [f64; 5] = [0.025, 0.05, 0.1, 0.15, 0.2];
 const SHARES: [f64; 5] = [0.1, 0.2, 0.2, 0.2, 0.3];
 

@@ -53,7 +53,7 @@ const PAIRS: [(&str, Shape, Shape); 3] =
 /// How one row is registered.
 struct Method {
     name: &'static str,
-    legs: usize,
+    segments: usize,
     /// Steps for each of the default's.
     finer: u32,
     /// Weight of the similarity over the default.
@@ -62,22 +62,22 @@ struct Method {
 }
 
 const METHODS: [Method; 8] = [
-    Method { name: "default", legs: 1, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
-    Method { name: "no bound", legs: 1, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "default", segments: 1, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
+    Method { name: "no bound", segments: 1, finer: 1, weight: 1.0, min_jacobian: None },
     Method {
         name: "four times the steps, no bound",
-        legs: 1,
+        segments: 1,
         finer: 4,
         weight: 1.0,
         min_jacobian: None,
     },
-    Method { name: "weight × 10, no bound", legs: 1, finer: 1, weight: 10.0, min_jacobian: None },
+    Method { name: "weight × 10, no bound", segments: 1, finer: 1, weight: 10.0, min_jacobian: None },
     Method {
-        name: "weight × 100, no bound", legs: 1, finer: 1, weight: 100.0, min_jacobian: None
+        name: "weight × 100, no bound", segments: 1, finer: 1, weight: 100.0, min_jacobian: None
     },
-    Method { name: "two geodesics, no bound", legs: 2, finer: 1, weight: 1.0, min_jacobian: None },
-    Method { name: "four geodesics, no bound", legs: 4, finer: 1, weight: 1.0, min_jacobian: None },
-    Method { name: "four, bounded", legs: 4, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
+    Method { name: "two geodesics, no bound", segments: 2, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "four geodesics, no bound", segments: 4, finer: 1, weight: 1.0, min_jacobian: None },
+    Method { name: "four, bounded", segments: 4, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
 ];
 
 fn image(grid: &Grid<2>, shape: Shape) -> Fallible<Image<f32, 2>> {
@@ -110,14 +110,14 @@ fn main() -> Fallible<()> {
             }
             let model = Lddmm::new(MultiGaussian::for_grid(&grid));
             let registration = Registration::new(model, Ssd).with_settings(settings);
-            let chain = registration.run_chain(&fixed, &moving, method.legs)?;
+            let chain = registration.run_chain(&fixed, &moving, method.segments)?;
             let folds: Folds = chain.folds;
             let map: &Displacement<f32, 2> = &chain.map;
             let reached = dice(&labels(&chain.warped)?, &labels(&fixed)?)?;
             let (mut evaluations, mut seconds) = (0, 0.0);
-            for leg in &chain.legs {
-                evaluations += leg.report.evaluations;
-                seconds += leg.report.seconds;
+            for segment in &chain.segments {
+                evaluations += segment.report.evaluations;
+                seconds += segment.report.seconds;
             }
             println!(
                 "| {pair} | {} | {:.3} | {:.3} | {} | {:.3} | {:.2} | {evaluations} | {seconds:.1} |",

@@ -51,12 +51,12 @@ pub fn on<T: Real, const D: usize>(
         }
         Operation::SumOfGaussians => {
             let metric = MultiGaussian::for_grid(grid);
-            let sum = GaussianBank::new(grid, metric.sigmas())?.combined(metric.shares())?;
+            let sum = GaussianBank::new(grid, metric.sigmas())?.combined(metric.weights())?;
             smooth::<T, D>(grid, &sum, runner)
         }
         Operation::WarpImage => warp::<T, D, 1>(grid, runner),
         Operation::WarpVector => warp::<T, D, D>(grid, runner),
-        Operation::ScatterVector => scatter::<T, D>(grid, runner),
+        Operation::ScatterVector => values_vjp::<T, D>(grid, runner),
         Operation::Lncc => lncc::<T, D>(grid, runner),
     }
 }
@@ -72,19 +72,19 @@ fn with_model<T: Real, const D: usize>(
         Dynamics::Vsvf => sweep::<T, D, _>(grid, Vsvf::new(metric), operation, flow, runner),
         Dynamics::Lddmm => sweep::<T, D, _>(grid, Lddmm::new(metric), operation, flow, runner),
         Dynamics::Rdmm => {
-            // Two regions with the shares of the Gaussians in opposite order.
+            // Two regions with the weights of the Gaussians in opposite order.
             let (n, half) = (flow.gaussians, 0.5 * grid.extent()[0]);
             let share =
-                |x: [f64; D], i: usize| metric.shares()[if x[0] < half { i } else { n - 1 - i }];
-            let shares = Weights::<T, D>::from_fn(grid, n, share)?;
+                |x: [f64; D], i: usize| metric.weights()[if x[0] < half { i } else { n - 1 - i }];
+            let weights = Weights::<T, D>::from_fn(grid, n, share)?;
             let smoothing = 0.04 * grid.largest_extent();
-            let model = Rdmm::new(metric.sigmas(), shares, smoothing)?;
+            let model = Rdmm::new(metric.sigmas(), weights, smoothing)?;
             sweep::<T, D, _>(grid, model, operation, flow, runner)
         }
     }
 }
 
-/// `n` Gaussians from the smallest to the largest σ of the default metric, with rising shares.
+/// `n` Gaussians from the smallest to the largest σ of the default metric, with rising weights.
 fn metric<const D: usize>(grid: &Grid<D>, n: usize) -> Fallible<MultiGaussian> {
     let default = MultiGaussian::for_grid(grid);
     let default = default.sigmas();
@@ -95,8 +95,8 @@ fn metric<const D: usize>(grid: &Grid<D>, n: usize) -> Fallible<MultiGaussian> {
     let place = |i: usize| i as f64 / (n.max(2) - 1) as f64;
     let sigmas: Vec<f64> = (0..n).map(|i| smallest * ratio.powf(place(i))).collect();
     let total = (1..=n).sum::<usize>() as f64;
-    let shares: Vec<f64> = (1..=n).map(|i| i as f64 / total).collect();
-    Ok(MultiGaussian::new(&sigmas, &shares)?)
+    let weights: Vec<f64> = (1..=n).map(|i| i as f64 / total).collect();
+    Ok(MultiGaussian::new(&sigmas, &weights)?)
 }
 
 fn sweep<T: Real, const D: usize, M: Model<T, D>>(
@@ -187,7 +187,7 @@ fn scatter<T: Real, const D: usize>(grid: &Grid<D>, runner: &mut Runner) -> Fall
     let (bar, u) = (random::<T>(D * n, 4), displacement::<T, D>(grid)?);
     let mut out = vec![T::zero(); D * n];
     runner(&mut || {
-        warp.scatter::<D>(black_box(&u), &bar, &mut out);
+        warp.values_vjp::<D>(black_box(&u), &bar, &mut out);
         Ok(())
     })
 }
@@ -195,7 +195,7 @@ fn scatter<T: Real, const D: usize>(grid: &Grid<D>, runner: &mut Runner) -> Fall
 fn lncc<T: Real, const D: usize>(grid: &Grid<D>, runner: &mut Runner) -> Fallible<()> {
     let fixed = Image::<T, D>::from_vec(grid, random(grid.len(), 2))?;
     let measure = Lncc { sigma: 4.0 * grid.coarsest_spacing() };
-    let mut loss = measure.against(&fixed, None)?;
+    let mut loss = measure.prepare(&fixed, None)?;
     let (warped, mut out) = (random::<T>(grid.len(), 1), vec![T::zero(); grid.len()]);
     runner(&mut || {
         black_box(loss.value_and_gradient(black_box(&warped), &mut out));

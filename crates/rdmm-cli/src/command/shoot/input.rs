@@ -147,7 +147,7 @@ fn double<K: Kind, const D: usize>(
 }
 
 /// Shares of vSVF and LDDMM.
-pub(super) fn shares(args: &ShootArgs) -> Vec<f64> {
+pub(super) fn weights(args: &ShootArgs) -> Vec<f64> {
     let gaussians = args.sigmas.len();
     if args.shares.is_empty() {
         vec![1.0 / gaussians as f64; gaussians]

@@ -11,11 +11,11 @@ use crate::scalar::Real;
 /// v = K m with one kernel. For the multi-Gaussian metric of LDDMM the kernel is
 /// [`GaussianBank::combined`](crate::kernel::GaussianBank::combined): one transform pair a component.
 #[derive(Clone, Debug)]
-pub struct Fixed<K> {
+pub struct Homogeneous<K> {
     kernel: K,
 }
 
-impl<K> Fixed<K> {
+impl<K> Homogeneous<K> {
     /// The metric of a kernel.
     #[must_use]
     pub fn new(kernel: K) -> Self {
@@ -23,14 +23,14 @@ impl<K> Fixed<K> {
     }
 }
 
-/// Buffers of [`Fixed`].
+/// Buffers of [`Homogeneous`].
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
     kernel: kernel::Workspace<T>,
     smooth: Aligned<T>,
 }
 
-impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
+impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Homogeneous<K> {
     type Weights = ();
     type Tape = ();
     type Workspace = Workspace<T>;
@@ -100,7 +100,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Fixed<K> {
 }
 
 /// The velocity of a fixed metric needs no state: for stationary fields and preconditioners.
-impl<K> Fixed<K> {
+impl<K> Homogeneous<K> {
     /// The kernel.
     #[must_use]
     pub fn kernel(&self) -> &K {
