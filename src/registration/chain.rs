@@ -22,9 +22,9 @@ use crate::world::Affine;
 #[non_exhaustive]
 pub struct Chain<T, const D: usize> {
     /// u of the whole inverse map Φ₁⁻¹∘…∘Φₙ⁻¹ on the fixed image's grid: read the moving image at x + u(x).
-    pub map: Displacement<T, D>,
+    pub inverse_map: Displacement<T, D>,
     /// U of the whole forward map Φₙ∘…∘Φ₁ on the same grid.
-    pub forward: Displacement<T, D>,
+    pub forward_map: Displacement<T, D>,
     /// The moving image read once, at the whole map.
     pub warped: Image<T, D>,
     /// Folds of the whole map on the fixed image's grid.
@@ -89,7 +89,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             return Err(Error::setting("terms of a chain", expected, "some"));
         }
         if let Some(chain) = &chain {
-            chain.map.grid().expect_same(fixed.grid(), "fixed image of a chain")?;
+            chain.inverse_map.grid().expect_same(fixed.grid(), "fixed image of a chain")?;
         }
         let clock = Clock::new(self.settings.time_limit);
         let before = chain.as_ref().map_or(0, |chain| chain.segments.len());
@@ -118,10 +118,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let job = Job { clock, ..self.job(self.recipe(), fixed, moving) };
         let segment = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
         Ok(Chain {
-            map: segment.map.clone(),
-            forward: segment.forward.clone(),
+            inverse_map: segment.inverse_map.clone(),
+            forward_map: segment.forward_map.clone(),
             warped: segment.warped.clone(),
-            folds: Folds::of(&segment.map)?,
+            folds: Folds::of(&segment.inverse_map)?,
             segments: vec![segment],
         })
     }
@@ -134,7 +134,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         clock: Clock,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        let Chain { map: before, forward, warped: image, mut segments, .. } = chain;
+        let Chain { inverse_map: before, forward_map: forward, warped: image, mut segments, .. } = chain;
         let model = self.model().advected_by(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
@@ -142,11 +142,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let job = Job { clock, ..self.job(recipe, fixed, &image) };
         let segment = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
         // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
-        let map = composed(&before, &segment.map)?;
-        let forward = composed(&segment.forward, &forward)?;
+        let map = composed(&before, &segment.inverse_map)?;
+        let forward = composed(&segment.forward_map, &forward)?;
         segments.push(segment);
         let warped = warp(moving, &map)?;
-        Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, segments })
+        Ok(Chain { folds: Folds::of(&map)?, warped, inverse_map: map, forward_map: forward, segments })
     }
 }
 

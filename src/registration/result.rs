@@ -82,19 +82,19 @@ pub struct Report {
 pub struct Registered<T, const D: usize> {
     /// The whole inverse map A∘Φ⁻¹ = id + u, as u on the fixed image's grid: read the moving image at
     /// x + u(x).
-    pub map: Displacement<T, D>,
+    pub inverse_map: Displacement<T, D>,
     /// The whole forward map Φ∘A⁻¹ = id + U, as U on the same grid: where a point of the moving image goes.
     /// Points that A⁻¹ carries out of the grid see the mirrored Φ.
-    pub forward: Displacement<T, D>,
+    pub forward_map: Displacement<T, D>,
     /// A, the initial map: the identity unless
     /// [`Registration::with_initial`](super::Registration::with_initial) gave another.
     pub affine: Affine<D>,
-    /// The non-linear part of the inverse map, Φ⁻¹, on the same grid. The same as `map` without an initial
+    /// The non-linear part of the inverse map, Φ⁻¹, on the same grid. The same as `inverse_map` without an initial
     /// map.
     pub deformation: Displacement<T, D>,
     /// The non-linear part of the forward map, Φ, on the same grid: for points of the moving image outside
     /// this grid, take A⁻¹ of them first and then this map.
-    pub deformation_forward: Displacement<T, D>,
+    pub forward_deformation: Displacement<T, D>,
     /// The moving image, original grey values, on the fixed image's grid.
     pub warped: Image<T, D>,
     /// Initial momentum m₀ on the map grid.

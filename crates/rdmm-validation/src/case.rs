@@ -241,8 +241,8 @@ impl<'a, const D: usize> Case<'a, D> {
         }
 
         let rest = Displacement::zeros(grid)?;
-        let (before, after) = (carried(&moving, &rest)?, carried(&moving, &result.map)?);
-        let inverse = inverse_consistency(&result.forward, &result.map)?;
+        let (before, after) = (carried(&moving, &rest)?, carried(&moving, &result.inverse_map)?);
+        let inverse = inverse_consistency(&result.forward_map, &result.inverse_map)?;
         let outcome = Outcome {
             ncc: [ncc(&before, &fixed, self.mask)?, ncc(&after, &fixed, self.mask)?],
             mse: [mse(&before, &fixed, self.mask)?, mse(&after, &fixed, self.mask)?],
@@ -250,7 +250,7 @@ impl<'a, const D: usize> Case<'a, D> {
                 None => None,
                 Some(labels) => Some([
                     overlap(labels, &rest, [&before, &fixed])?,
-                    overlap(labels, &result.map, [&after, &fixed])?,
+                    overlap(labels, &result.inverse_map, [&after, &fixed])?,
                 ]),
             },
             inverse: [inverse.mean, inverse.max],
@@ -263,7 +263,7 @@ impl<'a, const D: usize> Case<'a, D> {
                         fixed,
                         moving,
                     )?),
-                    mean(&target_registration_error(&result.map, fixed, moving)?),
+                    mean(&target_registration_error(&result.inverse_map, fixed, moving)?),
                 ]),
             },
             regional: match (self.fixed_region, self.regions, self.labels) {
@@ -281,8 +281,8 @@ impl<'a, const D: usize> Case<'a, D> {
             source: &moving,
             target: &fixed,
             warped: &after,
-            map: &result.map,
-            det: &result.map.jacobian_determinant()?,
+            map: &result.inverse_map,
+            det: &result.inverse_map.jacobian_determinant()?,
             sigma0: result.sigma_start.as_ref().filter(|sigma| varies(sigma)),
             sigma1: result.sigma_end.as_ref().filter(|sigma| varies(sigma)),
             orientation: self.orientation,

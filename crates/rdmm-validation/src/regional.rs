@@ -40,7 +40,7 @@ impl Regional {
                 dice_whole(&below(sigma_start, level)?, moving_region)?,
                 dice_whole(&below(sigma_end, level)?, region)?,
             ],
-            inside: inside(&result.map, region)?,
+            inside: inside(&result.inverse_map, region)?,
             edges: edges(sigma_start, objects),
             sigma: mean(sigma_start) / objects.grid().largest_extent(),
         })

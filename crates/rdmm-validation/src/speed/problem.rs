@@ -56,7 +56,7 @@ pub fn on<T: Real, const D: usize>(
         }
         Operation::WarpImage => warp::<T, D, 1>(grid, runner),
         Operation::WarpVector => warp::<T, D, D>(grid, runner),
-        Operation::ScatterVector => values_vjp::<T, D>(grid, runner),
+        Operation::ScatterVector => scatter::<T, D>(grid, runner),
         Operation::Lncc => lncc::<T, D>(grid, runner),
     }
 }
