@@ -168,7 +168,7 @@ fn controls_shrink_until_they_are_admissible() {
     let model = TwoSided(common::lddmm());
     let mut energy = energy(&model, 1);
     let mut shooting = model.on(&grid().coarsened(2.0).unwrap()).unwrap();
-    let mut gradient = shooting.rest();
+    let mut gradient = shooting.identity();
     let small = controls(&mut shooting, 0.1, 5);
     let mut kept = small.clone();
     let found = energy.evaluate_shrunk(&mut kept, &mut gradient).unwrap();
