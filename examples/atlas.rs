@@ -8,17 +8,14 @@
 
 use std::error::Error;
 
-use rdmm_core::adjoint::Sweep;
-use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::MapState;
 use rdmm_core::evaluate::ncc;
-use rdmm_core::field::{Displacement, Image, Momentum};
+use rdmm_core::field::{Image, Momentum};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel};
-use rdmm_core::model::{Lddmm, Model, MultiGaussian, Shooting};
+use rdmm_core::model::{Lddmm, MultiGaussian};
 use rdmm_core::ops::resample::Resample;
-use rdmm_core::ops::warp::warped;
 use rdmm_core::registration::Registration;
+use rdmm_core::shoot::Shoot;
 use rdmm_core::similarity::Ssd;
 use rdmm_core::space::StateSpace;
 use rdmm_core::synthetic::Shapes;
@@ -33,14 +30,9 @@ fn shot(
     image: &Image<f32, 2>,
 ) -> Fallible<Image<f32, 2>> {
     let grid = momentum.grid();
-    let mut shooting = Model::<f32, 2>::on(model, grid)?;
-    let (mut controls, mut start) = (shooting.rest(), shooting.blank_state());
-    controls.momentum.copy_from(momentum);
-    shooting.start(&controls, &mut start);
-    let mut sweep = Sweep::new(grid, shooting.evolution(), &start, Integration::default())?;
-    let map: Displacement<f32, 2> =
-        Resample::new(grid, image.grid()).field(sweep.forward(&start)?.map())?;
-    Ok(warped(image, &map)?)
+    let (end, _) = Shoot::lddmm(grid, model.metric())?.forward(momentum, None)?;
+    let map = Resample::new(grid, image.grid()).field(&end.inverse_map)?;
+    Ok(map.warp(image)?)
 }
 
 /// `sum / n`.
@@ -54,7 +46,7 @@ fn mean<S: StateSpace<f32>>(fields: &[S]) -> Option<S> {
 
 fn main() -> Fallible<()> {
     let grid = Grid::<2>::unit([64, 64])?;
-    let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     let truth = Shapes::default().pair::<f32, 2>(&grid)?.fixed;
 
     // Five random geodesics whose momenta sum to zero: the truth is their mean.
@@ -79,7 +71,7 @@ fn main() -> Fallible<()> {
         for subject in &subjects {
             let found = registration.run(subject, &atlas)?;
             // The subject, read where the atlas goes: the subject in the shape of the atlas.
-            images.push(warped(subject, &found.forward)?);
+            images.push(found.forward.warp(subject)?);
             energy += found.report.levels.last().map_or(0.0, |level| level.last.terms.total);
             momenta.push(found.momentum);
         }

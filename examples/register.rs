@@ -121,7 +121,7 @@ fn print_levels(outcome: &Outcome) {
 /// around it that hardly move.
 fn synthetic(plan: &Plan, seed: u64) -> Fallible<()> {
     let grid = Grid::<2>::unit(SYNTHETIC)?;
-    let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    let pair = Shapes::default().with_seed(seed).pair::<f32, 2>(&grid)?;
     let outcomes = plan.run(&Case {
         labels: Some((&pair.fixed_labels, &pair.moving_labels)),
         regions: Some(&pair.foreground),

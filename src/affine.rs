@@ -6,13 +6,13 @@
 //! ```
 //! use nalgebra::{SMatrix, SVector};
 //! use rdmm_core::affine::{AffineRegistration, Transform};
-//! use rdmm_core::{grid::Grid, ops::warp::warped, similarity::Ncc, synthetic::Shapes, world::Affine};
+//! use rdmm_core::{grid::Grid, ops::warp::warp, similarity::Ncc, synthetic::Shapes, world::Affine};
 //!
 //! let grid = Grid::<2>::unit([40, 40])?;
-//! let fixed = Shapes { outside: 1, ..Shapes::default() }.pair::<f64, 2>(&grid)?.fixed;
+//! let fixed = Shapes::default().with_outside(1).pair::<f64, 2>(&grid)?.fixed;
 //! let turn = SMatrix::<f64, 2, 2>::new(0.98, -0.199, 0.199, 0.98);
 //! let away = Affine::new(turn, SVector::from([0.12, -0.08]))?;
-//! let moving = warped(&fixed, &away.displacement(&grid)?)?;
+//! let moving = warp(&fixed, &away.displacement(&grid)?)?;
 //!
 //! // I₀ = I∘B and I₀∘A = I: A is the inverse of B.
 //! let found = AffineRegistration::new(Transform::Rigid, Ncc).run(&fixed, &moving)?;

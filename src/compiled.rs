@@ -13,19 +13,26 @@
 use std::hint::black_box;
 
 use crate::dynamics::{momentum, transport};
+use crate::evaluate::{Folds, inverse_consistency, local_standard_deviation};
 use crate::field::{
-    axpy, copy, dot, first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero,
+    Displacement, axpy, copy, dot, first_not_finite, largest, longest, multiply_components, scale,
+    scale_add, set_sum, set_zero,
 };
 use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Windowed};
 use crate::metric::{Metric, Mixture};
+use crate::model::weights::{pre_weights, pre_weights_vjp};
 use crate::ops::difference::Difference;
 use crate::ops::inverse::Inverse;
 use crate::ops::jacobian::{fold_barrier, jacobian_determinant, smallest_determinant};
 use crate::ops::resample::Resample;
 use crate::ops::spline::Prefilter;
-use crate::ops::warp::{Warp, warped};
+use crate::ops::warp::Warp;
+use crate::pyramid::{coarser, coarser_mask};
+use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
 use crate::scalar::Real;
 use crate::similarity::{Lncc, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
+use crate::synthetic::Shapes;
+use crate::world::Affine;
 
 /// Nothing calls this. That it is here makes the compiler compile what it names.
 #[expect(dead_code, reason = "what it names is for other crates")]
@@ -52,6 +59,7 @@ fn for_type<T: Real>() {
         largest::<T>
     );
     compile!(longest::<T>, first_not_finite::<T>);
+    compile!(multiply_components::<T>, pre_weights::<T>, pre_weights_vjp::<T>);
     // The sums of `space::set_sum_of`.
     compile!(set_sum::<T, 1>, set_sum::<T, 2>, set_sum::<T, 5>);
     for_axes::<T, 1>();
@@ -65,6 +73,7 @@ fn for_axes<T: Real, const D: usize>() {
     components::<T, D, D>();
     kernels::<T, D>();
     measures::<T, D>();
+    images_and_maps::<T, D>();
 }
 
 fn operators<T: Real, const D: usize>() {
@@ -77,7 +86,6 @@ fn operators<T: Real, const D: usize>() {
         Prefilter::<T, D>::apply,
         Warp::<T, D>::through,
         Warp::<T, D>::value_and_gradient,
-        warped::<T, D>,
         Resample::<T, D>::new,
         Resample::<T, D>::apply,
         Resample::<T, D>::transpose,
@@ -133,7 +141,21 @@ fn kernels<T: Real, const D: usize>() {
     );
 }
 
-/// Losses: their values and gradients are reached from what prepares them.
+/// What is done to images before a registration and to maps after it.
+fn images_and_maps<T: Real, const D: usize>() {
+    compile!(
+        coarser::<T, D>,
+        coarser_mask::<T, D>,
+        Affine::<D>::after_displacement::<T>,
+        Displacement::<T, D>::warp_labels,
+        Folds::of::<T, D>,
+        inverse_consistency::<T, D>,
+        local_standard_deviation::<T, D>,
+        Shapes::pair::<T, D>,
+    );
+}
+
+/// Losses and penalties: their values and gradients are reached from what prepares them.
 fn measures<T: Real, const D: usize>() {
     compile!(
         <Ssd as Measure<T, D>>::against,
@@ -142,5 +164,8 @@ fn measures<T: Real, const D: usize>() {
         <MultiLncc as Measure<T, D>>::against,
         <MutualInformation as Measure<T, D>>::against,
         <Nmi as Measure<T, D>>::against,
+        <Omt as Regularizer<T, D>>::on_grid,
+        <Range as Regularizer<T, D>>::on_grid,
+        TotalVariation::<T, D>::on_grid,
     );
 }

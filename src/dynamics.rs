@@ -98,6 +98,15 @@ pub trait Evolution: Send + Sync {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn tape(&self) -> Result<Self::Tape>;
 
+    /// `Ok` if this evolution moves states like `state`: over its grid. By default it takes any, and what does not fit
+    /// gives NaN.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) with both.
+    fn expect_state(&self, _state: &Self::State) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes the velocity of `state`, and what else its rate needs, on `tape`.
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace);
 
@@ -173,6 +182,10 @@ impl<E: Evolution> Evolution for Arc<E> {
 
     fn tape(&self) -> Result<Self::Tape> {
         (**self).tape()
+    }
+
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        (**self).expect_state(state)
     }
 
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {

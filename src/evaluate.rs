@@ -11,7 +11,7 @@ mod scale;
 pub use consistency::{Consistency, inverse_consistency};
 pub use folds::{Folds, Region};
 pub use intensity::{mse, ncc};
-pub use landmarks::{carried, target_registration_error};
+pub use landmarks::target_registration_error;
 pub use overlap::{dice, dice_whole};
 pub use scale::local_standard_deviation;
 
@@ -27,15 +27,4 @@ fn is_interior<const D: usize>(grid: &Grid<D>, flat: usize) -> bool {
     let (index, shape) = (grid.unravel(flat), grid.shape());
     grid.boundary() == Boundary::Periodic
         || (0..D).all(|a| index[a] >= BORDER && index[a] + BORDER < shape[a])
-}
-
-/// Whether a fractional array index lies between the outer faces of the grid. Periodic grids repeat,
-/// so that every finite index does.
-pub(crate) fn is_inside<const D: usize>(grid: &Grid<D>, index: [f64; D]) -> bool {
-    if grid.boundary() == Boundary::Periodic {
-        return index.iter().all(|x| x.is_finite());
-    }
-    // Half a voxel beyond the outermost centres, and what rounding of a header may add to it.
-    let face = 0.5 + 1e-6;
-    (0..D).all(|a| index[a] >= -face && index[a] <= grid.shape()[a] as f64 - 1.0 + face)
 }

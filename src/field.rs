@@ -1,8 +1,9 @@
 //! Fields over a grid: images, velocities, momenta, displacements and weights.
 
-use std::marker::PhantomData;
+mod array;
+mod function;
 
-use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
+use std::marker::PhantomData;
 
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
@@ -13,7 +14,9 @@ use crate::space::{Componentwise, StateSpace, VectorField};
 
 mod vectors;
 pub(crate) use vectors::{add_products, axpy, copy, dot};
-pub(crate) use vectors::{first_not_finite, largest, longest, scale, scale_add, set_sum, set_zero};
+pub(crate) use vectors::{
+    first_not_finite, largest, longest, multiply_components, scale, scale_add, set_sum, set_zero,
+};
 
 /// What a field means. Fields of different kinds have the same layout and cannot be mixed.
 pub mod kind {
@@ -24,6 +27,14 @@ pub mod kind {
         /// Number of components over a grid of `dimension` axes; `None` where it is free.
         fn components(dimension: usize) -> Option<usize>;
     }
+
+    /// Kinds of fields with one component an axis: vectors and covectors.
+    pub trait Vectorial: Kind {}
+
+    impl Vectorial for Vector {}
+    impl Vectorial for Covector {}
+    impl Vectorial for Map {}
+    impl Vectorial for WorldMap {}
 
     macro_rules! kinds {
         ($($(#[$doc:meta])* $name:ident, $label:literal, $dim:ident => $count:expr;)+) => {$(
@@ -48,17 +59,20 @@ pub mod kind {
         Covector, "momentum", dimension => Some(dimension);
         /// A map x ↦ x + u(x), stored as u in physical units.
         Map, "displacement", dimension => Some(dimension);
+        /// The vectors u of a map along the axes of the world instead of the grid's.
+        WorldMap, "world displacement", dimension => Some(dimension);
         /// Weights of a bank of Gaussians, one component a Gaussian.
         Mixture, "weights", _dimension => None;
     }
 }
 
+pub(crate) use array::typed;
 use kind::Kind;
 
 /// Values over a [`Grid`]: `components` contiguous blocks of `grid.len()` values in C order.
 ///
 /// The kind `K` says what the values mean and keeps, say, momenta and velocities apart. Use the
-/// aliases [`Image`], [`Velocity`], [`Momentum`], [`Displacement`] and [`Weights`].
+/// aliases [`Image`], [`Velocity`], [`Momentum`], [`Displacement`], [`WorldDisplacement`] and [`Weights`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field<T, const D: usize, K> {
     grid: Grid<D>,
@@ -75,6 +89,9 @@ pub type Velocity<T, const D: usize> = Field<T, D, kind::Vector>;
 pub type Momentum<T, const D: usize> = Field<T, D, kind::Covector>;
 /// The displacement u of a map id + u, shape `[D, ..grid.shape()]`, physical units.
 pub type Displacement<T, const D: usize> = Field<T, D, kind::Map>;
+/// The displacement of a map with its vectors along the axes of the world, as files of other programs hold it, shape
+/// `[D, ..grid.shape()]`: see [`Displacement::to_world`].
+pub type WorldDisplacement<T, const D: usize> = Field<T, D, kind::WorldMap>;
 /// Weights of `N` Gaussians, shape `[N, ..grid.shape()]`.
 pub type Weights<T, const D: usize> = Field<T, D, kind::Mixture>;
 
@@ -134,69 +151,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
         Ok(field)
     }
 
-    /// A field from an array of any memory layout: `[..grid.shape()]` for images,
-    /// `[components, ..grid.shape()]` else. Index order is kept, so an array in Fortran order (as
-    /// `NIfTI` readers give it) keeps its axes and is copied into C order.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for another shape; [`Error::NonFinite`] for NaN or infinity;
-    /// [`Error::OutOfMemory`].
-    ///
-    /// ```
-    /// use ndarray::{Array, IxDyn, ShapeBuilder};
-    /// use rdmm_core::{field::Image, grid::Grid};
-    /// let grid = Grid::new([4, 5], [1.0, 1.0])?;
-    /// let fortran = Array::from_shape_fn(IxDyn(&[4, 5]).f(), |i| (10 * i[0] + i[1]) as f64);
-    /// let image = Image::from_array(&grid, fortran.view())?;
-    /// assert_eq!(image.data()[5], 10.0); // voxel (1, 0): the last axis is the fastest
-    /// assert_eq!(image.view()[[1, 0]], 10.0);
-    /// # Ok::<(), rdmm_core::Error>(())
-    /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "views go by value, as in ndarray")]
-    pub fn from_array(grid: &Grid<D>, array: ArrayViewD<'_, T>) -> Result<Self> {
-        let fixed = K::components(D);
-        let leading = usize::from(fixed != Some(1));
-        let fits = array.ndim() == D + leading
-            && array.shape()[leading..] == grid.shape()
-            && (leading == 0 || fixed.is_none_or(|c| array.shape()[0] == c))
-            && !array.is_empty();
-        if !fits {
-            let first = fixed.map_or_else(|| "N ≥ 1".to_owned(), |c| c.to_string());
-            let expected = match leading {
-                0 => format!("{:?}", grid.shape()),
-                _ => format!("[{first}, ..{:?}]", grid.shape()),
-            };
-            let found = format!("{:?}", array.shape());
-            return Err(Error::Shape { what: K::NAME, expected, found });
-        }
-        let mut field = Self::zeros_with(grid, array.len() / grid.len())?;
-        for (value, &x) in field.data.iter_mut().zip(array.iter()) {
-            *value = x;
-        }
-        field.expect_finite(K::NAME)?;
-        Ok(field)
-    }
-
-    /// A field from a function of the voxel's local position (array index times spacing).
-    /// `f(position, component)`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::NonFinite`] where `f` gives NaN or infinity.
-    pub fn from_fn(
-        grid: &Grid<D>,
-        components: usize,
-        mut f: impl FnMut([f64; D], usize) -> f64,
-    ) -> Result<Self> {
-        let mut field = Self::zeros_with(grid, components)?;
-        let (n, spacing) = (grid.len(), grid.spacing());
-        for (flat, value) in field.data.iter_mut().enumerate() {
-            let index = grid.unravel(flat % n);
-            *value = T::of(f(std::array::from_fn(|a| index[a] as f64 * spacing[a]), flat / n));
-        }
-        field.expect_finite(K::NAME)?;
-        Ok(field)
-    }
-
     /// The grid.
     #[must_use]
     pub fn grid(&self) -> &Grid<D> {
@@ -250,30 +204,6 @@ impl<T: Real, const D: usize, K: Kind> Field<T, D, K> {
     pub(crate) fn components_mut(&mut self) -> std::slice::ChunksMut<'_, T> {
         let n = self.grid.len();
         self.data.chunks_mut(n)
-    }
-
-    /// The values as an `ndarray` view in C order: `[..shape]` for images, `[components, ..shape]`
-    /// else.
-    #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
-    pub fn view(&self) -> ArrayViewD<'_, T> {
-        ArrayViewD::from_shape(self.array_shape(), &self.data).expect("buffer fits its shape")
-    }
-
-    /// The values as a mutable `ndarray` view, laid out as in [`Field::view`].
-    #[expect(clippy::missing_panics_doc, reason = "the length fits the shape by construction")]
-    pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        let shape = self.array_shape();
-        ArrayViewMutD::from_shape(shape, &mut self.data).expect("buffer fits its shape")
-    }
-
-    fn array_shape(&self) -> IxDyn {
-        let mut shape = Vec::with_capacity(D + 1);
-        if K::components(D) != Some(1) {
-            shape.push(self.components);
-        }
-        shape.extend(self.grid.shape());
-        IxDyn(&shape)
     }
 
     /// The same values over a grid of the same shape: for a change of boundary or of position.

@@ -136,6 +136,23 @@ impl<const D: usize> Grid<D> {
         Ok(self)
     }
 
+    /// The same grid with array axis `a` along the world direction `axes[a]`: [`Grid::with_direction`] with plain
+    /// arrays.
+    ///
+    /// # Errors
+    /// [`Error::Direction`] unless the directions are orthonormal to 1e-4.
+    ///
+    /// ```
+    /// use rdmm_core::grid::Grid;
+    /// let grid = Grid::new([8, 8], [1.0, 2.0])?.with_axes([[0.0, 1.0], [1.0, 0.0]])?;
+    /// assert_eq!(grid.to_world([1.0, 3.0]), [6.0, 1.0]);
+    /// assert_eq!(grid.axes()[0], [0.0, 1.0]);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn with_axes(self, axes: [[f64; D]; D]) -> Result<Self> {
+        self.with_direction(SMatrix::from_fn(|c, a| axes[a][c]))
+    }
+
     /// The same grid with another boundary.
     #[must_use]
     pub fn with_boundary(mut self, boundary: Boundary) -> Self {
@@ -165,6 +182,12 @@ impl<const D: usize> Grid<D> {
     #[must_use]
     pub fn direction(&self) -> &SMatrix<f64, D, D> {
         &self.direction
+    }
+
+    /// The world direction of each array axis.
+    #[must_use]
+    pub fn axes(&self) -> [[f64; D]; D] {
+        std::array::from_fn(|a| self.direction.column(a).into_owned().into())
     }
 
     /// How fields continue beyond the grid.
@@ -251,6 +274,18 @@ impl<const D: usize> Grid<D> {
     pub fn to_index(&self, world: [f64; D]) -> [f64; D] {
         let local = self.direction.transpose() * (SVector::from(world) - self.origin);
         std::array::from_fn(|a| local[a] / self.spacing[a])
+    }
+
+    /// Whether a fractional array index lies between the outer faces of the grid, half a voxel beyond the outermost
+    /// centres, to rounding of file headers (1e-6 of a voxel). Periodic grids repeat, so that every finite index
+    /// does.
+    #[must_use]
+    pub fn contains_index(&self, index: [f64; D]) -> bool {
+        if self.boundary == Boundary::Periodic {
+            return index.iter().all(|x| x.is_finite());
+        }
+        let face = 0.5 + 1e-6;
+        (0..D).all(|a| index[a] >= -face && index[a] <= self.shape[a] as f64 - 1.0 + face)
     }
 
     /// A grid of another shape over the same box: the outer faces, the direction and the boundary

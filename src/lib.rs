@@ -18,12 +18,11 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//! use rdmm_core::model::{Rdmm, shares_by_label};
-//! use rdmm_core::registration::Registration;
-//! use rdmm_core::{evaluate, grid::Grid, similarity::Ssd, synthetic::Shapes};
+//! use rdmm_core::prelude::*;
+//! use rdmm_core::{evaluate, synthetic::Shapes};
 //!
 //! let grid = Grid::<2>::unit([32, 32])?;
-//! let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+//! let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 //! // Shares of three Gaussians: background 0, foreground 1.
 //! let shares = BTreeMap::from([(0, vec![0.0, 0.0, 1.0]), (1, vec![0.3, 0.4, 0.3])]);
 //! let regions = shares_by_label(&pair.foreground, &shares)?;
@@ -48,6 +47,7 @@
 //! | [`world`] | affine maps of the world |
 //! | [`ops`] | differences, interpolation, resampling, Jacobians, each with its transpose |
 //! | [`labels`] | segmentations |
+//! | [`maps`] | what a map does to images, labels, points and other maps |
 //! | [`kernel`] | symmetric positive smoothing: Gaussians and their sums |
 //! | [`mod@pyramid`] | coarser versions of images |
 //! | [`metric`] | momentum to velocity: [`metric::Fixed`] (LDDMM), [`metric::Mixture`] (RDMM) |
@@ -58,11 +58,13 @@
 //! | [`regularize`] | penalties of weights |
 //! | [`evaluate`] | folds, overlap, landmarks, inverse consistency |
 //! | [`model`] | what an optimiser moves, and how it starts the evolution |
+//! | [`shoot`] | differentiable shooting: maps, and gradients in momentum and pre-weights |
 //! | [`optim`] | L-BFGS in a metric, Adam |
 //! | [`registration`] | energy of a pair, resolution levels, observers, results |
 //! | [`mod@affine`] | rigid, similarity and affine registration, the start of the others |
 //! | [`synthetic`] | synthetic pairs with known regions |
 //! | [`testing`] | checkers for people who add their own operators |
+//! | [`prelude`] | what most programs import |
 //!
 //! # Formulas
 //!
@@ -99,13 +101,30 @@
 //! V is the volume and L the longest extent of the grid: with them the energy has no unit. Lengths (σ,
 //! spacing, u) are physical units in the whole public interface, never voxels.
 //!
+//! # What is stored
+//!
+//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`similarity::Sum`]
+//! and [`regularize::Scheduled`]. Store their parts. A [`step::Tableau`] is stored by its name, so only those of this
+//! crate are. The crates [`nalgebra`] and [`ndarray`], whose types are in signatures, are exported again.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
 //! | --- | --- | --- |
 //! | `rayon` | yes | parallel loops; results are the same bits with and without it |
-//! | `serde` | no | (de)serialisation of grids, settings, optimiser states and reports |
-//! | `testing` | no | checkers and analytic problems for your own operators; brings in `proptest` |
+//! | `serde` | no | (de)serialisation of grids, fields, labels, maps, recipes, penalties, similarities, settings, optimiser states and reports; what was checked when it was made is checked again when it is read |
+//! | `testing` | no | checkers of your own parts, problems with known solutions, strategies; brings in `proptest` |
+//!
+//! # Debug builds
+//!
+//! The loops over voxels are compiled in this crate, for `f32` and `f64` on one to three axes, not in yours. With
+//!
+//! ```toml
+//! [profile.dev.package.rdmm-core]
+//! opt-level = 3
+//! ```
+//!
+//! in your `Cargo.toml` they are fast in debug builds of your program too.
 //!
 //! # References
 //!
@@ -132,11 +151,13 @@ pub mod field;
 pub mod grid;
 pub mod kernel;
 pub mod labels;
+pub mod maps;
 pub mod metric;
 pub mod model;
 pub mod ops;
 pub mod optim;
 mod par;
+pub mod prelude;
 pub mod pyramid;
 pub mod registration;
 pub mod regularize;
@@ -153,6 +174,7 @@ pub mod world;
 
 pub use error::{Error, Result};
 pub use scalar::Real;
+pub use {nalgebra, ndarray};
 
 /// The pages of the book: their code blocks are documentation tests. `tests/suite/book.rs` checks that none is
 /// missing.
@@ -168,6 +190,8 @@ mod book {
     struct CommandLine;
     #[doc = include_str!("../docs/src/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/src/shooting.md")]
+    struct Shooting;
     #[doc = include_str!("../docs/src/design.md")]
     struct Design;
     #[doc = include_str!("../docs/src/validation.md")]

@@ -5,20 +5,24 @@
 
 pub mod geodesic;
 mod geodesics;
+mod multi_gaussian;
 mod preconditioner;
+mod rdmm;
+mod rdmm_optimised;
 pub mod regions;
 pub mod scale;
 pub mod two_sided;
 pub mod vsvf;
 pub mod weights;
 
-pub use geodesic::{
-    AsWeights, GeodesicShooting, Lddmm, LocalScale, Rdmm, RdmmControlled, RdmmOptimised,
-};
+pub use geodesic::{AsWeights, GeodesicShooting, Lddmm, LocalScale, RdmmControlled};
 pub use geodesics::Geodesics;
+pub use multi_gaussian::MultiGaussian;
 pub use preconditioner::{Preconditioner, Smoothing};
+pub use rdmm::Rdmm;
+pub use rdmm_optimised::RdmmOptimised;
 pub use regions::{Carried, shares_by_label, shares_by_mask, shares_for_sigma};
-pub use scale::{Scale, local_sigma};
+pub use scale::Scale;
 pub use two_sided::TwoSided;
 pub use vsvf::Vsvf;
 pub use weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
@@ -29,10 +33,8 @@ use crate::dynamics::FieldEvolution;
 use crate::error::Result;
 use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::grid::Grid;
-use crate::kernel::gaussian::{expect_shares, thousand_units};
 use crate::kernel::window::border_window;
-use crate::kernel::{Covariance, GaussianBank, Kernel, Windowed};
-use crate::ops::difference::Order;
+use crate::kernel::{Kernel, Windowed};
 use crate::ops::resample::Resample;
 use crate::optim::{Euclidean, InitialInverseHessian};
 use crate::scalar::Real;
@@ -122,7 +124,7 @@ pub trait Model<T: Real, const D: usize> {
     ///
     /// # Errors
     /// Those of reading what is given, such as [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    fn advected(&self, map: &Displacement<T, D>) -> Result<Self>
+    fn advected_by(&self, map: &Displacement<T, D>) -> Result<Self>
     where
         Self: Sized;
 
@@ -280,88 +282,6 @@ pub type BoxedInverse<T, W> = Box<dyn InitialInverseHessian<T, W> + Send>;
 /// The state of a [`Shooting`]'s evolution.
 pub type State<T, const D: usize, S> =
     <<S as Shooting<T, D>>::Evolution as crate::dynamics::Evolution>::State;
-
-/// A sum of Gaussians Σ share_i K_i, and how it is discretised. `S` says what the Gaussians are given by: a
-/// standard deviation (`f64`) or a [`Covariance`].
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct MultiGaussian<S = f64> {
-    /// Standard deviations, physical units, increasing; or covariances.
-    pub sigmas: Vec<S>,
-    /// Shares w_i² of the Gaussians, ≥ 0, of sum one.
-    pub shares: Vec<f64>,
-    /// Order of the central differences.
-    pub order: Order,
-    /// Width, in physical units, of a window b that makes the velocity vanish on the border by
-    /// v = b K (b m); `None` for no window.
-    pub border: Option<f64>,
-    /// How accurate the Gaussians are, relative to their largest multiplier, from 0 (Fourier filters) to 0.01; see
-    /// [`Gaussian::with_tolerance`](crate::kernel::Gaussian::with_tolerance). `None` for a thousand units of
-    /// rounding: 1.2e-4 in `f32`, 2.2e-13 in `f64`. Whatever it is, the operators are symmetric, positive and
-    /// differentiated exactly; models agree with one another to it.
-    pub tolerance: Option<f64>,
-}
-
-/// The accuracy of a model's Gaussians. A registration does not see errors of 1e-4 in its metric, and in `f32` they
-/// save up to a tenth of its time.
-fn accuracy<T: Real>(asked: Option<f64>) -> f64 {
-    asked.unwrap_or_else(thousand_units::<T>)
-}
-
-impl MultiGaussian {
-    /// Gaussians with these standard deviations (physical units) and shares, fourth-order differences, no
-    /// window.
-    ///
-    /// # Errors
-    /// [`Error::Length`](crate::Error::Length) and [`Error::Shares`](crate::Error::Shares) where the
-    /// shares do not fit. The σ are checked against each grid.
-    pub fn new(sigmas: &[f64], shares: &[f64]) -> Result<Self> {
-        Self::of(sigmas, shares)
-    }
-
-    /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
-    /// with shares .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
-    /// two voxels, but at most a tenth of the extent: narrower ones fold between voxels.
-    #[must_use]
-    pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
-        let extent = grid.largest_extent();
-        let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
-        Self {
-            sigmas: [1.0, 2.0, 4.0, 8.0].map(|s| s * smallest).to_vec(),
-            shares: vec![0.1, 0.3, 0.3, 0.3],
-            order: Order::default(),
-            border: None,
-            tolerance: None,
-        }
-    }
-}
-
-impl<const D: usize> MultiGaussian<Covariance<D>> {
-    /// Gaussians with these covariances and shares, in any order, fourth-order differences, no window. Correlated
-    /// axes need a periodic or free grid, see [`Gaussian::anisotropic`](crate::kernel::Gaussian::anisotropic).
-    ///
-    /// # Errors
-    /// Those of [`MultiGaussian::new`].
-    pub fn anisotropic(covariances: &[Covariance<D>], shares: &[f64]) -> Result<Self> {
-        Self::of(covariances, shares)
-    }
-}
-
-impl<S: Clone> MultiGaussian<S> {
-    fn of(sigmas: &[S], shares: &[f64]) -> Result<Self> {
-        expect_shares(shares, sigmas.len())?;
-        let (sigmas, shares) = (sigmas.to_vec(), shares.to_vec());
-        Ok(Self { sigmas, shares, order: Order::default(), border: None, tolerance: None })
-    }
-
-    fn bank<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<GaussianBank<T, D>>
-    where
-        S: Scale<D>,
-    {
-        expect_shares(&self.shares, self.sigmas.len())?;
-        S::bank(grid, &self.sigmas)?.with_tolerance(accuracy::<T>(self.tolerance))
-    }
-}
 
 /// A kernel chosen at run time.
 pub type BoxedKernel<T> = Box<dyn Kernel<T>>;

@@ -5,7 +5,7 @@
 //!
 //! These are the inner loops that new operators are built from. They take slices, cannot fail and do not
 //! panic: where lengths do not fit the grids, what they write is NaN, which integrators and optimisers
-//! report. Functions of fields ([`warp::warped`], [`resample::Resample::field`],
+//! report. Functions of fields ([`warp::warp()`], [`resample::Resample::field`],
 //! [`jacobian::jacobian_determinant`], [`Kernel::smooth`](crate::kernel::Kernel::smooth)) check and say
 //! what was expected.
 
@@ -19,15 +19,14 @@ fn or_nan<T: Real>(fits: bool, out: &mut [T]) -> bool {
     fits
 }
 
+pub mod compose;
 pub mod difference;
 pub mod forward;
 pub mod inverse;
 pub mod jacobian;
 mod map_space;
 pub mod resample;
-mod source;
 pub mod spline;
-mod taps;
 pub mod warp;
 
 pub use map_space::{Composer, SplineCoefficients};

@@ -22,6 +22,9 @@ const SERIAL: usize = 2 * CHUNK;
 /// that loops are compiled once a type of values and not once a body; there is one call a chunk.
 type Body<'a, T> = &'a (dyn Fn(usize, &mut [T]) + Sync);
 
+/// A [`Body`] for lists of pieces, with a scratch slot.
+type WithSlot<'a, T, S> = &'a (dyn Fn(usize, &mut [&mut [T]], &mut S) + Sync);
+
 /// Calls `f(offset, chunk)` for consecutive chunks of `out`.
 pub(crate) fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     chunks_of(out, CHUNK, f);
@@ -212,7 +215,7 @@ fn lists_with_slots<T: Send, S: Send>(
     len: usize,
     mut lists: Vec<Vec<&mut [T]>>,
     slots: &mut [S],
-    f: &(dyn Fn(usize, &mut [&mut [T]], &mut S) + Sync),
+    f: WithSlot<T, S>,
 ) {
     debug_assert!(!slots.is_empty() || lists.is_empty());
     let share = lists.len().div_ceil(slots.len().max(1)).max(1);

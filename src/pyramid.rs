@@ -28,6 +28,7 @@ pub(crate) fn anti_alias_sigma<const D: usize>(fine: &Grid<D>, coarse: &Grid<D>)
 /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the image;
 /// [`Error::Sigma`](crate::Error::Sigma) for a grid whose voxels are larger than the image;
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+#[inline(never)]
 pub fn coarser<T: Real, const D: usize>(
     image: &Image<T, D>,
     grid: &Grid<D>,
@@ -52,6 +53,7 @@ pub fn coarser<T: Real, const D: usize>(
 }
 
 /// A mask at the resolution of `grid`; the overshoot of the interpolation is cut to [0, 1].
+#[inline(never)]
 pub(crate) fn coarser_mask<T: Real, const D: usize>(
     mask: &Image<T, D>,
     grid: &Grid<D>,

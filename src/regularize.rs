@@ -115,13 +115,13 @@ mod tests {
     fn penalties<T: Real>(grid: &Grid<2>) -> Vec<Box<dyn Regularizer<T, 2>>> {
         let noise: Vec<f64> = random(grid.len(), 4);
         let image = Image::from_vec(grid, noise.iter().map(|&x| T::of(x)).collect()).unwrap();
-        let edges = Some(edge_weight(&image, 0.2, 0.3).unwrap());
+        let edges = edge_weight(&image, 0.2, 0.3).unwrap();
         let tv = TotalVariation::new(1.0).unwrap();
         vec![
             Box::new(Omt::new(1.0).unwrap()),
-            Box::new(Omt { power: 2.5, ..Omt::new(1.0).unwrap() }),
+            Box::new(Omt::new(1.0).unwrap().with_power(2.5).unwrap()),
             Box::new(tv.clone()),
-            Box::new(TotalVariation { edges, epsilon: 3.0, ..tv }),
+            Box::new(tv.with_epsilon(3.0).unwrap().with_edges(edges).unwrap()),
             Box::new(Range::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
         ]
     }
@@ -219,7 +219,7 @@ mod tests {
         let grid = grid(Boundary::Reflecting);
         let n = grid.len();
         for power in [0.5, 1.0, 2.0] {
-            let omt = Omt { power, ..Omt::new(1.0).unwrap() };
+            let omt = Omt::new(1.0).unwrap().with_power(power).unwrap();
             let mut omt = Regularizer::<f64, 2>::on_grid(&omt, &grid, &SIGMAS).unwrap();
             let mut all_of = |i: usize| {
                 let weights: Vec<f64> =
@@ -254,7 +254,7 @@ mod tests {
     /// √2, so TV is √2 L/V times the length of the edge.
     fn edge(n: usize, normal: [f64; 2], width: f64) -> f64 {
         let grid = Grid::<2>::unit([n, n]).unwrap();
-        let tv = TotalVariation::<f64, 2> { epsilon: 1e-6, ..TotalVariation::new(1.0).unwrap() };
+        let tv = TotalVariation::<f64, 2>::new(1.0).unwrap().with_epsilon(1e-6).unwrap();
         let mut tv = tv.on_grid(&grid, &[0.1, 0.2]).unwrap();
         // Between voxels: a quarter of one beyond the middle.
         let half = 0.5 - 0.25 / n as f64;
@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn edges_of_the_image_are_cheap() {
         let grid = Grid::<2>::unit([32, 32]).unwrap();
-        let half = Image::from_fn(&grid, 1, |x, _| f64::from(u8::from(x[0] > 0.49))).unwrap();
+        let half = Image::from_fn(&grid, |x| f64::from(u8::from(x[0] > 0.49))).unwrap();
         let g = edge_weight(&half, 0.05, 2.0).unwrap();
         let plain = TotalVariation::new(1.0).unwrap();
-        let tv = TotalVariation { edges: Some(g.clone()), ..plain.clone() };
+        let tv = plain.clone().with_edges(g.clone()).unwrap();
         // Half of the image, here and at a quarter: on the edge and away from it.
         let at = |tv: &TotalVariation<f64, 2>, rows: usize| {
             let weights: Vec<f64> = (0..2048)
@@ -336,15 +336,15 @@ mod tests {
         let (omt, tv) = (Omt::new(0.1).unwrap(), TotalVariation::<f64, 2>::new(0.1).unwrap());
         let range = Range::new(0.1, &[0.5, 0.5]).unwrap();
         for bad in [-1.0, f64::NAN, f64::INFINITY] {
-            assert!(Omt::new(bad).is_err() && TotalVariation::<f64, 2>::new(bad).is_err());
-            assert!(Range::new(bad, &[1.0]).is_err());
-            refused!(Omt { weight: bad, ..omt }, SIGMAS, Error::Setting { .. }, "weight of OMT");
-            refused!(Omt { power: bad, ..omt }, SIGMAS, Error::Setting { .. }, "power");
-            let tv = |weight, epsilon| TotalVariation { weight, epsilon, ..tv.clone() };
-            refused!(tv(bad, 1.0), SIGMAS, Error::Setting { .. }, "weight of total variation");
-            refused!(tv(1.0, bad), SIGMAS, Error::Setting { .. }, "epsilon");
-            let range = Range { weight: bad, ..range.clone() };
-            refused!(range, [0.1, 0.2], Error::Setting { .. }, "weight of the range");
+            let named = |error: Error, part: &str| {
+                assert!(matches!(error, Error::Setting { .. }), "{error}");
+                assert!(error.to_string().contains(part), "{error}");
+            };
+            named(Omt::new(bad).unwrap_err(), "weight of OMT");
+            named(omt.with_power(bad).unwrap_err(), "power of OMT");
+            named(TotalVariation::<f64, 2>::new(bad).unwrap_err(), "weight of total variation");
+            named(tv.clone().with_epsilon(bad).unwrap_err(), "epsilon");
+            named(Range::new(bad, &[1.0]).unwrap_err(), "weight of the range");
         }
         assert!(matches!(Range::new(0.1, &[0.5, 0.6]), Err(Error::Shares { .. })));
         refused!(range, SIGMAS, Error::Length { .. }, "expected length 3, found 2");
@@ -357,8 +357,9 @@ mod tests {
         let mut noise = Image::<f64, 2>::from_vec(&grid, random(63, 1)).unwrap();
         assert!(matches!(edge_weight(&noise, 0.2, 0.0), Err(Error::Setting { .. })));
         assert!(matches!(edge_weight(&noise, 99.0, 1.0), Err(Error::Sigma { .. })));
-        let tv = TotalVariation { edges: Some(noise.clone()), ..tv };
-        refused!(tv, SIGMAS, Error::Setting { .. }, "mask");
+        let error = tv.with_edges(noise.clone()).unwrap_err();
+        assert!(matches!(error, Error::Setting { .. }), "{error}");
+        assert!(error.to_string().contains("edge weight"), "{error}");
         noise.data_mut()[5] = f64::NAN;
         assert!(matches!(edge_weight(&noise, 0.2, 1.0), Err(Error::NonFinite { .. })));
     }

@@ -3,7 +3,8 @@
 use num_traits::{Float, FloatConst};
 
 mod sealed {
-    pub trait Sealed {}
+    /// What the crate needs of a type and a user does not.
+    pub trait Sealed: crate::simd::Lanes {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }
@@ -11,7 +12,6 @@ mod sealed {
 /// `f32` or `f64`. Sealed: the kernels are tested for these two.
 pub trait Real:
     sealed::Sealed
-    + crate::simd::Lanes
     + Float
     + FloatConst
     + Send

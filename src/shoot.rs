@@ -14,7 +14,7 @@
 //! let grid = Grid::<2>::unit([24, 24])?;
 //! let metric = MultiGaussian::new(&[0.1, 0.2], &[0.4, 0.6])?;
 //! let shoot = Shoot::<f64, 2>::rdmm(&grid, &metric, 0.1)?;
-//! let m0 = Momentum::from_fn(&grid, 2, |x, a| 0.02 * (7.0 * x[a]).sin())?;
+//! let m0 = Momentum::from_fn(&grid, |x| x.map(|x| 0.02 * (7.0 * x).sin()))?;
 //! let h0 = Weights::from_fn(&grid, 2, |x, i| [0.6, 0.8][i] + 0.05 * x[0])?;
 //!
 //! // A loss of the final map: ½ Σ u².
@@ -129,7 +129,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     /// # Errors
     /// Those of [`Model::discretise`] of [`Lddmm`].
     pub fn lddmm<S: Scale<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
-        Ok(Self::new(Lddmm { metric: metric.clone() }.on(grid)?))
+        Ok(Self::new(Lddmm::new(metric.clone()).on(grid)?))
     }
 
     /// vSVF: a velocity that is constant in time, v = K m₀. No pre-weights.
@@ -137,7 +137,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     /// # Errors
     /// Those of [`Model::discretise`] of [`Vsvf`].
     pub fn vsvf<S: Scale<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
-        Ok(Self::new(Vsvf { metric: metric.clone() }.on(grid)?))
+        Ok(Self::new(Vsvf::new(metric.clone()).on(grid)?))
     }
 
     /// RDMM: pre-weights h₀ of the Gaussians of `metric`, one component each, are initial conditions beside the momentum and
@@ -225,7 +225,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// let grid = Grid::<2>::unit([24, 24])?;
     /// let shoot = Shoot::<f32, 2>::lddmm(&grid, &MultiGaussian::for_grid(&grid))?;
-    /// let momenta = [0.1, 0.2].map(|size| Momentum::from_fn(&grid, 2, |x, a| size * x[a]));
+    /// let momenta = [0.1, 0.2].map(|size| Momentum::from_fn(&grid, |x| x.map(|x| size * x)));
     /// let [a, b] = momenta;
     /// let (a, b) = (a?, b?);
     /// for trajectory in shoot.forward_batch(&[(&a, None), (&b, None)], 2, 64 << 20) {
@@ -309,7 +309,7 @@ impl<T: Real, const D: usize> Tape<T, D> {
     ///
     /// let grid = Grid::<2>::unit([24, 24])?;
     /// let shoot = Shoot::<f64, 2>::lddmm(&grid, &MultiGaussian::for_grid(&grid))?;
-    /// let m0 = Momentum::from_fn(&grid, 2, |x, a| 0.2 * x[a])?;
+    /// let m0 = Momentum::from_fn(&grid, |x| x.map(|x| 0.2 * x))?;
     /// let (shots, tape) = shoot.forward_at(&m0, None, &[0.5, 1.0])?;
     /// let bars: Vec<_> = shots
     ///     .into_iter()

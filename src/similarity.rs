@@ -171,7 +171,7 @@ mod tests {
     fn image<T: Real>(grid: &Grid<2>, seed: u64) -> Image<T, 2> {
         let noise = random::<f64>(grid.len(), seed);
         let mut noise = noise.iter();
-        Image::from_fn(grid, 1, |x, _| {
+        Image::from_fn(grid, |x| {
             5.0 + (0.9 * x[0]).sin() + (0.7 * x[1]).cos() + noise.next().unwrap()
         })
         .unwrap()
@@ -181,7 +181,7 @@ mod tests {
     fn mask<T: Real>(grid: &Grid<2>) -> Image<T, 2> {
         let noise = random::<f64>(grid.len(), 9);
         let mut noise = noise.iter();
-        Image::from_fn(grid, 1, |x, _| {
+        Image::from_fn(grid, |x| {
             let w = noise.next().unwrap().abs();
             if x[0] < 1.5 { 0.0 } else { w }
         })
@@ -284,7 +284,7 @@ mod tests {
         }
         // Windows of the counted voxels reach into the mask, but not across the whole grid.
         let lncc = Lncc { sigma: 0.5 };
-        let far = Image::from_fn(&grid, 1, |x, _| f64::from(u8::from(x[0] > 5.5))).unwrap();
+        let far = Image::from_fn(&grid, |x| f64::from(u8::from(x[0] > 5.5))).unwrap();
         let mut loss = lncc.against(&fixed, Some(&far)).unwrap();
         let mut gradient = vec![f64::NAN; 63];
         loss.value_and_gradient(image(&grid, 2).data(), &mut gradient);

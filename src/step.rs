@@ -2,6 +2,8 @@
 
 pub mod control;
 pub mod runge_kutta;
+#[cfg(feature = "serde")]
+mod stored;
 pub mod tableau;
 
 pub use control::Steps;

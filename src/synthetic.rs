@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 4000;
 ///
 /// ```
 /// use rdmm_core::{grid::Grid, synthetic::Shapes};
-/// let shapes = Shapes { seed: 7, ..Shapes::default() };
+/// let shapes = Shapes::default().with_seed(7);
 /// let pair = shapes.pair::<f64, 2>(&Grid::unit([64, 64])?)?;
 /// assert_eq!(pair.fixed_labels.classes(), pair.moving_labels.classes());
 /// assert!(pair.moving.data().iter().all(|x| (0.0..=1.0).contains(x)));
@@ -44,6 +44,7 @@ const ATTEMPTS: usize = 4000;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Shapes {
     /// Seed of the random numbers: another seed gives another pair of the same kind.
     pub seed: u64,
@@ -63,6 +64,7 @@ impl Default for Shapes {
 
 /// A source and a target with their segmentations, all over one grid and in C order.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Pair<T, const D: usize> {
     /// Source I₀, values in [0, 1].
     pub moving: Image<T, D>,
@@ -80,12 +82,34 @@ pub struct Pair<T, const D: usize> {
 }
 
 impl Shapes {
+    /// The same with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The same with this many objects outside the foreground object.
+    #[must_use]
+    pub fn with_outside(mut self, outside: usize) -> Self {
+        self.outside = outside;
+        self
+    }
+
+    /// The same with points that move this far.
+    #[must_use]
+    pub fn with_change(mut self, change: f64) -> Self {
+        self.change = change;
+        self
+    }
+
     /// The pair of images over `grid`.
     ///
     /// # Errors
     /// [`Error::Setting`] for settings out of range, for a grid with fewer than 32 voxels (of its
     /// coarsest spacing) across its shortest extent, and where no place is left for an object
     /// outside; [`Error::OutOfMemory`].
+    #[inline(never)]
     pub fn pair<T: Real, const D: usize>(&self, grid: &Grid<D>) -> Result<Pair<T, D>> {
         let (source, target) = self.scenes(grid)?;
         let (moving, moving_labels) = render(grid, &source)?;
@@ -493,7 +517,7 @@ mod tests {
     fn pairs_of_the_plane_deform_inside_only() {
         let grid = Grid::new([96, 80], [1.0, 1.2]).unwrap();
         for seed in 0..60 {
-            let shapes = Shapes { seed, ..Shapes::default() };
+            let shapes = Shapes::default().with_seed(seed);
             let dice = check(shapes, &grid);
             assert!((0.3..0.9).contains(&dice), "seed {seed}: Dice {dice}");
         }
@@ -503,7 +527,7 @@ mod tests {
     fn pairs_of_space_deform_inside_only() {
         let grid = Grid::unit([40, 36, 44]).unwrap();
         for seed in 0..6 {
-            let shapes = Shapes { seed, outside: 6, ..Shapes::default() };
+            let shapes = Shapes::default().with_seed(seed).with_outside(6);
             let dice = check(shapes, &grid);
             assert!((0.3..0.9).contains(&dice), "seed {seed}: Dice {dice}");
         }
@@ -515,9 +539,9 @@ mod tests {
         let shapes = Shapes::default();
         let pair = shapes.pair::<f64, 2>(&grid).unwrap();
         assert_eq!(pair, shapes.pair(&grid).unwrap());
-        let other = Shapes { seed: 1, ..shapes };
+        let other = shapes.with_seed(1);
         assert_ne!(pair, other.pair(&grid).unwrap());
-        let still = Shapes { change: 0.0, ..shapes };
+        let still = shapes.with_change(0.0);
         let still = still.pair::<f64, 2>(&grid).unwrap();
         assert_eq!(still.moving, still.fixed);
     }
@@ -526,11 +550,7 @@ mod tests {
     fn settings_out_of_range_are_refused() {
         let grid = Grid::unit([64, 64]).unwrap();
         let base = Shapes::default();
-        for bad in [
-            Shapes { change: 0.2, ..base },
-            Shapes { change: f64::NAN, ..base },
-            Shapes { outside: 9, ..base },
-        ] {
+        for bad in [base.with_change(0.2), base.with_change(f64::NAN), base.with_outside(9)] {
             let refused = bad.pair::<f32, 2>(&grid);
             assert!(matches!(refused, Err(Error::Setting { .. })), "{bad:?}");
         }

@@ -58,6 +58,22 @@ impl<const D: usize> Affine<D> {
         if condition <= CONDITION { Ok(Self { matrix, shift, inverse }) } else { Err(refused()) }
     }
 
+    /// x ↦ M x + t from plain arrays: the rows of M, as they are written, and t.
+    ///
+    /// # Errors
+    /// Those of [`Affine::new`].
+    ///
+    /// ```
+    /// use rdmm_core::world::Affine;
+    /// let a = Affine::from_rows([[1.0, 0.5], [0.0, 1.0]], [5.0, 0.0])?;
+    /// assert_eq!(a.apply([2.0, 4.0]), [9.0, 4.0]);
+    /// assert_eq!(a.rows(), [[1.0, 0.5], [0.0, 1.0]]);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn from_rows(rows: [[f64; D]; D], shift: [f64; D]) -> Result<Self> {
+        Self::new(SMatrix::from_fn(|r, c| rows[r][c]), shift.into())
+    }
+
     /// x ↦ x.
     #[must_use]
     pub fn identity() -> Self {
@@ -69,6 +85,12 @@ impl<const D: usize> Affine<D> {
     #[must_use]
     pub fn matrix(&self) -> &SMatrix<f64, D, D> {
         &self.matrix
+    }
+
+    /// The rows of M.
+    #[must_use]
+    pub fn rows(&self) -> [[f64; D]; D] {
+        std::array::from_fn(|r| std::array::from_fn(|c| self.matrix[(r, c)]))
     }
 
     /// t.
@@ -123,12 +145,13 @@ impl<const D: usize> Affine<D> {
     /// use nalgebra::{SMatrix, SVector};
     /// use rdmm_core::{field::Displacement, grid::Grid, world::Affine};
     /// let grid = Grid::new([4, 4], [1.0, 1.0])?;
-    /// let u = Displacement::<f64, 2>::from_fn(&grid, 2, |_, axis| [0.5, 0.0][axis])?;
+    /// let u = Displacement::<f64, 2>::from_fn(&grid, |_| [0.5, 0.0])?;
     /// let double = Affine::new(2.0 * SMatrix::identity(), SVector::zeros())?;
     /// let total = double.after_displacement(&u)?;
     /// assert_eq!(total.component(0)[3 * 4], 2.0 * (3.0 + 0.5) - 3.0);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
+    #[inline(never)]
     pub fn after_displacement<T: Real>(
         &self,
         u: &Displacement<T, D>,

@@ -12,17 +12,17 @@ mod common;
 use common::{Randomise, controls, fixed_steps, grid, randomised};
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
-use rdmm_core::dynamics::{Evolution, EvolutionVjp, MapState, Tracked};
+use rdmm_core::dynamics::{Evolution, EvolutionVjp, FieldEvolution, StageMap, Tracked};
 use rdmm_core::field::Velocity;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::model::{Controls, Model, Shooting, State};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::{DOPRI5, EULER, HEUN, MIDPOINT, MapTransport, RK4, Steps};
 
 /// One problem: a random linear functional of the end state, as a function of the controls.
 struct Problem<const D: usize, S: Shooting<f64, D>> {
     shooting: S,
-    sweep: Sweep<std::sync::Arc<S::Evolution>, f64, D>,
+    sweep: Sweep<std::sync::Arc<S::Evolution>>,
     start: State<f64, D, S>,
     functional: State<f64, D, S>,
 }
@@ -33,15 +33,15 @@ where
     Controls<f64, D, S::Weights>: Randomise,
 {
     fn new(grid: &Grid<D>, model: &impl Model<f64, D, Shooting = S>, how: Integration) -> Self {
-        let shooting = model.on(grid).unwrap();
-        let start = shooting.blank_state();
-        let sweep = Sweep::new(grid, shooting.evolution(), &start, how).unwrap();
+        let mut shooting = model.on(grid).unwrap();
+        let start = shooting.initial_state(&shooting.identity());
+        let sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
         let functional = randomised(&start, 11);
         Self { shooting, sweep, start, functional }
     }
 
     fn value(&mut self, controls: &Controls<f64, D, S::Weights>) -> f64 {
-        self.shooting.start(controls, &mut self.start);
+        self.shooting.set_initial_state(controls, &mut self.start);
         self.sweep.forward(&self.start).unwrap().dot(&self.functional)
     }
 
@@ -53,7 +53,7 @@ where
         let mut bar = self.functional.clone();
         self.sweep.backward(&self.start, &mut bar).unwrap();
         let mut gradient = controls.zeros_like();
-        self.shooting.start_vjp(controls, &bar, &mut gradient);
+        self.shooting.initial_state_vjp(controls, &bar, &mut gradient);
         gradient
     }
 
@@ -125,22 +125,23 @@ fn rates_and_their_transposes_match() {
         for_each_model!(&grid, |model| {
             let mut shooting = model.on(&grid).unwrap();
             let controls = controls(&mut shooting, 0.5, 3);
-            let mut state = shooting.blank_state();
-            shooting.start(&controls, &mut state);
+            let mut state = shooting.initial_state(&controls);
             state.map_mut().randomise(9);
             let (lambda, delta) = (randomised(&state, 31), randomised(&state, 41));
             let evolution = shooting.evolution();
-            let mut ws = evolution.workspace();
+            let (mut tape, mut ws) = (evolution.tape().unwrap(), evolution.workspace().unwrap());
             let mut bar = state.zeros_like();
-            evolution.record(&state, &mut ws);
-            evolution.rate_vjp(&state, &lambda, &mut bar, &mut ws);
+            let map = StageMap::OfState;
+            evolution.velocity(&state, &mut tape, &mut ws);
+            evolution.rate_vjp(&state, map, &lambda, &mut bar, &tape, &mut ws);
             // The rate is a polynomial of degree ≤ 5 in the state: five-point differences with e = 1 on
             // the derivative leave the degree-five term only, so use a small e.
             let e = 1e-2;
             let mut at = |k: f64| {
                 let (mut moved, mut rate) = (state.clone(), state.zeros_like());
                 moved.axpy(k * e, &delta);
-                evolution.rate(&moved, &mut rate, &mut ws);
+                evolution.velocity(&moved, &mut tape, &mut ws);
+                evolution.rate(&moved, map, &mut rate, &tape, &mut ws);
                 rate.dot(&lambda)
             };
             let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * e);
@@ -159,8 +160,7 @@ fn tracked_rates_and_velocities_have_their_transposes() {
         for_each_model!(&grid, |model| {
             let mut shooting = model.on(&grid).unwrap();
             let controls = controls(&mut shooting, 0.5, 3);
-            let mut state = shooting.blank_state();
-            shooting.start(&controls, &mut state);
+            let mut state = shooting.initial_state(&controls);
             state.map_mut().randomise(9);
             let tracked = Tracked::new(&grid, shooting.evolution());
             let mut state = tracked.start(state);
@@ -169,14 +169,16 @@ fn tracked_rates_and_velocities_have_their_transposes() {
             // interpolant is twice differentiable, the five-point rule wants four.
             state.forward.scale(0.03);
             let (lambda, delta) = (randomised(&state, 31), randomised(&state, 41));
-            let (mut ws, mut bar) = (tracked.workspace(), state.zeros_like());
-            tracked.record(&state, &mut ws);
-            tracked.rate_vjp(&state, &lambda, &mut bar, &mut ws);
+            let (mut tape, mut ws) = (tracked.tape().unwrap(), tracked.workspace().unwrap());
+            let (mut bar, map) = (state.zeros_like(), StageMap::OfState);
+            tracked.velocity(&state, &mut tape, &mut ws);
+            tracked.rate_vjp(&state, map, &lambda, &mut bar, &tape, &mut ws);
             let e = 1e-5;
             let mut at = |k: f64| {
                 let (mut moved, mut rate) = (state.clone(), state.zeros_like());
                 moved.axpy(k * e, &delta);
-                tracked.rate(&moved, &mut rate, &mut ws);
+                tracked.velocity(&moved, &mut tape, &mut ws);
+                tracked.rate(&moved, map, &mut rate, &tape, &mut ws);
                 rate.dot(&lambda)
             };
             let numeric = (at(1.0) - at(-1.0)) / (2.0 * e);
@@ -189,15 +191,14 @@ fn tracked_rates_and_velocities_have_their_transposes() {
                 field.randomise(51);
                 field
             };
-            let mut rate = state.zeros_like();
-            tracked.rate(&state, &mut rate, &mut ws);
+            tracked.velocity(&state, &mut tape, &mut ws);
             bar.set_zero();
-            tracked.velocity_vjp(&state, &velocity_bar, &mut bar, &mut ws);
+            tracked.velocity_vjp(&state, &velocity_bar, &mut bar, &tape, &mut ws);
             let mut at = |k: f64| {
                 let mut moved = state.clone();
                 moved.axpy(k * e, &delta);
-                tracked.rate(&moved, &mut rate, &mut ws);
-                tracked.velocity(&moved, &ws).dot(&velocity_bar)
+                tracked.velocity(&moved, &mut tape, &mut ws);
+                tracked.velocity_field(&moved, &tape).dot(&velocity_bar)
             };
             let numeric = (at(1.0) - at(-1.0)) / (2.0 * e);
             let (exact, scale) = (bar.dot(&delta), bar.norm() * delta.norm());
@@ -210,8 +211,9 @@ fn tracked_rates_and_velocities_have_their_transposes() {
 fn checkpoint_policies_give_the_same_bits() {
     let grid = grid([12, 11], Boundary::Reflecting);
     let model = common::rdmm(&grid, rdmm_core::model::Carried::PreWeights);
+    let mut shooting = Model::<f64, 2>::on(&model, &grid).unwrap();
     let bytes = size_of::<f64>()
-        * StateSpace::<f64>::dimension(&Model::<f64, 2>::on(&model, &grid).unwrap().blank_state());
+        * StateSpace::<f64>::dimension(&shooting.initial_state(&shooting.identity()));
     let adaptive = Steps::Tolerance { relative: 1e-5, at_most: 200 };
     for (tableau, steps) in [(RK4, Steps::Fixed(11)), (DOPRI5, adaptive)] {
         let mut gradients = Vec::new();
@@ -314,21 +316,23 @@ fn the_continuous_adjoint_converges_to_the_discrete_one() {
 }
 
 /// Rates and their transposes at the identity against those of the state with a map that is zero.
-fn check_at_identity<E: EvolutionVjp<f64, 2>>(evolution: &E, state: &E::State, what: &str)
+fn check_at_identity<E: FieldEvolution<f64, 2>>(evolution: &E, state: &E::State, what: &str)
 where
     E::State: Randomise,
 {
     let mut at_rest = state.clone();
     at_rest.map_mut().set_zero();
     let (mut found, mut expected) = (state.clone(), state.clone());
-    let mut ws = evolution.workspace();
-    evolution.rate(&at_rest, &mut expected, &mut ws);
+    let (mut tape, mut ws) = (evolution.tape().unwrap(), evolution.workspace().unwrap());
+    evolution.velocity(&at_rest, &mut tape, &mut ws);
+    evolution.rate(&at_rest, StageMap::OfState, &mut expected, &tape, &mut ws);
     let bar = randomised(state, 3);
     let mut expected_bar = state.zeros_like();
-    evolution.rate_vjp(&at_rest, &bar, &mut expected_bar, &mut ws);
-    evolution.rate_at_identity(state, &mut found, &mut ws);
+    evolution.rate_vjp(&at_rest, StageMap::OfState, &bar, &mut expected_bar, &tape, &mut ws);
+    evolution.velocity(state, &mut tape, &mut ws);
+    evolution.rate(state, StageMap::Identity, &mut found, &tape, &mut ws);
     let mut found_bar = state.zeros_like();
-    evolution.rate_vjp_at_identity(state, &bar, &mut found_bar, &mut ws);
+    evolution.rate_vjp(state, StageMap::Identity, &bar, &mut found_bar, &tape, &mut ws);
     // The cotangent of the map is no part of it.
     found_bar.map_mut().copy_from(expected_bar.map());
     for (found, expected) in [(found, expected), (found_bar, expected_bar)] {
@@ -343,8 +347,9 @@ where
 fn rates_at_the_identity_are_those_of_a_map_that_is_zero() {
     let grid = grid([9, 8], Boundary::Reflecting);
     for_each_model!(&grid, |model| {
-        let shooting = Model::<f64, 2>::on(&model, &grid).unwrap();
-        let (state, evolution) = (shooting.blank_state(), shooting.evolution());
+        let mut shooting = Model::<f64, 2>::on(&model, &grid).unwrap();
+        let state = shooting.initial_state(&shooting.identity());
+        let evolution = shooting.evolution();
         let name = Model::<f64, 2>::name(&model);
         check_at_identity(&evolution, &randomised(&state, 1), name);
         let tracked = Tracked::new(&grid, evolution);

@@ -26,23 +26,22 @@ const SHAPE: [usize; 3] = [40, 36, 38];
 
 /// A gradient of three steps and what it needs.
 struct Gradient<S: Shooting<f32, 3>> {
-    sweep: Sweep<Arc<S::Evolution>, f32, 3>,
+    sweep: Sweep<Arc<S::Evolution>>,
     start: State<S>,
     bar: State<S>,
 }
 
-type State<S> = <<S as Shooting<f32, 3>>::Evolution as Evolution<f32, 3>>::State;
+type State<S> = <<S as Shooting<f32, 3>>::Evolution as Evolution>::State;
 
 impl<S: Shooting<f32, 3>> Gradient<S> {
     fn new(grid: &Grid<3>, model: &impl Model<f32, 3, Shooting = S>) -> Self {
         let mut shooting = model.on(grid).unwrap();
-        let mut controls = shooting.rest();
+        let mut controls = shooting.identity();
         controls.momentum.randomise(1);
         controls.momentum.scale(1e-3);
-        let mut start = shooting.blank_state();
-        shooting.start(&controls, &mut start);
+        let start = shooting.initial_state(&controls);
         let how = Integration { steps: Steps::Fixed(3), ..Integration::default() };
-        let sweep = Sweep::new(grid, shooting.evolution(), &start, how).unwrap();
+        let sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
         Self { sweep, bar: start.clone(), start }
     }
 
@@ -82,9 +81,9 @@ fn gradients_hold_what_they_have_and_do_with_what_they_get() {
     let grid = Grid::<3>::unit(SHAPE).unwrap();
     let metric = MultiGaussian::for_grid(&grid);
     let shares = Weights::from_fn(&grid, 4, |_, _| 0.25).unwrap();
-    let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = Rdmm::new(&metric.sigmas, shares, 0.1).unwrap();
-    let found = [share(&grid, &Vsvf { metric }), share(&grid, &lddmm), share(&grid, &rdmm)];
+    let lddmm = Lddmm::new(metric.clone());
+    let rdmm = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    let found = [share(&grid, &Vsvf::new(metric)), share(&grid, &lddmm), share(&grid, &rdmm)];
     println!("{found:?}");
     // Lists of the slices that threads work on, and tasks of the pool: some kilobytes at a time.
     assert!(found.iter().all(|&share| share < 0.1), "{found:?}");

@@ -32,7 +32,7 @@ fn brains_of_two_people_match_without_folds() {
             rdmm_io::read_image::<2>(path).unwrap()
         };
         let (fixed, moving) = (of(first), of(first + 1));
-        let model = Lddmm { metric: MultiGaussian::for_grid(fixed.grid()) };
+        let model = Lddmm::new(MultiGaussian::for_grid(fixed.grid()));
         let result = Registration::new(model, Ssd).run(&fixed, &moving).unwrap();
         let (before, after) =
             (ncc(&moving, &fixed, None).unwrap(), ncc(&result.warped, &fixed, None).unwrap());

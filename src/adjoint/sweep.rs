@@ -117,9 +117,11 @@ impl<E: EvolutionVjp> Sweep<E> {
     /// Sweeps of `evolution` for states like `state`.
     ///
     /// # Errors
-    /// Those of [`Integration::validate`]; [`Error::OutOfMemory`].
+    /// Those of [`Integration::validate`] and [`Evolution::expect_state`](crate::dynamics::Evolution::expect_state);
+    /// [`Error::OutOfMemory`].
     pub fn new(evolution: E, state: &E::State, settings: Integration) -> Result<Self> {
         settings.validate()?;
+        evolution.expect_state(state)?;
         let bytes = state.dimension() * size_of::<E::Scalar>();
         let schedule = settings.checkpoints.schedule(bytes)?;
         let stepper = Stepper::new(evolution, settings.tableau, settings.transport.clone());

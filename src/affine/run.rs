@@ -9,7 +9,7 @@ use super::objective::AffineObjective;
 use super::start::Start;
 use crate::error::{Error, Result};
 use crate::field::Image;
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::optim::{Clock, Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
 use crate::registration::{Intensities, Level, Settings};
@@ -233,7 +233,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             }
         }
         let map = *starts.first().ok_or_else(no_start)?;
-        let warped = warped(moving, &map.displacement(finest)?)?;
+        let warped = warp(moving, &map.displacement(finest)?)?;
         Ok(AffineRegistered { map, warped, levels: reports })
     }
 

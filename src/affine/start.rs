@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn images_without_mass_are_refused() {
         let grid = Grid::new([8, 8], [1.0; 2]).unwrap();
-        let flat = Image::<f32, 2>::from_fn(&grid, 1, |_, _| 3.0).unwrap();
-        let bump = Image::<f32, 2>::from_fn(&grid, 1, |x, _| x[0] * (7.0 - x[0])).unwrap();
+        let flat = Image::<f32, 2>::from_fn(&grid, |_| 3.0).unwrap();
+        let bump = Image::<f32, 2>::from_fn(&grid, |x| x[0] * (7.0 - x[0])).unwrap();
         for start in [Start::Mass, Start::Moments] {
             let error = start.candidates(&bump, &flat).unwrap_err();
             assert_eq!(error, Error::NoContrast { what: "moving image" });

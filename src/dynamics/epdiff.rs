@@ -148,6 +148,10 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Evolution for Epdiff<M, T, D> {
         Ok(Tape { velocity: Velocity::zeros(&self.grid)?, metric })
     }
 
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.map.grid(), "map of the state")
+    }
+
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {
         let Tape { velocity, metric } = tape;
         self.metric.velocity(state.body.inputs(), velocity, metric, &mut ws.metric);

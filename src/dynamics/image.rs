@@ -60,8 +60,8 @@ crate::product_space!(
 /// let metric = Mixture::new(&grid, kernels, Gaussian::new(&grid, 0.1)?, Order::Fourth)?;
 /// let evolution = ImageGeodesic::new(&grid, metric, Order::Fourth);
 /// let body = ImageAdjoint {
-///     image: Image::from_fn(&grid, 1, |x, _| (3.0 * x[0]).sin())?,
-///     image_adjoint: Image::from_fn(&grid, 1, |x, _| 0.1 * x[1])?,
+///     image: Image::from_fn(&grid, |x| (3.0 * x[0]).sin())?,
+///     image_adjoint: Image::from_fn(&grid, |x| 0.1 * x[1])?,
 ///     weights: Weights::from_fn(&grid, 2, |_, _| 0.5_f64.sqrt())?,
 ///     weights_adjoint: Weights::zeros_with(&grid, 2)?,
 /// };
@@ -198,6 +198,10 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> Evolutio
             momentum: Momentum::zeros(&self.grid)?,
             velocity: Velocity::zeros(&self.grid)?,
         })
+    }
+
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.map.grid(), "map of the state")
     }
 
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {

@@ -18,6 +18,7 @@ use crate::space::StateSpace;
 #[derive(Clone, Debug)]
 pub struct Stationary<T, const D: usize> {
     difference: Difference<T, D>,
+    grid: Grid<D>,
     len: usize,
 }
 
@@ -25,7 +26,8 @@ impl<T: Real, const D: usize> Stationary<T, D> {
     /// Transport on `grid` with differences of the given order.
     #[must_use]
     pub fn new(grid: &Grid<D>, order: Order) -> Self {
-        Self { difference: Difference::new(grid, order), len: D * grid.len() }
+        let (difference, len) = (Difference::new(grid, order), D * grid.len());
+        Self { difference, grid: grid.clone(), len }
     }
 
     /// Whether the state's fields are of this grid.
@@ -49,6 +51,10 @@ impl<T: Real, const D: usize> Evolution for Stationary<T, D> {
 
     fn tape(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.map.grid(), "map of the state")
     }
 
     /// It is in the state.

@@ -5,7 +5,7 @@ use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::field::{Displacement, Velocity, copy};
 use crate::grid::Grid;
-use crate::ops::warp::Composition;
+use crate::ops::compose::Composition;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace, set_sum_of};
 
@@ -105,6 +105,11 @@ impl<T: Real, const D: usize, E: FieldEvolution<T, D>> Evolution for Tracked<E, 
 
     fn tape(&self) -> Result<Self::Tape> {
         self.evolution.tape()
+    }
+
+    fn expect_state(&self, state: &Self::State) -> Result<()> {
+        self.grid.expect_same(state.forward.grid(), "forward map of the state")?;
+        self.evolution.expect_state(&state.flow)
     }
 
     fn velocity(&self, state: &Self::State, tape: &mut Self::Tape, ws: &mut Self::Workspace) {

@@ -22,6 +22,7 @@ use crate::scalar::Real;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Folds {
     /// At least two voxels from every face.
     pub interior: Region,
@@ -32,6 +33,7 @@ pub struct Folds {
 /// Folds in a part of the grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Region {
     /// Voxels in this part.
     pub voxels: usize,
@@ -40,7 +42,23 @@ pub struct Region {
     /// Sum of |det| over the voxels with a determinant < 0, without volumes.
     pub negative: f64,
     /// Smallest determinant; `f64::INFINITY` where the part holds no voxel.
+    #[cfg_attr(feature = "serde", serde(with = "or_none"))]
     pub min: f64,
+}
+
+/// A number that is not finite is stored as none: JSON has no infinity.
+#[cfg(feature = "serde")]
+mod or_none {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(min: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Some(*min).filter(|min| min.is_finite()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
 }
 
 impl Region {
@@ -66,6 +84,7 @@ impl Folds {
     /// # Errors
     /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map or in its determinant,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    #[inline(never)]
     pub fn of<T: Real, const D: usize>(map: &Displacement<T, D>) -> Result<Self> {
         map.expect_finite("map")?;
         let determinant = jacobian_determinant(map)?;
@@ -108,7 +127,8 @@ mod tests {
         // u₀ = 3·|x₀ = 4|: central differences are ±1.5 at x₀ = 3 and 5, so det is 2.5 and −0.5.
         let grid = Grid::new([10, 8], [1.0, 2.0]).unwrap();
         let bump = |x: [f64; 2], c| f64::from(u8::from(c == 0 && (x[0] - 4.0).abs() < 0.5)) * 3.0;
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, bump).unwrap();
+        let map = Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| bump(x, c)))
+            .unwrap();
         let folds = Folds::of(&map).unwrap();
         let expected = |voxels, folded: usize| Region {
             voxels,
@@ -127,7 +147,9 @@ mod tests {
     fn a_collapsed_map_is_folded_and_periodic_grids_have_no_border() {
         let grid = Grid::new([4, 4], [1.0; 2]).unwrap();
         let collapsed = |x: [f64; 2], c: usize| if c == 0 { -x[0] } else { 0.0 };
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, collapsed).unwrap();
+        let map =
+            Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| collapsed(x, c)))
+                .unwrap();
         let folds = Folds::of(&map).unwrap();
         assert_eq!((folds.interior.voxels, folds.border.voxels), (0, 16));
         assert!(folds.interior.min.is_infinite() && folds.interior.fraction().abs() < 1e-15);

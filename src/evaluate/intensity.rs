@@ -31,8 +31,8 @@ pub fn mse<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{evaluate::ncc, field::Image, grid::Grid};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let a = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0])?;
-/// let b = Image::<f64, 2>::from_fn(&grid, 1, |x, _| 5.0 - 2.0 * x[0])?;
+/// let a = Image::<f64, 2>::from_fn(&grid, |x| x[0])?;
+/// let b = Image::<f64, 2>::from_fn(&grid, |x| 5.0 - 2.0 * x[0])?;
 /// assert!((ncc(&a, &b, None)? + 1.0).abs() < 1e-14);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn bad_images_are_refused() {
         let grid = Grid::new([4, 4], [1.0, 2.0]).unwrap();
-        let a = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0]).unwrap();
+        let a = Image::<f64, 2>::from_fn(&grid, |x| x[0]).unwrap();
         let flat = Image::from_vec(&grid, vec![0.1; 16]).unwrap();
         let other = Image::zeros(&Grid::new([4, 5], [1.0; 2]).unwrap()).unwrap();
         assert!(matches!(mse(&a, &other, None), Err(Error::GridMismatch { .. })));

@@ -26,6 +26,7 @@ use crate::scalar::Real;
 /// assert!((sigma.data()[0] - 73f64.sqrt()).abs() < 1e-12); // √(3² + 8²)
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
+#[inline(never)]
 pub fn local_standard_deviation<T: Real, const D: usize>(
     weights: &Weights<T, D>,
     sigmas: &[f64],
@@ -42,10 +43,15 @@ pub fn local_standard_deviation<T: Real, const D: usize>(
     }
     weights.expect_finite("weights")?;
     let mut out = Image::zeros(weights.grid())?;
-    par::chunks(out.data_mut(), |lo, chunk| {
-        for (x, out) in (lo..).zip(chunk) {
-            let term = |(i, sigma): (usize, &f64)| (weights.component(i)[x].f64() * sigma).powi(2);
-            *out = T::of(sigmas.iter().enumerate().map(term).sum::<f64>().sqrt());
+    par::chunks(out.data_mut(), |lo, chunk: &mut [T]| {
+        for (i, sigma) in sigmas.iter().enumerate() {
+            let square = T::of(sigma * sigma);
+            for (sum, &w) in chunk.iter_mut().zip(&weights.component(i)[lo..]) {
+                *sum += w * w * square;
+            }
+        }
+        for sum in chunk {
+            *sum = sum.sqrt();
         }
     });
     Ok(out)

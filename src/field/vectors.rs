@@ -64,6 +64,16 @@ pub(crate) fn scale<T: Real>(out: &mut [T], a: T) {
     par::chunks(out, |_, chunk| chunk.iter_mut().for_each(|y| *y *= a));
 }
 
+/// c ← c ⊙ (a·x) for every component c of `out`, each as long as `x`.
+#[inline(never)]
+pub(crate) fn multiply_components<T: Real>(out: &mut [T], a: T, x: &[T]) {
+    par::components(out, x.len(), |_, lo, chunk| {
+        for (y, &x) in chunk.iter_mut().zip(&x[lo..]) {
+            *y *= a * x;
+        }
+    });
+}
+
 /// `sum` + x ⊙ y, or x ⊙ y alone where it is the first term.
 #[inline(always)]
 pub(crate) fn add_products<T: Real>(first: bool, x: &[T], y: &[T], sum: &mut [T]) {

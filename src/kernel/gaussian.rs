@@ -218,7 +218,7 @@ pub(crate) fn thousand_units<T: Real>() -> f64 {
 }
 
 /// `Ok` for a tolerance that still leaves a Gaussian.
-pub(super) fn expect_tolerance(tolerance: f64) -> Result<()> {
+pub(crate) fn expect_tolerance(tolerance: f64) -> Result<()> {
     if (0.0..=LARGEST_TOLERANCE).contains(&tolerance) {
         Ok(())
     } else {

@@ -6,7 +6,11 @@
 use super::terms::Terms;
 use super::traits::Kernel;
 use super::workspace::{Partial, Scratch, Workspace};
+use crate::aligned::Aligned;
+use crate::grid::Grid;
+use crate::par;
 use crate::scalar::Real;
+use crate::simd::vectorised;
 
 /// All of K Σ_t weightₜ ⊙ inputₜ but its last passes, or all where the kernel has none.
 pub(crate) fn begin<T: Real, K: Kernel<T> + ?Sized>(
@@ -38,10 +42,112 @@ pub(crate) fn finish<T: Real, K: Kernel<T> + ?Sized>(
     }
 }
 
+/// Buffers of [`Slabs::smooth_products`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers<T> {
+    /// Those of kernels that are applied at once.
+    pub(crate) kernel: Workspace<T>,
+    /// What every kernel leaves for the slabs.
+    partials: Vec<Partial<T>>,
+    slots: Vec<Slot<T>>,
+}
+
+/// Buffers of one thread.
+#[derive(Clone, Debug, Default)]
+struct Slot<T> {
+    scratch: Scratch<T>,
+    smooth: Aligned<T>,
+}
+
+/// How the fields of a grid fall apart into groups of slabs across the first axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slabs {
+    /// Values of a component.
+    n: usize,
+    /// Values that are worked on together.
+    group: usize,
+}
+
+/// Values of a group, where a slab has fewer.
+const GROUP: usize = 4096;
+
+/// Where a group of slabs lies in every component of a field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slab {
+    n: usize,
+    lo: usize,
+    len: usize,
+}
+
+impl Slab {
+    /// The values there of one component of a field.
+    #[inline(always)]
+    pub(crate) fn of<T>(self, field: &[T], component: usize) -> &[T] {
+        &field[component * self.n + self.lo..][..self.len]
+    }
+}
+
+impl Slabs {
+    pub(crate) fn of<const D: usize>(grid: &Grid<D>) -> Self {
+        let n = grid.len();
+        let slab = n / grid.shape()[0];
+        Self { n, group: (GROUP / slab).max(1) * slab }
+    }
+
+    /// Smoothed fields ν_i = K_i Σ_t weightₜ ⊙ inputₜ with the terms of every kernel, and `each(slab, i, a, ν_ia, out)` for every
+    /// slab of component a of ν_i, i by i, while it is in cache. `out` has the slabs of all components of every field that
+    /// is written to. What ν is goes to `kept`, if anywhere: all components of one i after the other.
+    pub(crate) fn smooth_products<'a, T, K, Terms, const P: usize, const L: usize>(
+        self,
+        (kernels, terms): (&[K], Terms),
+        kept: Option<&mut [T]>,
+        out: [&mut [T]; L],
+        buffers: &mut Buffers<T>,
+        each: impl Fn(Slab, usize, usize, &[T], &mut [&mut [&mut [T]]; L]) + Sync,
+    ) where
+        T: Real,
+        K: Kernel<T>,
+        Terms: Fn(usize) -> [(&'a [T], &'a [T]); P],
+    {
+        let Self { n, group } = self;
+        let Buffers { kernel: ws, partials, slots } = buffers;
+        partials.resize_with(kernels.len(), Partial::default);
+        slots.resize_with(par::PARTS, Slot::default);
+        let mut components = 0;
+        for (i, (kernel, partial)) in kernels.iter().zip(&mut *partials).enumerate() {
+            let terms = terms(i);
+            components = terms.first().map_or(0, |(_, input)| input.len() / n);
+            begin(kernel, &terms, partial, ws);
+        }
+        let partials = &*partials;
+        let counts = out.each_ref().map(|field| field.len() / n);
+        let fields = kept.into_iter().chain(out).flat_map(|field| field.chunks_mut(n)).collect();
+        par::slices_with_slots(fields, group, slots, |lo, slabs, slot| {
+            let slab = Slab { n, lo, len: slabs.first().map_or(0, |values| values.len()) };
+            let all: usize = counts.iter().sum();
+            let (kept, mut rest) = slabs.split_at_mut(slabs.len() - all);
+            let mut out = counts.map(|count| rest.split_off_mut(..count).unwrap_or_default());
+            for (i, (kernel, partial)) in kernels.iter().zip(partials).enumerate() {
+                for a in 0..components {
+                    let nu = match kept.get_mut(i * components + a) {
+                        Some(nu) => &mut **nu,
+                        None => slot.smooth.grown(slab.len),
+                    };
+                    finish(kernel, partial, a, lo, nu, &mut slot.scratch);
+                    vectorised(
+                        #[inline(always)]
+                        || each(slab, i, a, nu, &mut out),
+                    );
+                }
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::{Boundary, Grid};
+    use crate::grid::Boundary;
     use crate::kernel::Gaussian;
     use crate::kernel::gaussian::rounding;
 

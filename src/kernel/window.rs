@@ -41,7 +41,7 @@ impl<K: Kernel<T>, T: Real, const D: usize> Windowed<K, T, D> {
 pub fn border_window<T: Real, const D: usize>(grid: &Grid<D>, width: f64) -> Result<Image<T, D>> {
     crate::error::positive("width of the border window", width)?;
     let last: [f64; D] = std::array::from_fn(|a| (grid.shape()[a] - 1) as f64 * grid.spacing()[a]);
-    Image::from_fn(grid, 1, |x, _| {
+    Image::from_fn(grid, |x| {
         let rise = |d: f64| 0.5 - 0.5 * (std::f64::consts::PI * (d / width).min(1.0)).cos();
         (0..D).map(|a| rise(x[a].min(last[a] - x[a]).max(0.0))).product()
     })

@@ -1,19 +1,17 @@
 //! A metric that varies in space: RDMM.
 
-use std::ops::Range;
+pub mod reference;
 
 use super::{Inputs, Metric, Outputs};
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Velocity, Weights, add_products, axpy};
 use crate::grid::Grid;
-use crate::kernel::slabs;
-use crate::kernel::workspace::{Partial, Scratch};
+use crate::kernel::slabs::{self, Slabs};
 use crate::kernel::{self, Kernel};
 use crate::ops::difference::{Difference, Order};
 use crate::par;
 use crate::scalar::Real;
-use crate::simd::vectorised;
 use crate::space::StateSpace;
 
 /// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
@@ -44,12 +42,8 @@ pub struct Mixture<K, G, T, const D: usize> {
     smoothing: G,
     difference: Difference<T, D>,
     n: usize,
-    /// Values that are worked on together: slabs across the first axis.
-    group: usize,
+    slabs: Slabs,
 }
-
-/// Values of a group, where a slab has fewer.
-const GROUP: usize = 4096;
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     /// The metric of these kernels and this smoothing of the carried weights, all on `grid`, the smoothing with the
@@ -72,9 +66,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
         kernel::expect_boundary(&smoothing, "grid of a mixture's weights", of_weights, remedy)?;
         let (difference, n) = (Difference::new(grid, order), grid.len());
-        let slab = n / grid.shape()[0];
-        let group = (GROUP / slab).max(1) * slab;
-        Ok(Self { kernels, smoothing, difference, n, group })
+        Ok(Self { kernels, smoothing, difference, n, slabs: Slabs::of(grid) })
     }
 
     /// Number of kernels N.
@@ -105,49 +97,6 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
             && tape.force.len() == scales * n
     }
 
-    /// Begins K_i ⋆ Σ weight ⊙ input for every i, where `terms` has the weights and inputs for field i of weights.
-    fn begin<'a, const P: usize>(
-        &self,
-        terms: impl Fn(Range<usize>) -> [(&'a [T], &'a [T]); P],
-        halves: &mut [Partial<T>],
-        ws: &mut kernel::Workspace<T>,
-    ) {
-        for (i, (k, half)) in self.kernels.iter().zip(halves).enumerate() {
-            slabs::begin(k, &terms(i * self.n..(i + 1) * self.n), half, ws);
-        }
-    }
-
-    /// Ends ν_i = K_i ⋆ (w_i m) and forms v ← Σ_i w_i ν_i and the densities s_i ← m·ν_i while ν_i is in cache.
-    fn finish_velocity(
-        &self,
-        (m, w): (&[T], &[T]),
-        (halves, parts): (&[Partial<T>], &mut [Part<T>]),
-        nu: &mut [T],
-        velocity: &mut [T],
-        densities: &mut [T],
-    ) {
-        let n = self.n;
-        let out = [nu, velocity, densities].into_iter().flat_map(|x| x.chunks_mut(n)).collect();
-        par::slices_with_slots(out, self.group, parts, |lo, out, part| {
-            let (nu, out) = out.split_at_mut(D * halves.len());
-            let (v, s) = out.split_at_mut(D);
-            for (i, (nu, s)) in nu.chunks_mut(D).zip(s).enumerate() {
-                let (k, half) = (&self.kernels[i], &halves[i]);
-                let w = &w[i * n + lo..];
-                for (a, (nu, v)) in nu.iter_mut().zip(v.iter_mut()).enumerate() {
-                    slabs::finish(k, half, a, lo, nu, &mut part.scratch);
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            add_products(i == 0, w, nu, v);
-                            add_products(a == 0, &m[a * n + lo..], nu, s);
-                        },
-                    );
-                }
-            }
-        });
-    }
-
     /// From the cotangents v̄ of the velocity and s̄ of the densities, the latter in the first of the scalars,
     /// to those of momentum and advected weights.
     fn velocity_and_density_vjp(
@@ -159,43 +108,41 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         ws: &mut Workspace<T>,
     ) {
         let n = self.n;
-        let Buffers { kernel, halves, parts, scalars: [s, w_bar] } =
-            ws.grown(self.kernels.len(), n);
+        let Buffers { smooth, scalars: [s, w_bar] } = ws.grown(self.kernels.len(), n);
         let (w, nu, s_bar) = (&*tape.weights, &*tape.nu, &*s);
-        // v = Σ w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
-        self.begin(|i| [(&w[i.clone()], v_bar), (&s_bar[i], m)], halves, kernel);
-        let out = w_bar.chunks_mut(n).chain(bars.momentum.components_mut()).collect();
-        par::slices_with_slots(out, self.group, parts, |lo, out, part| {
-            let (w_bars, m_bars) = out.split_at_mut(halves.len());
-            for (i, w_bar) in w_bars.iter_mut().enumerate() {
-                let (k, half, len) = (&self.kernels[i], &halves[i], w_bar.len());
-                let (s_bar, w) = (&s_bar[i * n + lo..][..len], &w[i * n + lo..][..len]);
-                let nu = &nu[i * D * n..(i + 1) * D * n];
-                w_bar.fill(T::zero());
-                for (a, m_bar) in m_bars.iter_mut().enumerate() {
-                    let p_bar = part.smooth.grown(len);
-                    slabs::finish(k, half, a, lo, p_bar, &mut part.scratch);
-                    let from = a * n + lo;
-                    let [v_bar, nu, m] = [v_bar, nu, m].map(|x| &x[from..][..len]);
-                    let m_bar = &mut m_bar[..len];
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for k in 0..len {
-                                w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
-                            }
-                            for k in 0..len {
-                                m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
-                            }
-                        },
-                    );
+        // v = Σ_i w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
+        let p_bar = |i: usize| [(component(w, n, i), v_bar), (component(s_bar, n, i), m)];
+        let out = [&mut *w_bar, bars.momentum.data_mut()];
+        self.slabs.smooth_products(
+            (&self.kernels, p_bar),
+            None,
+            out,
+            smooth,
+            #[inline(always)]
+            |slab, i, a, p_bar, [w_bar, m_bar]| {
+                let (w_bar, m_bar) = (&mut *w_bar[i], &mut *m_bar[a]);
+                let (v_bar, m, s_bar) = (slab.of(v_bar, a), slab.of(m, a), slab.of(s_bar, i));
+                let (nu, w) = (slab.of(nu, i * D + a), slab.of(w, i));
+                if a == 0 {
+                    w_bar.fill(T::zero());
                 }
-            }
-        });
+                for k in 0..p_bar.len() {
+                    w_bar[k] += v_bar[k] * nu[k] + p_bar[k] * m[k];
+                }
+                for k in 0..p_bar.len() {
+                    m_bar[k] += s_bar[k] * nu[k] + w[k] * p_bar[k];
+                }
+            },
+        );
         // w = G ⋆ h
-        self.smoothing.apply(w_bar, s, kernel);
+        self.smoothing.apply(w_bar, s, &mut smooth.kernel);
         axpy(bars.weights.data_mut(), T::one(), s);
     }
+}
+
+/// Component i of a field of `n` values a component.
+fn component<T>(field: &[T], n: usize, i: usize) -> &[T] {
+    &field[i * n..(i + 1) * n]
 }
 
 /// What a velocity leaves for the rates and the transposes.
@@ -218,41 +165,22 @@ impl<T: Real> super::Tape for Tape<T> {
 /// Buffers of [`Mixture`].
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
-    kernel: kernel::Workspace<T>,
-    /// Smoothings of every scale that wait for their last passes.
-    halves: Vec<Partial<T>>,
-    parts: Vec<Part<T>>,
+    smooth: slabs::Buffers<T>,
     /// Two scalar fields a scale.
     scalars: [Aligned<T>; 2],
 }
 
 /// The buffers of a workspace, of the sizes of one metric.
 struct Buffers<'a, T> {
-    kernel: &'a mut kernel::Workspace<T>,
-    halves: &'a mut [Partial<T>],
-    parts: &'a mut [Part<T>],
+    smooth: &'a mut slabs::Buffers<T>,
     scalars: [&'a mut [T]; 2],
 }
 
 impl<T: Real> Workspace<T> {
     fn grown(&mut self, scales: usize, n: usize) -> Buffers<'_, T> {
-        self.halves.resize_with(scales, Partial::default);
-        self.parts.resize_with(par::PARTS, Part::default);
-        Buffers {
-            kernel: &mut self.kernel,
-            halves: &mut self.halves,
-            parts: &mut self.parts,
-            scalars: self.scalars.each_mut().map(|x| x.grown(scales * n)),
-        }
+        let scalars = self.scalars.each_mut().map(|x| x.grown(scales * n));
+        Buffers { smooth: &mut self.smooth, scalars }
     }
-}
-
-/// Buffers of a part of the slabs.
-#[derive(Clone, Debug, Default)]
-struct Part<T> {
-    scratch: Scratch<T>,
-    /// One component of a group.
-    smooth: Aligned<T>,
 }
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixture<K, G, T, D> {
@@ -277,14 +205,25 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
         if !self.fits([at.momentum.data(), velocity.data()], [at.weights], tape) {
             return velocity.scale(T::nan());
         }
-        let Buffers { kernel, halves, parts, scalars: [s, _] } =
-            ws.grown(self.kernels.len(), self.n);
-        let Tape { weights: w, nu, force } = tape;
-        let m = at.momentum.data();
-        self.smoothing.apply(at.weights.data(), w, kernel);
-        self.begin(|i| [(&w[i], m)], halves, kernel);
-        self.finish_velocity((m, w), (halves, parts), nu, velocity.data_mut(), s);
-        self.smoothing.apply(s, force, kernel);
+        let n = self.n;
+        let Buffers { smooth, scalars: [s, _] } = ws.grown(self.kernels.len(), n);
+        let (Tape { weights: w, nu, force: q }, m) = (tape, at.momentum.data());
+        // w = G ⋆ h
+        self.smoothing.apply(at.weights.data(), w, &mut smooth.kernel);
+        // ν_i = K_i (w_i m), and with it v = Σ_i w_i ν_i and s_i = m·ν_i.
+        self.slabs.smooth_products(
+            (&self.kernels, |i: usize| [(component(w, n, i), m)]),
+            Some(nu),
+            [velocity.data_mut(), s],
+            smooth,
+            #[inline(always)]
+            |slab, i, a, nu, [v, s]| {
+                add_products(i == 0, slab.of(w, i), nu, v[a]);
+                add_products(a == 0, slab.of(m, a), nu, s[i]);
+            },
+        );
+        // q_i = G ⋆ s_i
+        self.smoothing.apply(s, q, &mut smooth.kernel);
     }
 
     #[inline(never)]
@@ -358,7 +297,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             return bars.weights.scale(T::nan());
         }
         let scales = self.kernels.len();
-        let Buffers { kernel, scalars: [s, q_bar], .. } = ws.grown(scales, n);
+        let Buffers { smooth, scalars: [s, q_bar] } = ws.grown(scales, n);
         let q = &tape.force;
 
         let out = bars.weights.components_mut().chain(q_bar.chunks_mut(n));
@@ -382,7 +321,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
             }
         });
         // q_i = G ⋆ s_i: s̄_i = G ⋆ q̄_i
-        self.smoothing.apply(q_bar, s, kernel);
+        self.smoothing.apply(q_bar, s, &mut smooth.kernel);
         self.velocity_and_density_vjp(at.momentum.data(), velocity_bar.data(), bars, tape, ws);
     }
 
@@ -412,15 +351,6 @@ mod tests {
     use crate::model::BoxedKernel;
     use crate::testing::random;
 
-    /// K Σ weight ⊙ input for one weight, by plain application.
-    fn apply(kernel: &dyn Kernel<f64>, weight: &[f64], input: &[f64]) -> Vec<f64> {
-        let n = weight.len();
-        let product: Vec<f64> = (0..input.len()).map(|i| weight[i % n] * input[i]).collect();
-        let mut out = vec![f64::NAN; input.len()];
-        kernel.apply(&product, &mut out, &mut kernel::Workspace::new());
-        out
-    }
-
     fn field<F: Kind, const D: usize>(
         grid: &Grid<D>,
         components: usize,
@@ -443,33 +373,45 @@ mod tests {
         let windowed = || Windowed::new(gaussian(2.0), window.clone()).unwrap();
         let kernels: Vec<BoxedKernel<f64>> =
             vec![Box::new(gaussian(2.5)), Box::new(windowed()), Box::new(Identity)];
-        let oracle: [&dyn Kernel<f64>; 3] = [&gaussian(2.5), &windowed(), &Identity];
-        let metric = Mixture::new(&grid, kernels, Identity, Order::Fourth).unwrap();
-        let (m, w) = (field(&grid, D, 1), field(&grid, 3, 2));
+        let plain: [&dyn Kernel<f64>; 3] = [&gaussian(2.5), &windowed(), &Identity];
+        // Weights that are smoothed with σ = 1: a kernel that is fused where it is applied alone, too.
+        let smoothing = Gaussian::<f64, D>::for_weights(&grid, 1.0).unwrap();
+        let metric = Mixture::new(&grid, kernels, smoothing.clone(), Order::Fourth).unwrap();
+        let (m, h) = (field(&grid, D, 1), field(&grid, 3, 2));
+        let at = Inputs { momentum: &m, weights: &h };
         let (mut tape, mut ws) = (metric.tape(&grid).unwrap(), Workspace::default());
         let mut v = Velocity::zeros(&grid).unwrap();
-        metric.velocity(Inputs { momentum: &m, weights: &w }, &mut v, &mut tape, &mut ws);
+        metric.velocity(at, &mut v, &mut tape, &mut ws);
 
-        let mut expected = vec![0.0; D * n];
-        for (i, k) in oracle.iter().enumerate() {
-            let w = w.component(i);
-            let nu = apply(*k, w, m.data());
-            assert_eq!(tape.nu[i * D * n..][..D * n], nu, "{shape:?} ν of kernel {i}");
-            for (j, v) in expected.iter_mut().enumerate() {
-                *v += w[j % n] * nu[j];
-            }
-            for j in 0..n {
-                let density: f64 = (0..D).map(|a| m.data()[a * n + j] * nu[a * n + j]).sum();
-                // Sums of three products of numbers below four.
-                assert!((tape.force[i * n + j] - density).abs() < 1e-13, "{shape:?}");
-            }
+        // Sums of three products of numbers below four.
+        let close = |a: &[f64], b: &[f64], what: &str| {
+            let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-13, "{shape:?} {what}: {off}");
+        };
+        let expected = reference::velocity(&plain, &smoothing, &m, &h).unwrap();
+        for (i, nu) in expected.nu.iter().enumerate() {
+            let found = &tape.nu[i * D * n..][..D * n];
+            close(found, nu.data(), "ν");
         }
-        let off = v.data().iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(off < 1e-13, "{shape:?}: {off}");
+        close(&tape.weights, expected.weights.data(), "w");
+        close(v.data(), expected.velocity.data(), "v");
+        close(&tape.force, expected.force.data(), "q");
+
+        let (v_bar, q_bar) = (field(&grid, D, 3), field(&grid, 3, 4));
+        let (mut m_bar, mut h_bar) = (field(&grid, D, 5), field(&grid, 3, 6));
+        let expected = reference::velocity_vjp(&plain, &smoothing, (&m, &h), (&v_bar, &q_bar));
+        let (mut m_expected, mut h_expected) = expected.unwrap();
+        m_expected.axpy(1.0, &m_bar);
+        h_expected.axpy(1.0, &h_bar);
+        let bars = Outputs { momentum: &mut m_bar, weights: &mut h_bar };
+        smoothing.apply(q_bar.data(), ws.grown(3, n).scalars[0], &mut kernel::Workspace::new());
+        metric.velocity_and_density_vjp(m.data(), v_bar.data(), bars, &tape, &mut ws);
+        close(m_bar.data(), m_expected.data(), "m̄");
+        close(h_bar.data(), h_expected.data(), "h̄");
     }
 
     #[test]
-    fn velocities_and_forces_are_the_sums_of_plain_kernels() {
+    fn velocities_and_their_transposes_are_the_sums_of_plain_kernels() {
         check([30]);
         check([37, 44]);
         // Slabs that are shorter and longer than a group, and a last group that is not whole.

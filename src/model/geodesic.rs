@@ -3,23 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::multi_gaussian::accuracy;
 use super::preconditioner::{OfBank, Preconditioner};
-use super::regions::{Carried, pre_weights, shares_carried};
-use super::scale::{Scale, local_sigma, smallest, uniform_weights};
+use super::regions::Carried;
+use super::scale::{Scale, smallest, uniform_weights};
 use super::weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
 use super::{
-    BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, accuracy,
-    resampled, windowed,
+    BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Rdmm, RdmmOptimised,
+    Shooting, State, resampled, windowed,
 };
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
+use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
-use crate::kernel::gaussian::SHARES;
-use crate::kernel::{Covariance, Gaussian, GaussianBank, Identity, Kernel};
+use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel};
 use crate::metric::{Fixed, Inputs, Metric, Mixture};
 use crate::optim::Euclidean;
-use crate::regularize::{Omt, Range, Regularizer, TotalVariation};
+use crate::regularize::Regularizer;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -281,7 +282,7 @@ where
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
         let Some(scale) = &self.local_scale else { return Ok(None) };
         let weights = self.weights(state)?;
-        weights.map(|weights| local_sigma(&scale.sigmas, &weights)).transpose()
+        weights.map(|weights| local_standard_deviation(&weights, &scale.sigmas)).transpose()
     }
 }
 
@@ -311,9 +312,23 @@ where
 /// doi:10.1007/s11263-011-0481-8.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Clone + serde::Deserialize<'de>")))]
 pub struct Lddmm<S = f64> {
+    metric: MultiGaussian<S>,
+}
+
+impl<S> Lddmm<S> {
+    /// LDDMM with this metric.
+    #[must_use]
+    pub fn new(metric: MultiGaussian<S>) -> Self {
+        Self { metric }
+    }
+
     /// The metric.
-    pub metric: MultiGaussian<S>,
+    #[must_use]
+    pub fn metric(&self) -> &MultiGaussian<S> {
+        &self.metric
+    }
 }
 
 impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
@@ -324,130 +339,20 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Lddmm<S> {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        smallest(&self.metric.sigmas)
+        smallest(self.metric.sigmas())
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
-        let MultiGaussian { shares, order, border, .. } = &self.metric;
-        let bank = self.metric.bank::<T, D>(grid)?;
-        let kernel = windowed(bank.combined(shares)?, grid, *border)?;
-        let shooting =
-            GeodesicShooting::new(Epdiff::new(grid, Fixed::new(kernel), *order), Uniform)?;
-        Ok(shooting.of_bank(bank, shares.clone(), Box::new(Identity)))
-    }
-}
-
-/// RDMM with a given regulariser: the shares of the Gaussians at every voxel of the source image. The Gaussians
-/// are given by standard deviations or, [`Rdmm::anisotropic`], by covariances.
-///
-/// # References
-/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rdmm<T, const D: usize, S = f64> {
-    /// Standard deviations, physical units, increasing; or covariances.
-    pub sigmas: Vec<S>,
-    /// Shares h_i² on the source image's grid, of sum one at every voxel. A registration from an initial
-    /// affine map A reads them at A(x).
-    pub shares: Weights<T, D>,
-    /// Standard deviation of G, physical units.
-    pub smoothing: f64,
-    /// Which weights the flow carries.
-    pub carried: Carried,
-    /// Order of the central differences.
-    pub order: crate::ops::difference::Order,
-    /// Width of a border window, as in [`MultiGaussian::border`].
-    pub border: Option<f64>,
-    /// Accuracy of the Gaussians, as in [`MultiGaussian::tolerance`].
-    pub tolerance: Option<f64>,
-}
-
-impl<T: Real, const D: usize> Rdmm<T, D> {
-    /// RDMM with these Gaussians, these shares (see
-    /// [`shares_by_label`](crate::model::shares_by_label)) and G of this standard deviation; pre-weights
-    /// are carried, fourth-order differences, no window.
-    ///
-    /// # Errors
-    /// [`Error::Length`] unless there is a share field a σ; [`Error::Shares`] where they do not sum to
-    /// one; [`Error::Setting`] for a negative share.
-    pub fn new(sigmas: &[f64], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
-        Self::of(sigmas, shares, smoothing)
-    }
-}
-
-impl<T: Real, const D: usize> Rdmm<T, D, Covariance<D>> {
-    /// RDMM whose Gaussians have these covariances, in any order, along the axes of the grid. The rest is as for
-    /// [`Rdmm::new`].
-    ///
-    /// Correlated axes need images on a periodic or free grid, see
-    /// [`Gaussian::anisotropic`](crate::kernel::Gaussian::anisotropic).
-    ///
-    /// # Errors
-    /// Those of [`Rdmm::new`].
-    ///
-    /// ```
-    /// use std::collections::BTreeMap;
-    /// use rdmm_core::grid::{Boundary, Grid};
-    /// use rdmm_core::kernel::Covariance;
-    /// use rdmm_core::labels::Labels;
-    /// use rdmm_core::model::{Model, Rdmm, shares_by_label};
-    /// let grid = Grid::new([24, 24], [1.0, 1.0])?.with_boundary(Boundary::Free);
-    /// let muscle = Labels::from_vec(&grid, (0..576).map(|i| u32::from(i % 24 > 11)).collect())?;
-    /// let shares = BTreeMap::from([(0, vec![1.0, 0.0]), (1, vec![0.2, 0.8])]);
-    /// let shares = shares_by_label::<f64, 2>(&muscle, &shares)?;
-    /// // Long along the fibres of the muscle, the same in all directions elsewhere.
-    /// let scales = [Covariance::isotropic(4.0)?, Covariance::along([1.0, 1.0], 6.0, 1.5)?];
-    /// let model = Rdmm::anisotropic(&scales, shares, 2.0)?;
-    /// let shooting = model.on(&grid)?;
-    /// # let _ = shooting;
-    /// # Ok::<(), rdmm_core::Error>(())
-    /// ```
-    pub fn anisotropic(
-        covariances: &[Covariance<D>],
-        shares: Weights<T, D>,
-        smoothing: f64,
-    ) -> Result<Self> {
-        Self::of(covariances, shares, smoothing)
-    }
-}
-
-impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
-    fn of(sigmas: &[S], shares: Weights<T, D>, smoothing: f64) -> Result<Self> {
-        let model = Self {
-            sigmas: sigmas.to_vec(),
-            shares,
-            smoothing,
-            carried: Carried::default(),
-            order: crate::ops::difference::Order::default(),
-            border: None,
-            tolerance: None,
-        };
-        model.validate()?;
-        Ok(model)
-    }
-
-    /// `Ok` if σ and shares fit: the fields are open to change.
-    fn validate(&self) -> Result<()> {
-        let (expected, found) = (self.sigmas.len(), self.shares.components());
-        if expected != found {
-            return Err(Error::Length { what: "share fields of RDMM", expected, found });
-        }
-        let n = self.shares.grid().len();
-        for at in 0..n {
-            let of = |i: usize| self.shares.data()[i * n + at].f64();
-            if let Some(bad) = (0..found).map(of).find(|x| x.is_nan() || *x < 0.0) {
-                return Err(Error::setting("share of a Gaussian", "a number ≥ 0", bad));
-            }
-            let found: f64 = (0..found).map(of).sum();
-            if found.is_nan() || (found - 1.0).abs() > SHARES {
-                let what = "shares of RDMM at a voxel";
-                return Err(Error::Shares { what, tolerance: SHARES, found });
-            }
-        }
-        Ok(())
+        let metric = &self.metric;
+        let (bank, shares) = (metric.bank::<T, D>(grid)?, metric.shares());
+        let kernel = windowed(bank.combined(shares)?, grid, metric.border())?;
+        let evolution = Epdiff::new(grid, Fixed::new(kernel), metric.order());
+        let shooting = GeodesicShooting::new(evolution, Uniform)?;
+        Ok(shooting.of_bank(bank, shares.to_vec(), Box::new(Identity)))
     }
 }
 
@@ -494,81 +399,27 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Rdmm<T, D, S> {
 
     fn smallest_sigma(&self) -> f64 {
         // G smooths weights on the same grid.
-        smallest(&self.sigmas).min(self.smoothing)
+        smallest(self.sigmas()).min(self.smoothing())
     }
 
-    fn advected(&self, map: &Displacement<T, D>) -> Result<Self> {
-        Ok(Self { shares: shares_carried(&self.shares, map)?, ..self.clone() })
+    fn advected_by(&self, map: &Displacement<T, D>) -> Result<Self> {
+        self.read_at(map)
     }
 
     fn discretise(&self, domain: &Domain<D>) -> Result<Self::Shooting> {
         let Domain { grid, initial, .. } = domain;
-        self.validate()?;
-        let tolerance = accuracy::<T>(self.tolerance);
-        let bank = S::bank(grid, &self.sigmas)?.with_tolerance(tolerance)?;
-        let h = pre_weights(&self.shares, grid, initial)?;
-        let means = (0..h.components()).map(|i| {
-            h.component(i).iter().map(|h| h.f64().powi(2)).sum::<f64>() / grid.len() as f64
-        });
-        let mean_shares = means.collect();
-        let (always, once) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
+        let (smoothing, advected) = (self.smoothing(), self.advected());
+        let tolerance = accuracy::<T>(self.tolerance());
+        let bank = S::bank(grid, self.sigmas())?.with_tolerance(tolerance)?;
+        let h = self.initial_pre_weights(grid, initial)?;
+        let mean_shares = self.mean_shares(&h);
+        let (always, once) = smoothings(grid, smoothing, advected, tolerance)?;
         let mut start = h.clone();
         once.apply(h.data(), start.data_mut(), &mut crate::kernel::Workspace::new());
-        let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
-        let evolution = region_evolution(grid, &bank, always, self.order, self.border)?;
+        let (shown, _) = smoothings(grid, smoothing, advected, tolerance)?;
+        let evolution = region_evolution(grid, &bank, always, self.order(), self.border())?;
         let shooting = GeodesicShooting::new(evolution, Given(start))?;
         Ok(shooting.of_bank(bank, mean_shares, shown))
-    }
-}
-
-/// RDMM with a regulariser that is optimised with the momentum.
-///
-/// Nothing but the penalties keeps the weights from small Gaussians, which make local deformations cheap
-/// and maps steep.
-///
-/// # References
-/// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 3.
-///
-/// ```
-/// use rdmm_core::grid::Grid;
-/// use rdmm_core::model::{MultiGaussian, RdmmOptimised};
-/// let grid = Grid::<2>::unit([64, 64])?;
-/// let model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.05)?;
-/// let names: Vec<_> = model.penalties.iter().map(|p| p.name()).collect();
-/// assert_eq!(names, ["OMT", "total variation", "range"]);
-/// # Ok::<(), rdmm_core::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct RdmmOptimised<T, const D: usize, S = f64> {
-    /// The metric that the optimisation starts from, everywhere. For the penalties a covariance Σ counts with
-    /// σ = det(Σ)^(1/2D), which must increase.
-    pub metric: MultiGaussian<S>,
-    /// Standard deviation of G, physical units.
-    pub smoothing: f64,
-    /// Which weights the flow carries.
-    pub carried: Carried,
-    /// What the weights cost.
-    pub penalties: Vec<Arc<dyn Regularizer<T, D>>>,
-}
-
-/// Default λ of OMT, of total variation and of the range penalty, for the default weights of the
-/// similarities. The validation page of the book says how they were found.
-const PENALTIES: [f64; 3] = [5e-4, 1e-4, 5e-4];
-
-impl<T: Real, const D: usize, S> RdmmOptimised<T, D, S> {
-    /// RDMM that starts from this metric, with G of this standard deviation (physical units) and the
-    /// default penalties; pre-weights are carried.
-    ///
-    /// # Errors
-    /// [`Error::Shares`] where the shares of the metric do not sum to one.
-    pub fn new(metric: MultiGaussian<S>, smoothing: f64) -> Result<Self> {
-        let [omt, tv, range] = PENALTIES;
-        let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
-            Arc::new(Omt::new(omt)?),
-            Arc::new(TotalVariation::new(tv)?),
-            Arc::new(Range::new(range, &metric.shares)?),
-        ];
-        Ok(Self { metric, smoothing, carried: Carried::default(), penalties })
     }
 }
 
@@ -580,10 +431,10 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
     }
 
     fn smallest_sigma(&self) -> f64 {
-        smallest(&self.metric.sigmas).min(self.smoothing)
+        smallest(self.metric().sigmas()).min(self.smoothing())
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
@@ -592,19 +443,19 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmOptimised<T, D, S
             Some(level) => penalty.weight_on(*level),
             None => penalty.weight(),
         };
-        let MultiGaussian { sigmas, shares, order, border, tolerance } = &self.metric;
-        let tolerance = accuracy::<T>(*tolerance);
-        let bank = self.metric.bank(grid)?;
-        let (always, once) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
-        let (shown, _) = smoothings(grid, self.smoothing, self.carried, tolerance)?;
-        let evolution = region_evolution(grid, &bank, always, *order, *border)?;
-        let (gaussian, _) = smoothings(grid, self.smoothing, Carried::PreWeights, tolerance)?;
-        let sigmas: Vec<f64> = sigmas.iter().map(Scale::sigma).collect();
+        let (metric, smoothing, advected) = (self.metric(), self.smoothing(), self.advected());
+        let (shares, tolerance) = (metric.shares(), accuracy::<T>(metric.tolerance()));
+        let bank = metric.bank(grid)?;
+        let (always, once) = smoothings(grid, smoothing, advected, tolerance)?;
+        let (shown, _) = smoothings(grid, smoothing, advected, tolerance)?;
+        let evolution = region_evolution(grid, &bank, always, metric.order(), metric.border())?;
+        let (gaussian, _) = smoothings(grid, smoothing, Carried::PreWeights, tolerance)?;
+        let sigmas: Vec<f64> = metric.sigmas().iter().map(Scale::sigma).collect();
         let control = Softmax::new(grid, shares, once);
-        let penalties: Vec<_> = self.penalties.iter().map(|p| (weight(&**p), &**p)).collect();
+        let penalties: Vec<_> = self.penalties().iter().map(|p| (weight(&**p), &**p)).collect();
         let control = control.with_penalties(&penalties, &sigmas, gaussian)?;
         let shooting = GeodesicShooting::new(evolution, control)?;
-        Ok(shooting.of_bank(bank, shares.clone(), shown))
+        Ok(shooting.of_bank(bank, shares.to_vec(), shown))
     }
 }
 
@@ -637,22 +488,22 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for RdmmControlled<S> {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        smallest(&self.metric.sigmas).min(self.smoothing)
+        smallest(self.metric.sigmas()).min(self.smoothing)
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
-        let MultiGaussian { shares, order, border, tolerance, .. } = &self.metric;
-        let (bank, advected) = (self.metric.bank(grid)?, Carried::PreWeights);
-        let tolerance = accuracy::<T>(*tolerance);
+        let metric = &self.metric;
+        let (shares, tolerance) = (metric.shares(), accuracy::<T>(metric.tolerance()));
+        let (bank, advected) = (metric.bank(grid)?, Carried::PreWeights);
         let (always, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
         let (shown, _) = smoothings(grid, self.smoothing, advected, tolerance)?;
-        let evolution = region_evolution(grid, &bank, always, *order, *border)?;
+        let evolution = region_evolution(grid, &bank, always, metric.order(), metric.border())?;
         let control = PreWeights::new(uniform_weights(grid, shares)?);
         let shooting = GeodesicShooting::new(evolution, control)?;
-        Ok(shooting.of_bank(bank, shares.clone(), shown))
+        Ok(shooting.of_bank(bank, shares.to_vec(), shown))
     }
 }

@@ -32,7 +32,7 @@ type InverseRecipe<T, const D: usize> =
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([32, 32])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let model = Geodesics::new(0.1, |grid| Gaussian::new(grid, 0.1));
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 /// assert_eq!(result.report.folds.total().folded, 0);
@@ -124,7 +124,7 @@ impl<T: Real, const D: usize> Model<T, D> for Geodesics<T, D> {
         })
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 }

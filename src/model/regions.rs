@@ -75,7 +75,7 @@ pub fn shares_by_label<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, model::shares_by_mask};
 /// let grid = Grid::new([4, 4], [1.0, 1.0])?;
-/// let soft = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0] / 3.0)?;
+/// let soft = Image::<f64, 2>::from_fn(&grid, |x| x[0] / 3.0)?;
 /// let shares = shares_by_mask(&[(soft, vec![0.6, 0.4])], &[0.0, 1.0])?;
 /// assert!((shares.component(0)[15] - 0.6).abs() < 1e-15 && shares.component(0)[0] == 0.0);
 /// assert!((shares.component(1)[4] - (0.4 / 3.0 + 2.0 / 3.0)).abs() < 1e-15);
@@ -203,24 +203,49 @@ pub(super) fn pre_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
     initial: &Affine<D>,
 ) -> Result<Weights<T, D>> {
-    let source = shares.grid();
-    let mut out = Weights::zeros_with(grid, shares.components())?;
+    let mut out = interpolated(shares, grid, initial)?;
+    normalise(&mut out);
+    out.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
+    out.expect_finite("pre-weights")?;
+    Ok(out)
+}
+
+/// Pre-weights h on `grid` from h on the source image's grid: bit for bit where nothing is to be interpolated, else
+/// smoothed as far as the coarser grid needs and interpolated in the world at A(x).
+pub(super) fn pre_weights_as_given<T: Real, const D: usize>(
+    h: &Weights<T, D>,
+    grid: &Grid<D>,
+    initial: &Affine<D>,
+) -> Result<Weights<T, D>> {
+    if *initial == Affine::identity() && h.grid().same_lattice(grid) {
+        return h.clone().on_grid(grid);
+    }
+    let out = interpolated(h, grid, initial)?;
+    out.expect_finite("pre-weights")?;
+    Ok(out)
+}
+
+/// Each component smoothed as far as the coarser grid needs, and interpolated in the world at A(x).
+fn interpolated<T: Real, const D: usize>(
+    fields: &Weights<T, D>,
+    grid: &Grid<D>,
+    initial: &Affine<D>,
+) -> Result<Weights<T, D>> {
+    let source = fields.grid();
+    let mut out = Weights::zeros_with(grid, fields.components())?;
     let (warp, prefilter) = (Warp::<T, D>::through(source, grid, initial), Prefilter::new(source));
     let zero = vec![T::zero(); D * grid.len()];
     let sigma = crate::pyramid::anti_alias_sigma(source, grid);
     let smoothing = sigma.map(|sigma| Gaussian::new(source, sigma)).transpose()?;
-    for i in 0..shares.components() {
-        let mut share = Image::<T, D>::zeros(source)?;
+    for i in 0..fields.components() {
+        let mut field = Image::<T, D>::zeros(source)?;
         match &smoothing {
-            Some(g) => g.apply(shares.component(i), share.data_mut(), &mut Workspace::new()),
-            None => share.data_mut().copy_from_slice(shares.component(i)),
+            Some(g) => g.apply(fields.component(i), field.data_mut(), &mut Workspace::new()),
+            None => field.data_mut().copy_from_slice(fields.component(i)),
         }
-        prefilter.apply(share.data_mut());
-        warp.values::<1>(share.data(), &zero, out.component_mut(i));
+        prefilter.apply(field.data_mut());
+        warp.values::<1>(field.data(), &zero, out.component_mut(i));
     }
-    normalise(&mut out);
-    out.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
-    out.expect_finite("pre-weights")?;
     Ok(out)
 }
 
@@ -229,17 +254,36 @@ pub(super) fn shares_carried<T: Real, const D: usize>(
     shares: &Weights<T, D>,
     map: &Displacement<T, D>,
 ) -> Result<Weights<T, D>> {
-    let mut out = Weights::zeros_with(map.grid(), shares.components())?;
-    let warp = Warp::<T, D>::new(shares.grid(), map.grid());
-    let prefilter = Prefilter::new(shares.grid());
-    let mut share = Image::<T, D>::zeros(shares.grid())?;
-    for i in 0..shares.components() {
-        share.data_mut().copy_from_slice(shares.component(i));
-        prefilter.apply(share.data_mut());
-        warp.values::<1>(share.data(), map.data(), out.component_mut(i));
-    }
+    let mut out = read_at(shares, map)?;
     normalise(&mut out);
     out.expect_finite("shares")?;
+    Ok(out)
+}
+
+/// Pre-weights read at x + u(x), on the grid of the map.
+pub(super) fn pre_weights_carried<T: Real, const D: usize>(
+    h: &Weights<T, D>,
+    map: &Displacement<T, D>,
+) -> Result<Weights<T, D>> {
+    let out = read_at(h, map)?;
+    out.expect_finite("pre-weights")?;
+    Ok(out)
+}
+
+/// Each component read at x + u(x), on the grid of the map.
+fn read_at<T: Real, const D: usize>(
+    fields: &Weights<T, D>,
+    map: &Displacement<T, D>,
+) -> Result<Weights<T, D>> {
+    let mut out = Weights::zeros_with(map.grid(), fields.components())?;
+    let warp = Warp::<T, D>::new(fields.grid(), map.grid());
+    let prefilter = Prefilter::new(fields.grid());
+    let mut field = Image::<T, D>::zeros(fields.grid())?;
+    for i in 0..fields.components() {
+        field.data_mut().copy_from_slice(fields.component(i));
+        prefilter.apply(field.data_mut());
+        warp.values::<1>(field.data(), map.data(), out.component_mut(i));
+    }
     Ok(out)
 }
 
@@ -325,7 +369,7 @@ mod tests {
     #[test]
     fn masks_blend_their_shares_and_bad_ones_are_refused() {
         let grid = Grid::new([4, 5], [1.0, 1.0]).unwrap();
-        let constant = |x: f64| Image::<f32, 2>::from_fn(&grid, 1, |_, _| x).unwrap();
+        let constant = |x: f64| Image::<f32, 2>::from_fn(&grid, |_| x).unwrap();
         let of = |a: f64, b: f64| {
             let masks = [(constant(a), vec![1.0, 0.0, 0.0]), (constant(b), vec![0.0, 1.0, 0.0])];
             shares_by_mask(&masks, &[0.0, 0.0, 1.0])

@@ -34,8 +34,8 @@ use crate::space::StateSpace;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([32, 32])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-/// let model = TwoSided(Lddmm { metric: MultiGaussian::for_grid(&grid) });
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+/// let model = TwoSided(Lddmm::new(MultiGaussian::for_grid(&grid)));
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 /// assert!(result.report.inverse_consistency.mean < 0.1 / 32.0); // a tenth of a voxel
 /// # Ok::<(), rdmm_core::Error>(())
@@ -59,8 +59,8 @@ impl<T: Real, const D: usize, M: Model<T, D>> Model<T, D> for TwoSided<M> {
         Ok(TrackedShooting::new(self.0.discretise(domain)?))
     }
 
-    fn advected(&self, map: &Displacement<T, D>) -> Result<Self> {
-        Ok(Self(self.0.advected(map)?))
+    fn advected_by(&self, map: &Displacement<T, D>) -> Result<Self> {
+        Ok(Self(self.0.advected_by(map)?))
     }
 }
 

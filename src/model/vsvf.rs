@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::preconditioner::{OfBank, Preconditioner};
-use super::scale::{Scale, local_sigma, smallest, uniform_weights};
+use super::scale::{Scale, smallest, uniform_weights};
 use super::{
     BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Shooting, State, resampled,
     windowed,
 };
 use crate::dynamics::{Flow, Stationary};
 use crate::error::Result;
+use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
@@ -23,9 +24,23 @@ use crate::space::StateSpace;
 /// arXiv:1903.08811.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Clone + serde::Deserialize<'de>")))]
 pub struct Vsvf<S = f64> {
+    metric: MultiGaussian<S>,
+}
+
+impl<S> Vsvf<S> {
+    /// vSVF with this metric.
+    #[must_use]
+    pub fn new(metric: MultiGaussian<S>) -> Self {
+        Self { metric }
+    }
+
     /// The metric.
-    pub metric: MultiGaussian<S>,
+    #[must_use]
+    pub fn metric(&self) -> &MultiGaussian<S> {
+        &self.metric
+    }
 }
 
 /// vSVF on one grid.
@@ -46,21 +61,21 @@ impl<T: Real, const D: usize, S: Scale<D>> Model<T, D> for Vsvf<S> {
     }
 
     fn smallest_sigma(&self) -> f64 {
-        smallest(&self.metric.sigmas)
+        smallest(self.metric.sigmas())
     }
 
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(self.clone())
     }
 
     fn discretise(&self, Domain { grid, .. }: &Domain<D>) -> Result<Self::Shooting> {
-        let MultiGaussian { shares, order, border, .. } = &self.metric;
-        let bank = self.metric.bank::<T, D>(grid)?;
-        let kernel = windowed(bank.combined(shares)?, grid, *border)?;
+        let metric = &self.metric;
+        let (bank, shares) = (metric.bank::<T, D>(grid)?, metric.shares());
+        let kernel = windowed(bank.combined(shares)?, grid, metric.border())?;
         Ok(VsvfShooting {
             grid: grid.clone(),
-            evolution: Arc::new(Stationary::new(grid, *order)),
-            gaussians: OfBank { bank, mean_weights: shares.clone() },
+            evolution: Arc::new(Stationary::new(grid, metric.order())),
+            gaussians: OfBank { bank, mean_weights: shares.to_vec() },
             kernel,
             buffer: Velocity::zeros(grid)?,
             ws: Workspace::new(),
@@ -144,7 +159,7 @@ impl<T: Real, const D: usize> Shooting<T, D> for VsvfShooting<T, D> {
     fn local_sigma(&self, _state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
         let OfBank { bank, mean_weights } = &self.gaussians;
         let sigmas: Vec<f64> = bank.scales().iter().map(Gaussian::sigma).collect();
-        local_sigma(&sigmas, &uniform_weights(&self.grid, mean_weights)?).map(Some)
+        local_standard_deviation(&uniform_weights(&self.grid, mean_weights)?, &sigmas).map(Some)
     }
 }
 

@@ -217,7 +217,8 @@ impl<T: Real> Penalties<T> {
 }
 
 /// `h` ← the pre-weights of the logits, `n` voxels of each Gaussian: h = e/‖e‖ with e = exp θ.
-fn pre_weights<T: Real>(n: usize, logits: &[T], h: &mut [T]) {
+#[inline(never)]
+pub(crate) fn pre_weights<T: Real>(n: usize, logits: &[T], h: &mut [T]) {
     par::slices(h.chunks_mut(n).collect(), |lo, h| {
         let len = h.first().map_or(0, |h| h.len());
         // exp(θ − max θ), so that none overflows.
@@ -243,7 +244,8 @@ fn pre_weights<T: Real>(n: usize, logits: &[T], h: &mut [T]) {
 }
 
 /// `bar` ← the transpose of the derivative of [`pre_weights`], where it gave `h`, applied to it.
-fn pre_weights_vjp<T: Real>(n: usize, h: &[T], bar: &mut [T]) {
+#[inline(never)]
+pub(crate) fn pre_weights_vjp<T: Real>(n: usize, h: &[T], bar: &mut [T]) {
     par::slices(bar.chunks_mut(n).collect(), |lo, bar| {
         // θ̄_i = h_i (h̄_i − h_i Σ_j h_j h̄_j).
         let mut along = vec![T::zero(); bar.first().map_or(0, |bar| bar.len())];

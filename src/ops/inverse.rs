@@ -47,7 +47,7 @@ pub enum Interpolation {
 /// use rdmm_core::{field::Displacement, grid::Grid, ops::inverse::{Interpolation, Inverse}};
 /// let grid = Grid::new([32, 32], [1.0, 1.0])?;
 /// let wave = |x: [f64; 2], axis: usize| [(0.3 * x[1]).sin(), (0.2 * x[0]).cos()][axis];
-/// let map = Displacement::<f64, 2>::from_fn(&grid, 2, wave)?;
+/// let map = Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| wave(x, c)))?;
 /// let inverse = Inverse::new(map, Interpolation::Cubic, 1e-6)?;
 /// let x = inverse.at([12.0, 9.0])?;
 /// let back = [x[0] + (0.3 * x[1]).sin(), x[1] + (0.2 * x[0]).cos()];
@@ -402,10 +402,15 @@ mod tests {
     /// A smooth map without folds that moves points by up to some voxels and its border by little.
     fn swirl<T: Real, const D: usize>(grid: &Grid<D>, height: f64) -> Displacement<T, D> {
         let extent = grid.extent();
-        Displacement::from_fn(grid, D, |x, c| {
-            let bump: f64 =
-                (0..D).map(|a| (std::f64::consts::PI * x[a] / extent[a]).sin()).product();
-            height * bump * [1.0, -0.7, 0.5][c] * (1.0 + 0.3 * (x[(c + 1) % D] / extent[0]).cos())
+        Displacement::from_fn(grid, |x| {
+            std::array::from_fn(|c| {
+                let bump: f64 =
+                    (0..D).map(|a| (std::f64::consts::PI * x[a] / extent[a]).sin()).product();
+                height
+                    * bump
+                    * [1.0, -0.7, 0.5][c]
+                    * (1.0 + 0.3 * (x[(c + 1) % D] / extent[0]).cos())
+            })
         })
         .unwrap()
     }
@@ -487,7 +492,7 @@ mod tests {
         // φ(x) = x + 1.5 sin(0.4 x) along axis 1 has slope 1 ± 0.6; its inverse by bisection.
         let grid = Grid::new([6, 400], [1.0, 0.125]).unwrap();
         let u = |x: f64| 1.5 * (0.4 * x).sin();
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, |x, c| [0.0, u(x[1])][c]).unwrap();
+        let map = Displacement::<f64, 2>::from_fn(&grid, |x| [0.0, u(x[1])]).unwrap();
         let inverse = Inverse::new(map, Interpolation::Cubic, 1e-10).unwrap();
         for y in [5.0, 11.3, 20.7, 33.3] {
             let (mut low, mut high) = (y - 2.0, y + 2.0);
@@ -519,7 +524,8 @@ mod tests {
         let grid = Grid::new([32, 24], [1.0; 2]).unwrap().with_boundary(Boundary::Periodic);
         let turn = std::f64::consts::TAU;
         let u = |x: [f64; 2], c: usize| 2.0 * (turn * (x[c] / [32.0, 24.0][c] + 0.2)).sin() + 9.0;
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, u).unwrap();
+        let map =
+            Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| u(x, c))).unwrap();
         let inverse = Inverse::new(map, Interpolation::Cubic, 1e-9).unwrap();
         assert!(residual(&inverse, &grid) <= 1.1e-9);
         let (here, there) = (inverse.at([3.0, 5.0]).unwrap(), inverse.at([35.0, 5.0]).unwrap());
@@ -531,7 +537,8 @@ mod tests {
         // |∂u| reaches 3, where x ↦ y − u(x) does not contract.
         let grid = Grid::new([64, 8], [1.0; 2]).unwrap();
         let u = |x: [f64; 2], c: usize| [6.0 * ((x[0] - 31.5) / 2.0).tanh(), 0.0][c];
-        let map = Displacement::<f64, 2>::from_fn(&grid, 2, u).unwrap();
+        let map =
+            Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| u(x, c))).unwrap();
         for interpolation in [Interpolation::Cubic, Interpolation::Linear] {
             let inverse = Inverse::new(map.clone(), interpolation, 1e-8).unwrap();
             assert!(residual(&inverse, &grid) <= 1.1e-8, "{interpolation:?}");
@@ -542,7 +549,8 @@ mod tests {
     fn folds_and_bad_input_are_refused() {
         let grid = Grid::new([32, 8], [1.0; 2]).unwrap();
         let u = |x: [f64; 2], c: usize| [-6.0 * ((x[0] - 15.5) / 2.0).tanh(), 0.0][c];
-        let folded = Displacement::<f64, 2>::from_fn(&grid, 2, u).unwrap();
+        let folded =
+            Displacement::<f64, 2>::from_fn(&grid, |x| std::array::from_fn(|c| u(x, c))).unwrap();
         let error = Inverse::new(folded, Interpolation::Cubic, 1e-6).unwrap_err();
         assert!(matches!(error, Error::NotInvertible { of: 256, .. }), "{error}");
         assert!(error.to_string().contains("256 voxels"), "{error}");
@@ -561,7 +569,7 @@ mod tests {
     #[test]
     fn what_is_not_reached_is_counted() {
         let tight = Grid::new([16, 4], [1.0; 2]).unwrap();
-        let far = Displacement::<f64, 2>::from_fn(&tight, 2, |x, c| [0.1 * x[0].sin(), 0.0][c]);
+        let far = Displacement::<f64, 2>::from_fn(&tight, |x| [0.1 * x[0].sin(), 0.0]);
         // Rounding of indices does not allow 1e-30.
         let inverse = Inverse::new(far.unwrap(), Interpolation::Cubic, 1e-30).unwrap();
         let error = inverse.displacement(&tight).unwrap_err();

@@ -50,7 +50,7 @@ pub fn jacobian_determinant<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::smallest_determinant};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, |x| [-0.7 * x[0], 0.0])?;
 /// assert!((smallest_determinant(&squeezed) - 0.3).abs() < 1e-12);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
@@ -115,7 +115,7 @@ fn determinants<T: Real, const D: usize>(
 /// ```
 /// use rdmm_core::{field::Displacement, grid::Grid, ops::jacobian::{FoldBarrier, fold_barrier}};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, 2, |x, a| [-0.7 * x[0], 0.0][a])?;
+/// let squeezed = Displacement::<f64, 2>::from_fn(&grid, |x| [-0.7 * x[0], 0.0])?;
 /// let mut bar = Displacement::zeros(&grid)?;
 /// let barrier = FoldBarrier { bound: 0.1, reach: 0.5 };
 /// let (mean, smallest) = fold_barrier(&squeezed, barrier, 1.0, &mut bar)?;
@@ -274,7 +274,7 @@ mod tests {
         let mut bar = Displacement::<f64, 2>::zeros(&grid).unwrap();
         let rest = Displacement::zeros(&grid).unwrap();
         assert_eq!(fold_barrier(&rest, barrier, 1.0, &mut bar).unwrap(), (0.0, 1.0));
-        let folded = Displacement::from_fn(&grid, 2, |x, a| [-1.5 * x[0], 0.0][a]).unwrap();
+        let folded = Displacement::from_fn(&grid, |x| [-1.5 * x[0], 0.0]).unwrap();
         let (value, smallest) = fold_barrier(&folded, barrier, 1.0, &mut bar).unwrap();
         assert!(value.is_infinite() && smallest < 0.0);
         assert!(bar.data().iter().all(|g| *g == 0.0), "nothing is added");
@@ -284,8 +284,8 @@ mod tests {
     fn the_determinant_is_full_and_in_physical_units() {
         let grid = Grid::new([8, 6, 7], [0.5, 2.0, 1.0]).unwrap();
         let matrix = [[0.1, 0.4, -0.2], [0.3, -0.2, 0.1], [0.0, 0.5, 0.2]];
-        let map = Displacement::<f64, 3>::from_fn(&grid, 3, |x, c| {
-            (0..3).map(|b| matrix[c][b] * x[b]).sum()
+        let map = Displacement::<f64, 3>::from_fn(&grid, |x| {
+            std::array::from_fn(|c| (0..3).map(|b| matrix[c][b] * x[b]).sum())
         })
         .unwrap();
         let det = jacobian_determinant(&map).unwrap();

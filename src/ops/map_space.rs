@@ -1,6 +1,6 @@
 //! Composition of displacements over a grid, for steps that know maps by their operations only.
 
-use super::warp::Composition;
+use super::compose::Composition;
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::field::{Displacement, copy};

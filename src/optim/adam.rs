@@ -574,7 +574,7 @@ mod tests {
     fn fields_and_single_precision_work() {
         // More voxels than one chunk of a parallel loop.
         let grid = Grid::new([120, 150], [1.0, 1.0]).unwrap();
-        let start = Image::<f32, 2>::from_fn(&grid, 1, |x, _| 0.01 * (x[0] - x[1])).unwrap();
+        let start = Image::<f32, 2>::from_fn(&grid, |x| 0.01 * (x[0] - x[1])).unwrap();
         let adam = Adam { learning_rate: 0.1, ..Adam::default() };
         let outcome = adam.minimize(&mut Distance, start, go).unwrap();
         let largest = outcome.state.best().data().iter().map(|x| (x - 2.0).abs());

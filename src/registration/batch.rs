@@ -34,10 +34,10 @@ impl<M: Model<T, D> + Sync, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let shapes = |seed| Shapes { seed, outside: 1, ..Shapes::default() };
+    /// let shapes = |seed| Shapes::default().with_seed(seed).with_outside(1);
     /// let pairs = [shapes(1).pair::<f32, 2>(&grid)?, shapes(2).pair(&grid)?];
     /// let images = pairs.each_ref().map(|pair| (&pair.fixed, &pair.moving));
-    /// let registration = Registration::new(Lddmm { metric: MultiGaussian::for_grid(&grid) }, Ssd);
+    /// let registration = Registration::new(Lddmm::new(MultiGaussian::for_grid(&grid)), Ssd);
     /// let results = registration.run_batch(&images, 2, |_, _| ControlFlow::Continue(()));
     /// for result in results {
     ///     assert_eq!(result?.report.folds.total().folded, 0);

@@ -25,8 +25,8 @@ use crate::world::Affine;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([48, 48])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+/// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let result = Registration::new(model, Ssd).run(&pair.fixed, &pair.moving)?;
 /// assert_eq!(result.report.folds.total().folded, 0);
 /// # Ok::<(), rdmm_core::Error>(())
@@ -103,11 +103,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::{evaluate::dice_whole, similarity::Ssd, synthetic::Shapes, world::Affine};
     ///
     /// let grid = Grid::<2>::unit([40, 40])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// // The moving image stands elsewhere in the world, and it is known where.
     /// let moving = pair.moving.on_grid(&grid.clone().with_origin([5.0, -2.0])?)?;
     /// let initial = Affine::new(SMatrix::identity(), SVector::from([5.0, -2.0]))?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::new(model, Ssd).with_initial(initial).run(&pair.fixed, &moving)?;
     /// assert!(result.map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
     /// # Ok::<(), rdmm_core::Error>(())
@@ -170,7 +170,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::similarity::Ssd;
     ///
     /// let grid = Grid::<2>::unit([96, 96])?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let registration = Registration::<_, f32, 2>::new(model, Ssd);
     /// let levels = registration.grids(&grid)?;
     /// assert_eq!(levels[2].images.shape(), [96, 96]);

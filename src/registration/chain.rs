@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
-use crate::ops::warp::{Composition, warped};
+use crate::ops::compose::Composition;
+use crate::ops::warp::warp;
 use crate::optim::Clock;
 use crate::scalar::Real;
 use crate::world::Affine;
@@ -34,7 +35,7 @@ pub struct Chain<T, const D: usize> {
 
 impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers with `legs` geodesics, one after the other: each carries what the last one left over,
-    /// with its own momentum, and a regulariser that is given moves along ([`Model::advected`]).
+    /// with its own momentum, and a regulariser that is given moves along ([`Model::advected_by`]).
     ///
     /// A geodesic pays for its length squared, so that n legs of a way d cost n (d/n)² = d²/n: what one
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
@@ -54,8 +55,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let chain = Registration::new(model, Ssd).run_chain(&pair.fixed, &pair.moving, 2)?;
     /// assert_eq!((chain.legs.len(), chain.folds.total().folded), (2, 0));
     /// # Ok::<(), rdmm_core::Error>(())
@@ -134,7 +135,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
         let Chain { map: before, forward, warped: image, mut legs, .. } = chain;
-        let model = self.model().advected(&before)?;
+        let model = self.model().advected_by(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
         let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&before) };
@@ -144,7 +145,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let map = composed(&before, &leg.map)?;
         let forward = composed(&leg.forward, &forward)?;
         legs.push(leg);
-        let warped = warped(moving, &map)?;
+        let warped = warp(moving, &map)?;
         Ok(Chain { folds: Folds::of(&map)?, warped, map, forward, legs })
     }
 }

@@ -8,7 +8,7 @@ use crate::field::Image;
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::{Measure, Similarity};
@@ -27,9 +27,9 @@ use crate::world::Affine;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([40, 40])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let edges = Channel::new(pair.fixed.clone(), pair.moving.clone(), Ncc).with_weight(0.02);
-/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let levels = vec![Level { factor: 1.0, iterations: 5 }];
 /// let result = Registration::new(model, Ssd)
 ///     .with_settings(Settings::default().with_levels(levels))
@@ -133,7 +133,7 @@ impl<T: Real, const D: usize> Channel<T, D> {
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([40, 40])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let channels = label_channels::<f32, 2>(&pair.fixed_labels, &pair.moving_labels, 0.02, &Ssd)?;
 /// assert_eq!(channels.len(), pair.fixed_labels.classes().len());
 /// # Ok::<(), rdmm_core::Error>(())
@@ -213,9 +213,9 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
         let there = self.moving.grid().coarsened(factor)?;
         let to_moving = initial.displacement(grid)?;
-        let moving = warped(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
+        let moving = warp(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
         let mask = self.moving_mask.map(|mask| {
-            let mut mask = warped(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
+            let mut mask = warp(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
             // The overshoot of the interpolation.
             mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
             Result::Ok(mask)
@@ -247,12 +247,12 @@ mod tests {
     use crate::synthetic::{Pair as Synthetic, Shapes};
 
     fn shapes(grid: &Grid<2>) -> Synthetic<f32, 2> {
-        Shapes { outside: 1, ..Shapes::default() }.pair(grid).unwrap()
+        Shapes::default().with_outside(1).pair(grid).unwrap()
     }
 
     fn registration(grid: &Grid<2>, iterations: usize) -> Registration<Lddmm, f32, 2> {
         let levels = [2.0, 1.0].map(|factor| Level { factor, iterations }).to_vec();
-        let model = Lddmm { metric: MultiGaussian::for_grid(grid) };
+        let model = Lddmm::new(MultiGaussian::for_grid(grid));
         Registration::new(model, Ssd)
             .with_settings(Settings { levels: Some(levels), ..Settings::default() })
     }
@@ -265,7 +265,7 @@ mod tests {
         let result = registration(&grid, 15).run_labels(fixed, moving, 0.02).unwrap();
         let (before, after) = (
             dice(fixed, moving).unwrap(),
-            dice(fixed, &moving.warped(&result.map).unwrap()).unwrap(),
+            dice(fixed, &result.map.warp_labels(moving).unwrap()).unwrap(),
         );
         for (label, dice) in &after {
             assert!(*dice > before[label].max(0.9), "{label}: {} {dice}", before[label]);
@@ -318,7 +318,7 @@ mod tests {
             assert!(matches!(error, Some(Error::Setting { name: "weight of a channel", .. })));
         }
         let other = Grid::unit([40, 44]).unwrap();
-        let off = Image::<f32, 2>::from_fn(&other, 1, |x, _| x[0]).unwrap();
+        let off = Image::<f32, 2>::from_fn(&other, |x| x[0]).unwrap();
         let error = refused(Channel::new(off.clone(), pair.moving.clone(), Ncc));
         assert!(matches!(
             error,

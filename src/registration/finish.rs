@@ -13,7 +13,7 @@ use crate::evaluate::{Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, State, resampled};
-use crate::ops::warp::warped;
+use crate::ops::warp::warp;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
@@ -91,11 +91,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let (weights_start, weights_end) = (shooting.weights(&start)?, shooting.weights(&end)?);
         let forward =
             forward_map(&map_grid, shooting.evolution(), start, &step_sizes, &integration)?;
+        let on_fixed =
+            |sigma: Option<Image<T, D>>| sigma.map(|sigma| resampled(&sigma, fixed)).transpose();
         let map = initial.after_displacement(&deformation)?;
         let deformation_forward = resampled(&forward, fixed)?;
         let result = Registered {
-            sigma_start: sigma_start.map(|sigma| resampled(&sigma, fixed)).transpose()?,
-            sigma_end: sigma_end.map(|sigma| resampled(&sigma, fixed)).transpose()?,
+            sigma_start: on_fixed(sigma_start)?,
+            sigma_end: on_fixed(sigma_end)?,
             weights_start,
             weights_end,
             report: Report {
@@ -115,7 +117,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             forward: after_affine(&forward, fixed, &initial.inverse())?,
             deformation_forward,
             affine: *initial,
-            warped: warped(moving, &map)?,
+            warped: warp(moving, &map)?,
             map,
             deformation,
             momentum: controls.momentum.clone(),

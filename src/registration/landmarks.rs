@@ -1,7 +1,6 @@
 //! Pairs of points that the map should join.
 
 use crate::error::{Error, Result, positive};
-use crate::evaluate::is_inside;
 use crate::grid::Grid;
 
 /// Corresponding points, a term of the energy: λ times the mean squared error, in units of the grid's longest
@@ -10,7 +9,7 @@ use crate::grid::Grid;
 #[doc = include_str!("../../docs/math/landmarks.html")]
 ///
 /// Φ⁻¹(p) = p + u(p) is read by cubic splines from the map grid, as in
-/// [`evaluate::carried`](crate::evaluate::carried). The term has no unit, as the rest of the energy. It is a
+/// [`Displacement::transform_points`]. The term has no unit, as the rest of the energy. It is a
 /// soft constraint. Beside the default weights of the images, four points of the synthetic pairs that should
 /// move by 3 % of L keep 40 % of their error with λ = 0.1, 7 % with 1 and 1 % with 10. A point moves its
 /// surroundings as far as the model's Gaussians reach. Cost: 2·4ᴰ reads and writes a point, and two prefilters
@@ -25,9 +24,9 @@ use crate::grid::Grid;
 /// use rdmm_core::synthetic::Shapes;
 ///
 /// let grid = Grid::<2>::unit([40, 40])?;
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// let (fixed, moving) = ([[0.2, 0.2], [0.8, 0.8]], [[0.23, 0.2], [0.8, 0.78]]);
-/// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let levels = vec![Level { factor: 1.0, iterations: 10 }];
 /// let result = Registration::new(model, Ssd)
 ///     .with_settings(Settings::default().with_levels(levels))
@@ -92,7 +91,7 @@ impl<const D: usize> Landmarks<D> {
     pub(super) fn expect_inside(&self, grid: &Grid<D>) -> Result<()> {
         for (i, &x) in self.fixed.iter().enumerate() {
             let index = grid.to_index(x);
-            if !is_inside(grid, index) {
+            if !grid.contains_index(index) {
                 let found = format!("{x:?} (point {i}, array index {index:?})");
                 let expected = "world coordinates inside the fixed image";
                 return Err(Error::setting("fixed point", expected, found));

@@ -28,11 +28,11 @@ use crate::scalar::Real;
 /// let metric = MultiGaussian::for_grid(&grid);
 /// let registration = |name: &str| -> Box<dyn Register<f32, 2>> {
 ///     match name {
-///         "vsvf" => Box::new(Registration::new(Vsvf { metric: metric.clone() }, Ssd)),
-///         _ => Box::new(Registration::new(Lddmm { metric: metric.clone() }, Ssd)),
+///         "vsvf" => Box::new(Registration::new(Vsvf::new(metric.clone()), Ssd)),
+///         _ => Box::new(Registration::new(Lddmm::new(metric.clone()), Ssd)),
 ///     }
 /// };
-/// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+/// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
 /// for name in ["vsvf", "lddmm"] {
 ///     let chosen = registration(name);
 ///     let found = chosen.register(&pair.fixed, &pair.moving, &mut |_| ControlFlow::Continue(()))?;

@@ -102,7 +102,7 @@ pub struct Registered<T, const D: usize> {
     /// Local standard deviation of the regulariser at t = 0, on the fixed image's grid; none where the metric is no sum
     /// of Gaussians.
     pub sigma_start: Option<Image<T, D>>,
-    /// The same at t = 1, carried with the anatomy.
+    /// The same at t = 1, advected with the anatomy.
     pub sigma_end: Option<Image<T, D>>,
     /// The weights of the Gaussians at t = 0, on the map grid: see
     /// [`Shooting::weights`](crate::model::Shooting::weights).

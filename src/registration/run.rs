@@ -106,9 +106,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([32, 32])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// let (fixed, moving) = (&pair.fixed, &pair.moving);
-    /// let registration = Registration::new(Lddmm { metric: MultiGaussian::for_grid(&grid) }, Ssd);
+    /// let registration = Registration::new(Lddmm::new(MultiGaussian::for_grid(&grid)), Ssd);
     /// let go_on = ControlFlow::Continue(());
     /// let found = registration.run_from(fixed, moving, Begin::Identity, |_, _| go_on)?;
     ///
@@ -131,9 +131,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// # use rdmm_core::similarity::Ssd;
     /// # use rdmm_core::synthetic::Shapes;
     /// # let grid = Grid::<2>::unit([32, 32])?;
-    /// # let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// # let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// # let (fixed, moving) = (&pair.fixed, &pair.moving);
-    /// # let registration = Registration::new(Lddmm { metric: MultiGaussian::for_grid(&grid) }, Ssd);
+    /// # let registration = Registration::new(Lddmm::new(MultiGaussian::for_grid(&grid)), Ssd);
     /// let mut saved = None;
     /// let whole = registration.run_from(fixed, moving, Begin::Identity, |progress, checkpoint| {
     ///     if progress.iteration == 2 {
@@ -180,11 +180,11 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// use rdmm_core::synthetic::Shapes;
     ///
     /// let grid = Grid::<2>::unit([40, 40])?;
-    /// let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+    /// let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
     /// let (fixed, moving) = (&pair.fixed_labels, &pair.moving_labels);
-    /// let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+    /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::<_, f32, 2>::new(model, Ssd).run_labels(fixed, moving, 0.025)?;
-    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &moving.warped(&result.map)?)?);
+    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &result.map.warp_labels(moving)?)?);
     /// assert!(after.iter().all(|(label, dice)| *dice >= before[label]));
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```

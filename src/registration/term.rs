@@ -160,8 +160,8 @@ fn made<'a, T: Real, const D: usize>(
 ///
 /// # use rdmm_core::model::{Lddmm, MultiGaussian};
 /// # let grid = rdmm_core::grid::Grid::<2>::unit([32, 32])?;
-/// # let pair = rdmm_core::synthetic::Shapes { outside: 1, ..Default::default() }.pair::<f32, 2>(&grid)?;
-/// # let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+/// # let pair = rdmm_core::synthetic::Shapes::default().with_outside(1).pair::<f32, 2>(&grid)?;
+/// # let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 /// let registration = Registration::new(model, rdmm_core::similarity::Ssd);
 /// let free = registration.run(&pair.fixed, &pair.moving)?;
 /// let held = registration.with_term(ShortDisplacements { weight: 100.0 });

@@ -33,13 +33,11 @@ use crate::scalar::Real;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored"))]
 pub struct Omt {
-    /// λ.
-    pub weight: f64,
-    /// The power r of the distances |log(σ_{N−1}/σ_i)|; 1 by default.
-    pub power: f64,
-    /// The weights it is a function of; w by default.
-    pub on: On,
+    weight: f64,
+    power: f64,
+    on: On,
 }
 
 impl Omt {
@@ -48,22 +46,55 @@ impl Omt {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless λ is finite and ≥ 0.
     pub fn new(weight: f64) -> Result<Self> {
-        let omt = Self { weight, power: 1.0, on: On::Weights };
-        omt.validate()?;
-        Ok(omt)
+        expect_weight("weight of OMT", weight)?;
+        Ok(Self { weight, power: 1.0, on: On::Weights })
     }
 
-    /// The fields are open to change.
-    fn validate(&self) -> Result<()> {
-        expect_weight("weight of OMT", self.weight)?;
-        positive("power of OMT", self.power)?;
-        Ok(())
+    /// The same with another power r of the distances |log(σ_{N−1}/σ_i)|; 1 by default.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) unless r is finite and positive.
+    pub fn with_power(mut self, power: f64) -> Result<Self> {
+        self.power = positive("power of OMT", power)?;
+        Ok(self)
+    }
+
+    /// The same as a function of other weights; of w by default.
+    #[must_use]
+    pub fn with_on(mut self, on: On) -> Self {
+        self.on = on;
+        self
+    }
+
+    /// r.
+    #[must_use]
+    pub fn power(&self) -> f64 {
+        self.power
+    }
+}
+
+/// What is stored of the penalty: checked when it is read.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(rename = "Omt")]
+struct Stored {
+    weight: f64,
+    power: f64,
+    on: On,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for Omt {
+    type Error = crate::Error;
+
+    fn try_from(stored: Stored) -> Result<Self> {
+        Ok(Self::new(stored.weight)?.with_power(stored.power)?.with_on(stored.on))
     }
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for Omt {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
-        self.validate()?;
         expect_increasing(sigmas)?;
         let (smallest, largest) = (sigmas[0], sigmas[sigmas.len() - 1]);
         let whole = (largest / smallest).ln();

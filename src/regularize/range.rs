@@ -30,13 +30,11 @@ use crate::scalar::Real;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored"))]
 pub struct Range {
-    /// λ.
-    pub weight: f64,
-    /// The global shares, squares of the global weights, of sum one.
-    pub shares: Vec<f64>,
-    /// The weights it is a function of; w by default.
-    pub on: On,
+    weight: f64,
+    shares: Vec<f64>,
+    on: On,
 }
 
 impl Range {
@@ -50,11 +48,43 @@ impl Range {
         expect_shares(shares, shares.len())?;
         Ok(Self { weight, shares: shares.to_vec(), on: On::Weights })
     }
+
+    /// The same as a function of other weights; of w by default.
+    #[must_use]
+    pub fn with_on(mut self, on: On) -> Self {
+        self.on = on;
+        self
+    }
+
+    /// The global shares, squares of the global weights, of sum one.
+    #[must_use]
+    pub fn shares(&self) -> &[f64] {
+        &self.shares
+    }
+}
+
+/// What is stored of the penalty: checked when it is read.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(rename = "Range")]
+struct Stored {
+    weight: f64,
+    shares: Vec<f64>,
+    on: On,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for Range {
+    type Error = crate::Error;
+
+    fn try_from(stored: Stored) -> Result<Self> {
+        Ok(Self::new(stored.weight, &stored.shares)?.with_on(stored.on))
+    }
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for Range {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
-        expect_weight("weight of the range penalty", self.weight)?;
         expect_increasing(sigmas)?;
         expect_shares(&self.shares, sigmas.len())?;
         let global = self.shares.iter().map(|share| share.sqrt()).collect();

@@ -30,7 +30,7 @@ use crate::scalar::Real;
 /// ```
 /// use rdmm_core::{grid::Grid, regularize::{Regularizer, TotalVariation}};
 /// let grid = Grid::<2>::unit([8, 8])?;
-/// let tv = TotalVariation { epsilon: 1e-6, ..TotalVariation::new(0.1)? };
+/// let tv = TotalVariation::new(0.1)?.with_epsilon(1e-6)?;
 /// let mut tv = Regularizer::<f64, 2>::on_grid(&tv, &grid, &[0.2, 0.4])?;
 /// // From one Gaussian to the other half-way down: a jump of √2.
 /// let weights: Vec<f64> = (0..128).map(|k| f64::from(u8::from((k % 64 < 32) == (k < 64)))).collect();
@@ -39,16 +39,20 @@ use crate::scalar::Real;
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored<T, D>"))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: Real + serde::Serialize",
+        deserialize = "T: Real + serde::Deserialize<'de>"
+    ))
+)]
 pub struct TotalVariation<T, const D: usize> {
-    /// λ.
-    pub weight: f64,
-    /// ε in units of 1/L: slopes far below it count as squares, slopes far above by their size. 1 by
-    /// default.
-    pub epsilon: f64,
-    /// g, from 0 to 1, on any grid: where edges are cheap; see [`edge_weight`]. `None` for 1 everywhere.
-    pub edges: Option<Image<T, D>>,
-    /// The weights it is a function of; h by default.
-    pub on: On,
+    weight: f64,
+    epsilon: f64,
+    edges: Option<Image<T, D>>,
+    on: On,
 }
 
 impl<T: Real, const D: usize> TotalVariation<T, D> {
@@ -59,6 +63,77 @@ impl<T: Real, const D: usize> TotalVariation<T, D> {
     pub fn new(weight: f64) -> Result<Self> {
         expect_weight("weight of total variation", weight)?;
         Ok(Self { weight, epsilon: 1.0, edges: None, on: On::PreWeights })
+    }
+
+    /// The same with another ε, in units of 1/L: slopes far below it count as squares, slopes far above by
+    /// their size. 1 by default.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless ε is finite and positive.
+    pub fn with_epsilon(mut self, epsilon: f64) -> Result<Self> {
+        self.epsilon = positive("epsilon of total variation", epsilon)?;
+        Ok(self)
+    }
+
+    /// The same with g, on any grid over the box of the registration: where edges are cheap; see [`edge_weight`].
+    /// 1 everywhere by default.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value that is not from 0 to 1.
+    pub fn with_edges(mut self, g: Image<T, D>) -> Result<Self> {
+        if let Some(bad) = g.data().iter().find(|g| !(0.0..=1.0).contains(&g.f64())) {
+            return Err(Error::setting(
+                "edge weight of total variation",
+                "values from 0 to 1",
+                bad,
+            ));
+        }
+        self.edges = Some(g);
+        Ok(self)
+    }
+
+    /// The same as a function of other weights; of h by default.
+    #[must_use]
+    pub fn with_on(mut self, on: On) -> Self {
+        self.on = on;
+        self
+    }
+
+    /// ε, in units of 1/L.
+    #[must_use]
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// g, if there is one.
+    #[must_use]
+    pub fn edges(&self) -> Option<&Image<T, D>> {
+        self.edges.as_ref()
+    }
+}
+
+/// What is stored of the penalty: checked when it is read.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(rename = "TotalVariation")]
+#[serde(bound = "T: Real + serde::Deserialize<'de>")]
+struct Stored<T, const D: usize> {
+    weight: f64,
+    epsilon: f64,
+    edges: Option<Image<T, D>>,
+    on: On,
+}
+
+#[cfg(feature = "serde")]
+impl<T: Real, const D: usize> TryFrom<Stored<T, D>> for TotalVariation<T, D> {
+    type Error = Error;
+
+    fn try_from(stored: Stored<T, D>) -> Result<Self> {
+        let tv = Self::new(stored.weight)?.with_epsilon(stored.epsilon)?.with_on(stored.on);
+        match stored.edges {
+            Some(g) => tv.with_edges(g),
+            None => Ok(tv),
+        }
     }
 }
 
@@ -75,7 +150,7 @@ impl<T: Real, const D: usize> TotalVariation<T, D> {
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, regularize::edge_weight};
 /// let grid = Grid::<2>::unit([32, 32])?;
-/// let half = Image::<f64, 2>::from_fn(&grid, 1, |x, _| f64::from(u8::from(x[0] > 0.49)))?;
+/// let half = Image::<f64, 2>::from_fn(&grid, |x| f64::from(u8::from(x[0] > 0.49)))?;
 /// let g = edge_weight(&half, 0.05, 1.0)?;
 /// // The slope of a step smoothed by G is 1/(√(2π) 0.05) = 8 at its middle.
 /// assert!(g.data()[0] > 0.99 && (g.data()[16 * 32] - 1.0 / 9.0).abs() < 0.02);
@@ -115,9 +190,8 @@ pub fn edge_weight<T: Real, const D: usize>(
 }
 
 impl<T: Real, const D: usize> Regularizer<T, D> for TotalVariation<T, D> {
+    #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
-        expect_weight("weight of total variation", self.weight)?;
-        positive("epsilon of total variation", self.epsilon)?;
         expect_increasing(sigmas)?;
         let coarser = |g: &Image<T, D>| pyramid::coarser_mask(g, grid).map(Image::into_vec);
         Ok(Box::new(Prepared {

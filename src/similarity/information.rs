@@ -32,7 +32,7 @@ use crate::scalar::Real;
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Measure, MutualInformation}};
 /// let grid = Grid::new([32, 32], [1.0, 1.0])?;
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| 0.5 + 0.5 * (0.3 * x[0] + 0.1 * x[1]).sin())?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| 0.5 + 0.5 * (0.3 * x[0] + 0.1 * x[1]).sin())?;
 /// let mut loss = MutualInformation::default().against(&fixed, None)?;
 /// let inverted: Vec<f64> = fixed.data().iter().map(|x| 1.0 - x).collect();
 /// assert!((loss.value(&inverted) - loss.value(fixed.data())).abs() < 1e-12);
@@ -60,7 +60,7 @@ pub struct MutualInformation {
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Histogram, Measure, Nmi}};
 /// let grid = Grid::new([32, 32], [1.0, 1.0])?;
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| 30.0 * x[0])?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| 30.0 * x[0])?;
 /// // Images that are not brought to [0, 1] need their ranges.
 /// let histogram = Histogram { bins: 16, fixed: [0.0, 930.0], moving: [-1.0, 1.0] };
 /// let mut loss = Nmi { histogram }.against(&fixed, None)?;
@@ -231,7 +231,7 @@ mod tests {
                 + 0.2 * (2.0 * turn * y + turn * x).cos()
                 + 0.1 * (3.0 * turn * (x - y)).sin()
         };
-        Image::from_fn(grid, 1, |x, _| wave(x[0] - shift, x[1])).unwrap()
+        Image::from_fn(grid, |x| wave(x[0] - shift, x[1])).unwrap()
     }
 
     #[test]

@@ -43,7 +43,7 @@ const TEXTURE: f64 = 2.5e-3;
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Lncc, Measure}};
 /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| (x[0] + 0.3 * x[1]).sin())?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
 /// let inverted: Vec<f64> = fixed.data().iter().map(|x| 4.0 - 2.0 * x).collect();
 /// let mut loss = Lncc { sigma: 2.0 }.against(&fixed, None)?;
 /// assert!(loss.value(&inverted) < 0.05); // what the texture of the nearly flat windows leaves

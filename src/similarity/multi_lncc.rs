@@ -29,14 +29,33 @@ use crate::scalar::Real;
 /// assert_eq!(MultiLncc::for_grid(&grid).windows(), expected);
 ///
 /// let boxes = [(0.5, Window::Box { width: 4.0 }), (0.5, Window::Box { width: 8.0 })];
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| (x[0] + 0.3 * x[1]).sin())?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
 /// let mut loss = MultiLncc::new(&boxes)?.against(&fixed, None)?;
 /// assert!(loss.value(fixed.data()) < 1e-10 && loss.value(&vec![1.0; 64 * 80]) > 0.5);
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored"))]
 pub struct MultiLncc {
     windows: Vec<(f64, Window)>,
+}
+
+/// What is stored of the loss: checked when it is read.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(rename = "MultiLncc")]
+struct Stored {
+    windows: Vec<(f64, Window)>,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for MultiLncc {
+    type Error = crate::Error;
+
+    fn try_from(stored: Stored) -> Result<Self> {
+        Self::new(&stored.windows)
+    }
 }
 
 impl MultiLncc {

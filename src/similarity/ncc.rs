@@ -21,7 +21,7 @@ use crate::scalar::Real;
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Measure, Ncc}};
 /// let grid = Grid::new([8, 8], [1.0, 1.0])?;
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0] * x[1])?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| x[0] * x[1])?;
 /// let brighter: Vec<f64> = fixed.data().iter().map(|x| 2.0 * x + 5.0).collect();
 /// let loss = Ncc.against(&fixed, None)?.value(&brighter);
 /// assert!(loss.abs() < 1e-11); // the 1e-12 above

@@ -15,7 +15,7 @@ use crate::scalar::Real;
 /// ```
 /// use rdmm_core::{field::Image, grid::Grid, similarity::{Lncc, Measure, Ncc, Sum}};
 /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
-/// let fixed = Image::<f64, 2>::from_fn(&grid, 1, |x, _| (x[0] + 0.3 * x[1]).sin())?;
+/// let fixed = Image::<f64, 2>::from_fn(&grid, |x| (x[0] + 0.3 * x[1]).sin())?;
 /// let sum = Sum::new(vec![(0.05, Box::new(Ncc)), (0.01, Box::new(Lncc { sigma: 2.0 }))])?;
 /// let (mut loss, warped) = (sum.against(&fixed, None)?, vec![1.0; grid.len()]);
 /// let ncc = Ncc.against(&fixed, None)?.value(&warped);

@@ -219,40 +219,6 @@ pub const DOPRI5: Tableau = checked(Tableau::new(
 ));
 
 /// Methods are stored by their names: those of this module, as one of one's own is a `const`.
-#[cfg(feature = "serde")]
-mod stored {
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::{DOPRI5, EULER, HEUN, MIDPOINT, RK4, Tableau};
-
-    const NAMED: [Tableau; 5] = [EULER, MIDPOINT, HEUN, RK4, DOPRI5];
-
-    fn unknown(found: &str) -> String {
-        let names = NAMED.map(|tableau| tableau.name()).join(", ");
-        format!("tableau: expected one of {names}, which are stored by name, found {found}")
-    }
-
-    impl Serialize for Tableau {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            if NAMED.contains(self) {
-                serializer.serialize_str(self.name)
-            } else {
-                Err(S::Error::custom(unknown(self.name)))
-            }
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Tableau {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let name = String::deserialize(deserializer)?;
-            let found = NAMED.into_iter().find(|tableau| tableau.name() == name);
-            found.ok_or_else(|| D::Error::custom(unknown(&name)))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,8 +118,8 @@ pub fn shear<const D: usize>(
         if axis + 1 == D { size * (std::f64::consts::TAU * x[0] / length).sin() } else { 0.0 }
     };
     Ok(Flow {
-        body: Velocity::from_fn(grid, D, speed)?,
-        map: Displacement::from_fn(grid, D, |x, axis| -time * speed(x, axis))?,
+        body: Velocity::from_fn(grid, |x| std::array::from_fn(|axis| speed(x, axis)))?,
+        map: Displacement::from_fn(grid, |x| std::array::from_fn(|axis| -time * speed(x, axis)))?,
     })
 }
 

@@ -16,29 +16,30 @@ use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use rdmm_core::adjoint::sweep::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
-use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, MapState, Stationary, Tracked};
+use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, StageMap, Stationary, Tracked};
 use rdmm_core::evaluate;
 use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid, MAX_VOXELS};
 use rdmm_core::kernel::window::border_window;
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity, Kernel, Windowed, Workspace};
 use rdmm_core::labels::Labels;
-use rdmm_core::metric::{Fixed, Metric, Mixture};
+use rdmm_core::metric::{Fixed, Inputs, Metric, Mixture, Outputs};
 use rdmm_core::model::{
     Carried, Given, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Softmax, Vsvf,
     WeightControl, shares_by_label,
 };
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
 use rdmm_core::ops::resample::{self, Resample};
 use rdmm_core::ops::spline::Prefilter;
-use rdmm_core::ops::warp::{Composition, Warp, warped};
+use rdmm_core::ops::warp::{Warp, warp};
 use rdmm_core::optim::{Adam, Euclidean, Lbfgs, LbfgsState, LineSearch, Objective, Stop};
 use rdmm_core::pyramid;
 use rdmm_core::registration::{
     Intensities, InverseMetric, Level, PairObjective, Registration, Search, Settings,
 };
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{Componentwise, FlowState, StateSpace};
 use rdmm_core::step::tableau::TableauError;
 use rdmm_core::step::{DOPRI5, EULER, MapTransport, RK4, Stepper, Steps, Tableau};
 use rdmm_core::synthetic::Shapes;
@@ -62,12 +63,11 @@ fn square(n: usize) -> Grid<2> {
 
 /// An image with contrast.
 fn image<T: Real, const D: usize>(grid: &Grid<D>) -> Image<T, D> {
-    Image::from_fn(grid, 1, |x, _| x.iter().enumerate().map(|(a, x)| (a as f64 + x).sin()).sum())
-        .unwrap()
+    Image::from_fn(grid, |x| x.iter().enumerate().map(|(a, x)| (a as f64 + x).sin()).sum()).unwrap()
 }
 
 fn constant(grid: &Grid<2>, value: f64) -> Image<f64, 2> {
-    Image::from_fn(grid, 1, |_, _| value).unwrap()
+    Image::from_fn(grid, |_| value).unwrap()
 }
 
 /// A field with one value that is not finite, which only [`rdmm_core::field::Field::data_mut`] can write.
@@ -182,20 +182,20 @@ fn fields() {
     let array = |shape: &[usize]| ArrayD::<f64>::zeros(IxDyn(shape));
     for shape in [&[4, 5][..], &[16], &[], &[0, 4], &[1, 4, 4], &[4, 4, 1]] {
         let (array, found) = (array(shape), format!("{shape:?}"));
-        let result = Image::from_array(&grid, array.view());
+        let result = Image::from_array(&grid, &array);
         refused!(result, Error::Shape { .. }, "image", "[4, 4]", &found);
     }
     for shape in [&[4, 4][..], &[0, 4, 4], &[2, 4, 5]] {
         let (array, found) = (array(shape), format!("{shape:?}"));
-        refused!(Weights::from_array(&grid, array.view()), Error::Shape { .. }, "N ≥ 1", &found);
+        refused!(Weights::from_array(&grid, &array), Error::Shape { .. }, "N ≥ 1", &found);
     }
     let wrong = array(&[3, 4, 4]);
-    refused!(Velocity::from_array(&grid, wrong.view()), Error::Shape { .. }, "[2, ", "[3, 4, 4]");
+    refused!(Velocity::from_array(&grid, &wrong), Error::Shape { .. }, "[2, ", "[3, 4, 4]");
     let one = array(&[1, 4, 4]);
     let broadcast = one.broadcast(IxDyn(&[1 << 50, 4, 4])).unwrap();
-    refused!(Weights::from_array(&grid, broadcast), Error::OutOfMemory { .. }, "bytes");
+    refused!(Weights::from_array(&grid, &broadcast), Error::OutOfMemory { .. }, "bytes");
     refused!(
-        Image::<f64, 2>::from_fn(&grid, 1, |x, _| x[0].ln()),
+        Image::<f64, 2>::from_fn(&grid, |x| x[0].ln()),
         Error::NonFinite { .. },
         "-inf",
         "index 0"
@@ -238,7 +238,7 @@ fn label_maps() {
     let labels = Labels::from_vec(&grid, vec![2; 16]).unwrap();
     let mut map = Displacement::<f64, 2>::zeros(&grid).unwrap();
     map.data_mut()[3] = NAN;
-    refused!(labels.warped(&map), Error::NonFinite { .. }, "map", "NaN", "index 3");
+    refused!(map.warp_labels(&labels), Error::NonFinite { .. }, "map", "NaN", "index 3");
     let shares = |label: u32, shares: &[f64]| {
         shares_by_label::<f64, 2>(&labels, &BTreeMap::from([(label, shares.to_vec())]))
     };
@@ -348,7 +348,8 @@ fn optimised<T: Real>(
     smoothing: f64,
     carried: Carried,
 ) -> RdmmOptimised<T, 2> {
-    RdmmOptimised { metric, smoothing, carried, penalties: Vec::new() }
+    let model = RdmmOptimised::new(metric, smoothing).unwrap();
+    model.with_advected(carried).with_penalties(Vec::new())
 }
 
 #[test]
@@ -358,31 +359,34 @@ fn metrics_and_models() {
     refused!(MultiGaussian::new(&[1.0, 2.0], &[0.9, 0.2]), Error::Shares { .. }, "1.1");
     refused!(MultiGaussian::new(&[], &[]), Error::Shares { .. }, "found 0");
     let good = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
-    let changed = |change: &dyn Fn(&mut MultiGaussian)| {
-        let mut metric = good.clone();
-        change(&mut metric);
-        metric
-    };
+    let of = |sigmas: &[f64]| MultiGaussian::new(sigmas, &[0.5, 0.5]).unwrap();
     macro_rules! each_model {
         ($metric:expr, $error:pat, $($part:expr),+) => {{
             let metric = $metric;
-            refused!(Model::<f64, 2>::on(&Vsvf { metric: metric.clone() }, &grid), $error, $($part),+);
-            refused!(Model::<f32, 2>::on(&Lddmm { metric: metric.clone() }, &grid), $error, $($part),+);
+            refused!(Model::<f64, 2>::on(&Vsvf::new(metric.clone()), &grid), $error, $($part),+);
+            refused!(Model::<f32, 2>::on(&Lddmm::new(metric.clone()), &grid), $error, $($part),+);
             let model = optimised(metric, 1.0, Carried::Weights);
             refused!(Model::<f64, 2>::on(&model, &grid), $error, $($part),+);
         }};
     }
-    each_model!(changed(&|m| m.sigmas = vec![]), Error::Length { .. }, "length 0", "found 2");
-    each_model!(changed(&|m| m.shares = vec![]), Error::Length { .. }, "length 2", "found 0");
-    each_model!(changed(&|m| m.shares[0] = NAN), Error::Setting { .. }, "NaN");
-    each_model!(changed(&|m| m.shares[0] = 0.0), Error::Shares { .. }, "found 0.5");
-    each_model!(changed(&|m| m.sigmas[0] = 0.2), Error::Sigma { .. }, "0.2", "0.5");
-    each_model!(changed(&|m| m.sigmas[1] = 99.0), Error::Sigma { .. }, "99", "16");
-    each_model!(changed(&|m| m.sigmas[0] = 3.0), Error::SigmaOrder { .. }, "2", "3");
-    each_model!(changed(&|m| m.border = Some(NAN)), Error::Setting { .. }, "border", "NaN");
-    each_model!(changed(&|m| m.border = Some(-2.0)), Error::Setting { .. }, "border", "-2");
-    each_model!(changed(&|m| m.tolerance = Some(NAN)), Error::Setting { .. }, "tolerance", "NaN");
-    each_model!(changed(&|m| m.tolerance = Some(0.1)), Error::Setting { .. }, "tolerance", "0.01");
+    refused!(MultiGaussian::new(&[], &[0.5, 0.5]), Error::Length { .. }, "length 0", "found 2");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[]), Error::Length { .. }, "length 2", "found 0");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[NAN, 0.5]), Error::Setting { .. }, "NaN");
+    refused!(MultiGaussian::new(&[1.0, 2.0], &[0.0, 0.5]), Error::Shares { .. }, "found 0.5");
+    each_model!(of(&[0.2, 2.0]), Error::Sigma { .. }, "0.2", "0.5");
+    each_model!(of(&[1.0, 99.0]), Error::Sigma { .. }, "99", "16");
+    each_model!(of(&[3.0, 2.0]), Error::SigmaOrder { .. }, "2", "3");
+    for (bad, text) in [(NAN, "NaN"), (-2.0, "-2"), (0.0, "found 0")] {
+        refused!(good.clone().with_border(bad), Error::Setting { .. }, "border", text);
+    }
+    for (bad, text) in [(NAN, "NaN"), (0.1, "0.01"), (-1.0, "-1")] {
+        refused!(good.clone().with_tolerance(bad), Error::Setting { .. }, "tolerance", text);
+    }
+    let stored = serde_json::json!({
+        "sigmas": [1.0, 2.0], "shares": [0.5, 0.6], "order": "Fourth", "border": null, "tolerance": null
+    });
+    let error = serde_json::from_value::<MultiGaussian>(stored).unwrap_err();
+    assert!(error.to_string().contains("found 1.1"), "{error}");
     for (smoothing, text) in [(0.0, "= 0 "), (NAN, "NaN"), (1e9, "1000000000")] {
         let model = optimised(good.clone(), smoothing, Carried::PreWeights);
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
@@ -395,19 +399,23 @@ fn metrics_and_models() {
     refused!(rdmm(&[], half()), Error::Length { .. }, "length 0", "found 2");
     refused!(rdmm(&[1.0, 2.0], shares([0.5, 0.6])), Error::Shares { .. }, "1.1");
     refused!(rdmm(&[1.0, 2.0], shares([1.5, -0.5])), Error::Setting { .. }, "-0.5");
-    let changed = |change: &dyn Fn(&mut Rdmm<f64, 2>)| {
-        let mut model = rdmm(&[1.0, 2.0], half()).unwrap();
-        change(&mut model);
-        model.on(&grid)
-    };
-    refused!(changed(&|m| m.sigmas = vec![1.0]), Error::Length { .. }, "length 1", "found 2");
-    refused!(changed(&|m| m.sigmas.push(3.0)), Error::Length { .. }, "length 3", "found 2");
-    refused!(changed(&|m| m.sigmas = vec![2.0, 1.0]), Error::SigmaOrder { .. }, "1", "2");
-    refused!(changed(&|m| m.shares.data_mut()[9] = NAN), Error::Setting { .. }, "NaN");
-    refused!(changed(&|m| m.shares.data_mut().fill(0.0)), Error::Shares { .. }, "found 0");
-    refused!(changed(&|m| m.smoothing = -1.0), Error::Sigma { .. }, "-1");
-    refused!(changed(&|m| m.border = Some(0.0)), Error::Setting { .. }, "border", "found 0");
-    refused!(changed(&|m| m.tolerance = Some(-1.0)), Error::Setting { .. }, "tolerance", "-1");
+    refused!(rdmm(&[1.0, 2.0, 3.0], half()), Error::Length { .. }, "length 3", "found 2");
+    let mut spoilt = half();
+    spoilt.data_mut()[9] = NAN;
+    refused!(rdmm(&[1.0, 2.0], spoilt.clone()), Error::Setting { .. }, "NaN");
+    refused!(rdmm(&[1.0, 2.0], shares([0.0, 0.0])), Error::Shares { .. }, "found 0");
+    let swapped = rdmm(&[2.0, 1.0], half()).unwrap();
+    refused!(swapped.on(&grid), Error::SigmaOrder { .. }, "1", "2");
+    let sharp = Rdmm::new(&[1.0, 2.0], half(), -1.0).unwrap();
+    refused!(sharp.on(&grid), Error::Sigma { .. }, "-1");
+    let good = || rdmm(&[1.0, 2.0], half()).unwrap();
+    refused!(good().with_border(0.0), Error::Setting { .. }, "border", "found 0");
+    refused!(good().with_tolerance(-1.0), Error::Setting { .. }, "tolerance", "-1");
+    let given = |h| Rdmm::from_pre_weights(&[1.0, 2.0], h, 1.0);
+    refused!(given(spoilt), Error::NonFinite { .. }, "pre-weights", "index 9");
+    refused!(given(shares([0.0, 0.0])), Error::Setting { .. }, "pre-weights", "not all zero");
+    let one = Rdmm::from_pre_weights(&[1.0], half(), 1.0);
+    refused!(one, Error::Length { .. }, "length 1", "found 2");
     let elsewhere = Grid::new([16, 16], [4.0; 2]).unwrap();
     let model = rdmm(&[1.0, 2.0], half()).unwrap();
     refused!(model.on(&elsewhere), Error::Sigma { .. }, "= 1 ", "2", "64");
@@ -416,10 +424,10 @@ fn metrics_and_models() {
     let mut shooting = model.on(&grid).unwrap();
     let (there, small) = (Grid::unit([16, 16]).unwrap(), square(8));
     let metric = MultiGaussian::new(&[0.1], &[1.0]).unwrap();
-    let away = Lddmm { metric }.on(&there).unwrap().rest();
+    let away = Lddmm::new(metric).on(&there).unwrap().identity();
     refused!(shooting.prolong(&away), Error::GridMismatch { .. }, "[16, 16]", "0.0625");
     refused!(shooting.inverse_metric(0.0), Error::Setting { .. }, "epsilon", "found 0");
-    let mut state = shooting.blank_state();
+    let mut state = shooting.initial_state(&shooting.identity());
     state.body.weights = Weights::zeros_with(&grid, 3).unwrap();
     refused!(shooting.local_sigma(&state), Error::Length { .. }, "length 2", "found 3");
     assert!(shooting.hamiltonian(&state).unwrap().is_nan());
@@ -431,11 +439,13 @@ fn metrics_and_models() {
 
 #[test]
 fn a_backward_sweep_begins_where_the_forward_one_did() {
-    let model = Lddmm { metric: MultiGaussian::for_grid(&square(16)) };
-    let shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
-    let foreign = Model::<f64, 2>::on(&model, &square(200)).unwrap().blank_state();
-    let (state, evolution) = (shooting.blank_state(), shooting.evolution());
-    let mut sweep = Sweep::new(&square(16), evolution, &state, common::fixed_steps(2)).unwrap();
+    let model = Lddmm::new(MultiGaussian::for_grid(&square(16)));
+    let mut shooting = Model::<f64, 2>::on(&model, &square(16)).unwrap();
+    let mut other = Model::<f64, 2>::on(&model, &square(200)).unwrap();
+    let foreign = other.initial_state(&other.identity());
+    let state = shooting.initial_state(&shooting.identity());
+    let evolution = shooting.evolution();
+    let mut sweep = Sweep::new(evolution, &state, common::fixed_steps(2)).unwrap();
     let mut bar = sweep.forward(&state).unwrap().clone();
     let mut moved = state.clone();
     moved.map_mut().data_mut()[3] = 1e-3;
@@ -448,19 +458,19 @@ fn a_backward_sweep_begins_where_the_forward_one_did() {
 /// States and controls of another grid: an error at the sweep and the objective, NaN below them.
 fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     let (here, there) = (square(16), square(200));
-    let (mut shooting, other) = (model.on(&here).unwrap(), model.on(&there).unwrap());
-    let (mut state, foreign) = (shooting.blank_state(), other.blank_state());
-    let (mut gradient, controls) = (shooting.rest(), other.rest());
+    let (mut shooting, mut other) = (model.on(&here).unwrap(), model.on(&there).unwrap());
+    let (mut gradient, controls) = (shooting.identity(), other.identity());
+    let (mut state, foreign) = (shooting.initial_state(&gradient), other.initial_state(&controls));
 
     let evolution = shooting.evolution();
     let how = common::fixed_steps(2);
-    let new = Sweep::new(&here, shooting.evolution(), &foreign, how.clone());
+    let new = Sweep::new(shooting.evolution(), &foreign, how.clone());
     refused!(new, Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
-    let mut sweep = Sweep::new(&here, evolution, &state, how).unwrap();
+    let mut sweep = Sweep::new(evolution, &state, how).unwrap();
     refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
     refused!(sweep.forward(&foreign), Error::GridMismatch { .. }, "[16, 16]", "[200, 200]");
     refused!(sweep.backward(&state, &mut state.clone()), Error::Setting { .. }, "forward", "none");
-    shooting.start(&shooting.rest(), &mut state);
+    shooting.set_initial_state(&shooting.identity(), &mut state);
     sweep.forward(&state).unwrap();
     let mut bar = foreign.clone();
     refused!(
@@ -473,40 +483,47 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     // Controls of the other grid.
     let energy = shooting.add_energy(&controls, 1.0, &mut gradient);
     assert!(energy.is_nan() && !gradient.is_finite());
-    let mut foreign_gradient = other.rest();
-    shooting.add_energy(&shooting.rest(), 1.0, &mut foreign_gradient);
+    let mut foreign_gradient = other.identity();
+    shooting.add_energy(&shooting.identity(), 1.0, &mut foreign_gradient);
     assert!(!foreign_gradient.is_finite());
-    let mut started = shooting.blank_state();
-    shooting.start(&controls, &mut started);
+    let started = shooting.initial_state(&controls);
     assert!(sweep.forward(&started).is_err());
-    shooting.start_vjp(&controls, &foreign, &mut shooting.rest());
-    shooting.start_vjp(&shooting.rest(), &state, &mut controls.clone());
+    shooting.initial_state_vjp(&controls, &foreign, &mut shooting.identity());
+    shooting.initial_state_vjp(&shooting.identity(), &state, &mut controls.clone());
     assert!(shooting.hamiltonian(&foreign).is_err());
 
     // Rates and steps.
     let evolution = shooting.evolution();
-    let (mut ws, mut foreign_ws) = (evolution.workspace(), other.evolution().workspace());
+    let buffers = |evolution: &<M::Shooting as Shooting<f64, 2>>::Evolution| {
+        (evolution.tape().unwrap(), evolution.workspace().unwrap())
+    };
+    let (mut tape, mut ws) = buffers(&evolution);
+    let (mut foreign_tape, mut foreign_ws) = buffers(&other.evolution());
     let (small, large) = (state.zeros_like(), foreign.zeros_like());
     for (y, rate) in [(&small, &large), (&large, &small), (&large, &large)] {
         let (mut out, mut back) = (rate.clone(), rate.clone());
-        evolution.rate(y, &mut out, &mut ws);
-        evolution.rate_vjp(y, &large, &mut back, &mut ws);
-        assert!(!out.is_finite() && !back.is_finite());
+        evolution.velocity(y, &mut tape, &mut ws);
+        for map in [StageMap::OfState, StageMap::Identity] {
+            evolution.rate(y, map, &mut out, &tape, &mut ws);
+            evolution.rate_vjp(y, map, &large, &mut back, &tape, &mut ws);
+            assert!(!out.is_finite() && !back.is_finite());
+        }
     }
     let mut out = small.clone();
-    evolution.rate(&small, &mut out, &mut foreign_ws);
-    let stepper = Stepper::new(&here, evolution, RK4, MapTransport::SemiLagrangian);
-    let euler = Stepper::new(&here, shooting.evolution(), EULER, MapTransport::Eulerian);
+    evolution.velocity(&small, &mut foreign_tape, &mut foreign_ws);
+    evolution.rate(&small, StageMap::OfState, &mut out, &foreign_tape, &mut foreign_ws);
+    let stepper = Stepper::new(evolution, RK4, MapTransport::SemiLagrangian);
+    let euler = Stepper::new(shooting.evolution(), EULER, MapTransport::Eulerian);
     for (y, next) in [(&small, &large), (&large, &small), (&large, &large)] {
         for like in [&small, &large] {
             let (mut forward, mut back) = (next.clone(), next.clone());
-            let mut ws = stepper.workspace(like);
+            let mut ws = stepper.workspace(like).unwrap();
             stepper.step(y, 0.5, &mut forward, &mut ws);
-            let mut trace = stepper.trace(like, 0);
+            let mut trace = stepper.trace(like, 0).unwrap();
             stepper.retrace(y, 0.5, &mut trace, (&mut back.clone(), &mut ws));
             stepper.step_vjp(y, 0.5, &mut back, &mut trace, (&mut next.clone(), &mut ws));
             assert!(!forward.is_finite() && !back.is_finite());
-            let mut ws = euler.workspace(like);
+            let mut ws = euler.workspace(like).unwrap();
             let mut forward = small.clone();
             stepper.step(&small, 0.5, &mut forward, &mut ws);
             assert!(!forward.is_finite());
@@ -515,8 +532,7 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
     }
     let tracked = Tracked::new(&there, shooting.evolution());
     let start = tracked.start(small.clone());
-    let (mut rate, mut ws) = (start.clone(), tracked.workspace());
-    tracked.rate(&start, &mut rate, &mut ws);
+    let (rate, _) = common::rate(&tracked, &start);
     assert!(!rate.is_finite());
 
     // The objective.
@@ -551,22 +567,20 @@ fn wrong_grid_everywhere<M: Model<f64, 2>>(model: &M) {
 #[test]
 fn states_and_controls_of_another_grid() {
     let metric = MultiGaussian::new(&[2.0, 5.0, 8.0], &[0.2, 0.5, 0.3]).unwrap();
-    wrong_grid_everywhere(&Vsvf { metric: metric.clone() });
-    wrong_grid_everywhere(&Lddmm { metric: metric.clone() });
+    wrong_grid_everywhere(&Vsvf::new(metric.clone()));
+    wrong_grid_everywhere(&Lddmm::new(metric.clone()));
     for carried in [Carried::PreWeights, Carried::Weights] {
         wrong_grid_everywhere(&optimised(metric.clone(), 2.0, carried));
-        let penalised =
-            RdmmOptimised { carried, ..RdmmOptimised::new(metric.clone(), 2.0).unwrap() };
+        let penalised = RdmmOptimised::new(metric.clone(), 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&penalised);
         let (mut here, there) =
             (penalised.on(&square(16)).unwrap(), penalised.on(&square(200)).unwrap());
-        assert!(here.add_penalty(&there.rest(), &mut there.rest()).is_nan());
-        let (rest, mut foreign) = (here.rest(), there.rest());
+        assert!(here.add_penalty(&there.identity(), &mut there.identity()).is_nan());
+        let (rest, mut foreign) = (here.identity(), there.identity());
         here.add_penalty(&rest, &mut foreign);
         assert!(!foreign.is_finite());
         let shares = common::shares(&square(16));
-        let mut model = Rdmm::new(&metric.sigmas, shares, 2.0).unwrap();
-        model.carried = carried;
+        let model = Rdmm::new(metric.sigmas(), shares, 2.0).unwrap().with_advected(carried);
         wrong_grid_everywhere(&model);
     }
 
@@ -586,18 +600,22 @@ fn states_and_controls_of_another_grid() {
     );
     let mixture =
         Mixture::new(&here, vec![gaussian(&here)], gaussian(&here), Order::Second).unwrap();
-    let (mut ws, mut v) = (mixture.workspace(), Velocity::zeros(&here).unwrap());
+    let (mut tape, mut ws) = (mixture.tape(&here).unwrap(), Default::default());
+    let mut v = Velocity::zeros(&here).unwrap();
     let (m, two) = (momentum(&here), Weights::zeros_with(&here, 2).unwrap());
-    mixture.velocity(&m, &two, &mut v, &mut ws);
+    let at = Inputs { momentum: &m, weights: &two };
+    mixture.velocity(at, &mut v, &mut tape, &mut ws);
     assert!(all_nan(v.data()));
     let (mut rate, mut rates) = (m.clone(), two.clone());
-    mixture.carry(&m, &two, &v, (&mut rate, &mut rates), &mut ws);
+    let out = Outputs { momentum: &mut rate, weights: &mut rates };
+    mixture.advect(at, &v, out, &tape, &mut ws);
     assert!(all_nan(rate.data()) && all_nan(rates.data()));
     let (mut bar, mut bars) = (m.clone(), two.clone());
-    mixture.pull_back(&m, &two, &v.clone(), (&m, &two), &mut v, (&mut bar, &mut bars), &mut ws);
+    let out = Outputs { momentum: &mut bar, weights: &mut bars };
+    mixture.rates_vjp(at, &v.clone(), at, &mut v, out, &tape, &mut ws);
     assert!(all_nan(bar.data()) && all_nan(bars.data()));
     let mut bars = two.clone();
-    mixture.add_energy_slope(&m, 1.0, &mut bars, &mut ws);
+    mixture.energy_gradient(at, 1.0, &mut bars, &tape, &mut ws);
     assert!(all_nan(bars.data()));
     let mut smooth = Weights::zeros_with(&there, 2).unwrap();
     mixture.smooth(&two, &mut smooth);
@@ -618,7 +636,7 @@ fn states_and_controls_of_another_grid() {
     let stationary = Stationary::<f64, 2>::new(&here, Order::Fourth);
     let state = rdmm_core::dynamics::Flow { body: v, map: Displacement::zeros(&there).unwrap() };
     let mut rate = state.zeros_like();
-    stationary.rate(&state, &mut rate, &mut ());
+    stationary.rate(&state, StageMap::OfState, &mut rate, &(), &mut ());
     assert!(!rate.is_finite());
 }
 
@@ -699,19 +717,19 @@ fn far_displacements<T: Real>(largest: f64) {
     let image = image::<T, 2>(&grid);
     let mut coefficients = image.clone();
     Prefilter::new(&grid).apply(coefficients.data_mut());
-    let warp = Warp::<T, 2>::new(&grid, &grid);
+    let points = Warp::<T, 2>::new(&grid, &grid);
     let n = grid.len();
     for far in [NAN, f64::INFINITY, -f64::INFINITY, 1e30, -1e30, largest] {
         let mut u = vec![T::zero(); 2 * n];
         u[7] = T::of(far);
         let (mut value, mut slope) = (vec![T::zero(); n], vec![T::zero(); 2 * n]);
-        warp.value_and_gradient(coefficients.data(), &u, &mut value, &mut slope);
+        points.value_and_gradient(coefficients.data(), &u, &mut value, &mut slope);
         assert!(value[7].is_nan() && slope[7].is_nan() && slope[n + 7].is_nan());
         assert!(value.iter().enumerate().all(|(i, x)| i == 7 || x.is_finite()));
         let mut bar = vec![T::zero(); n];
-        warp.scatter::<1>(&u, &value, &mut bar);
+        points.scatter::<1>(&u, &value, &mut bar);
         assert!(bar.iter().any(|x| x.is_nan()));
-        warp.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
+        points.add_position_bar::<1>(coefficients.data(), &u, &bar, &mut slope);
         let composition = Composition::<T, 2>::new(&grid);
         let (d, mut out) = (u.clone(), u.clone());
         composition.compose(&vec![T::one(); 2 * n], &d, &mut out);
@@ -719,14 +737,14 @@ fn far_displacements<T: Real>(largest: f64) {
 
         // A whole flow: the momentum, then the map, is absurd.
         for transport in [MapTransport::SemiLagrangian, MapTransport::Eulerian] {
-            let model = Lddmm { metric: metric.clone() };
+            let model = Lddmm::new(metric.clone());
             let mut shooting = model.on(&grid).unwrap();
-            let mut state = shooting.blank_state();
+            let mut state = shooting.initial_state(&shooting.identity());
             let how = Integration { transport, ..common::fixed_steps(3) };
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &state, how).unwrap();
-            let mut controls = shooting.rest();
+            let mut sweep = Sweep::new(shooting.evolution(), &state, how).unwrap();
+            let mut controls = shooting.identity();
             controls.momentum.data_mut()[7 * 16 + 7] = T::of(far);
-            shooting.start(&controls, &mut state);
+            shooting.set_initial_state(&controls, &mut state);
             refused!(sweep.forward(&state), Error::Diverged { .. }, "of 3", "smaller momentum");
             refused!(
                 sweep.backward(&state, &mut state.clone()),
@@ -734,8 +752,8 @@ fn far_displacements<T: Real>(largest: f64) {
                 "forward sweep"
             );
             let how = Integration::default();
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &state, how).unwrap();
-            shooting.start(&controls, &mut state);
+            let mut sweep = Sweep::new(shooting.evolution(), &state, how).unwrap();
+            shooting.set_initial_state(&controls, &mut state);
             refused!(sweep.forward(&state), Error::Diverged { .. }, "of 50");
         }
     }
@@ -743,13 +761,13 @@ fn far_displacements<T: Real>(largest: f64) {
     map.data_mut()[7] = T::of(1e30);
     let pair = evaluate::inverse_consistency(&Displacement::zeros(&grid).unwrap(), &map);
     refused!(pair, Error::NonFinite { .. }, "composition", "NaN", "index 7");
-    assert!(warped(&image, &map).unwrap().data()[7].is_nan());
+    assert!(warp(&image, &map).unwrap().data()[7].is_nan());
     map.data_mut()[7] = T::nan();
-    refused!(warped(&image, &map), Error::NonFinite { .. }, "map", "NaN", "index 7");
+    refused!(warp(&image, &map), Error::NonFinite { .. }, "map", "NaN", "index 7");
     let mut bad = image.clone();
     bad.data_mut()[0] = T::infinity();
     let zero = Displacement::zeros(&grid).unwrap();
-    refused!(warped(&bad, &zero), Error::NonFinite { .. }, "image", "inf", "index 0");
+    refused!(warp(&bad, &zero), Error::NonFinite { .. }, "image", "inf", "index 0");
 }
 
 #[test]
@@ -791,12 +809,11 @@ fn integration() {
     // Policies at their limits, and a tolerance that cannot be reached.
     let grid = square(8);
     let metric = MultiGaussian::new(&[1.0, 2.0], &[0.5, 0.5]).unwrap();
-    let mut shooting = Model::<f64, 2>::on(&Lddmm { metric }, &grid).unwrap();
+    let mut shooting = Model::<f64, 2>::on(&Lddmm::new(metric), &grid).unwrap();
     let controls = common::controls(&mut shooting, 0.5, 3);
-    let mut start = shooting.blank_state();
-    shooting.start(&controls, &mut start);
+    let start = shooting.initial_state(&controls);
     let how = Integration { checkpoints: Checkpoints::Bytes(99), ..common::fixed_steps(7) };
-    let refused = Sweep::new(&grid, shooting.evolution(), &start, how).map(drop);
+    let refused = Sweep::new(shooting.evolution(), &start, how).map(drop);
     refused!(refused, Error::Setting { .. }, "more bytes", "found 99 bytes");
     for checkpoints in [
         Checkpoints::Binomial(usize::MAX),
@@ -807,7 +824,7 @@ fn integration() {
     ] {
         for gradient in [GradientKind::Discrete, GradientKind::Continuous] {
             let how = Integration { checkpoints, gradient, ..common::fixed_steps(7) };
-            let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
+            let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
             let mut bar = sweep.forward(&start).unwrap().clone();
             sweep.backward(&start, &mut bar).unwrap();
             refused!(sweep.backward(&start, &mut bar), Error::Setting { .. }, "forward sweep");
@@ -816,7 +833,7 @@ fn integration() {
     for (relative, at_most) in [(1e-300, 5), (1e-15, 1)] {
         let steps = Steps::Tolerance { relative, at_most };
         let how = Integration { steps, tableau: DOPRI5, ..Integration::default() };
-        let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, how).unwrap();
+        let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
         let text = format!("{at_most} steps");
         refused!(sweep.forward(&start), Error::StepLimit { .. }, "tolerance", "not", &text);
         assert!(sweep.step_sizes().is_empty());
@@ -897,7 +914,7 @@ fn measures() {
 fn registrations() {
     let grid = square(16);
     let metric = || MultiGaussian::new(&[2.0, 4.0], &[0.5, 0.5]).unwrap();
-    let model = || Lddmm { metric: metric() };
+    let model = || Lddmm::new(metric());
     let (fixed, moving) = (image::<f64, 2>(&grid), image::<f64, 2>(&grid));
     let run = |settings: Settings| {
         Registration::new(model(), Ssd).with_settings(settings).run(&fixed, &moving)
@@ -969,11 +986,11 @@ fn registrations() {
     refused!(masked(constant(&grid, 2.0)), Error::Setting { .. }, "mask", "0 to 1", "found 2");
     refused!(masked(spoilt(&grid, NAN)), Error::NonFinite { .. }, "mask", "NaN");
     refused!(masked(constant(&grid, 0.0)), Error::NoContrast { .. }, "mask");
-    let thin = Lddmm { metric: MultiGaussian::new(&[0.1], &[1.0]).unwrap() };
+    let thin = Lddmm::new(MultiGaussian::new(&[0.1], &[1.0]).unwrap());
     let result = Registration::new(thin, Ssd).run(&fixed, &moving);
     refused!(result, Error::Sigma { .. }, "0.1", "0.5", "16");
     let sigma = NAN;
-    let thin = Lddmm { metric: MultiGaussian { sigmas: vec![sigma, 1.0], ..metric() } };
+    let thin = Lddmm::new(MultiGaussian::new(&[sigma, 1.0], &[0.5, 0.5]).unwrap());
     refused!(Registration::new(thin, Ssd).run(&fixed, &moving), Error::Sigma { .. }, "NaN");
     let result = Registration::new(model(), Lncc { sigma: 0.1 }).run(&fixed, &moving);
     refused!(result, Error::Sigma { .. }, "0.1", "0.5");
@@ -1039,12 +1056,12 @@ fn evaluations() {
     spoilt.data_mut()[3] = f64::MAX;
     spoilt.data_mut()[256 + 4] = f64::MAX;
     refused!(evaluate::Folds::of(&spoilt), Error::NonFinite { .. }, "determinant");
-    let carried = |point| evaluate::carried(&map(&grid), &[[1.0, 1.0], point]);
+    let carried = |point| map(&grid).transform_points(&[[1.0, 1.0], point]);
     for (point, text) in [([NAN, 0.0], "NaN"), ([0.0, 99.0], "99"), ([-7.0, 0.0], "-7")] {
         refused!(carried(point), Error::Setting { .. }, "point 1", "inside", text);
     }
     let periodic = map(&square(16).with_boundary(Boundary::Periodic));
-    let result = evaluate::carried(&periodic, &[[1e300, 0.0]]);
+    let result = periodic.transform_points(&[[1e300, 0.0]]);
     refused!(result, Error::Setting { .. }, "point 0", "indexed");
     let errors = evaluate::target_registration_error::<f64, 2>;
     let result = errors(&map(&grid), &[[1.0; 2]], &[]);
@@ -1185,10 +1202,10 @@ fn damaged_states() {
 fn synthetic_pairs() {
     let pair = |shapes: Shapes, n: usize| shapes.pair::<f64, 2>(&Grid::unit([n, n]).unwrap());
     for (change, text) in [(0.2, "0.2"), (-0.1, "-0.1"), (NAN, "NaN"), (f64::INFINITY, "inf")] {
-        let shapes = Shapes { change, ..Shapes::default() };
+        let shapes = Shapes::default().with_change(change);
         refused!(pair(shapes, 64), Error::Setting { .. }, "change", "0 to 0.1", text);
     }
-    let shapes = |outside| Shapes { outside, ..Shapes::default() };
+    let shapes = |outside| Shapes::default().with_outside(outside);
     refused!(pair(shapes(9), 64), Error::Setting { .. }, "outside", "8", "found 9");
     let most = usize::MAX.to_string();
     refused!(pair(shapes(usize::MAX), 64), Error::Setting { .. }, "outside", &most);
@@ -1256,10 +1273,13 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
     let fixed = Image::<T, D>::from_vec(&grid, values(1)).unwrap();
     let moving = Image::<T, D>::from_vec(&grid, values(2)).unwrap();
     let sigma = odd.sigma * grid.coarsest_spacing();
-    let metric = MultiGaussian {
-        border: odd.border.map(|width| width * odd.spacing),
-        ..MultiGaussian::new(&[sigma, odd.ratio * sigma], &[0.3, 0.7]).unwrap()
-    };
+    let mut metric = MultiGaussian::new(&[sigma, odd.ratio * sigma], &[0.3, 0.7]).unwrap();
+    if let Some(width) = odd.border {
+        match metric.with_border(width * odd.spacing) {
+            Ok(windowed) => metric = windowed,
+            Err(_) => return Ok(false),
+        }
+    }
     let lbfgs = Lbfgs::default().with_max_evaluations(8);
     let search = match odd.search {
         0 => Search::MetricLbfgs { lbfgs, epsilon: 1e-3 },
@@ -1290,7 +1310,7 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
                 Ok(found) => {
                     prop_assert!(found.map.is_finite() && found.forward.is_finite());
                     prop_assert!(found.warped.is_finite() && found.momentum.is_finite());
-                    prop_assert!(found.sigma_start.is_finite());
+                    prop_assert!(found.sigma_start.is_some_and(|sigma| sigma.is_finite()));
                     true
                 }
                 Err(error) => {
@@ -1301,15 +1321,15 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
         };
     }
     Ok(match odd.model {
-        0 => run!(Vsvf { metric }),
-        1 => run!(Lddmm { metric }),
+        0 => run!(Vsvf::new(metric)),
+        1 => run!(Lddmm::new(metric)),
         2 => run!(RdmmOptimised::new(metric, sigma).unwrap()),
         _ => {
             let shares = Weights::from_fn(&grid, 2, |x, i| {
                 let share = (1.0 + (x[0] / odd.spacing).sin()) / 2.0;
                 [share, 1.0 - share][i]
             });
-            run!(Rdmm::new(&metric.sigmas, shares.unwrap(), sigma).unwrap())
+            run!(Rdmm::new(metric.sigmas(), shares.unwrap(), sigma).unwrap())
         }
     })
 }

@@ -119,15 +119,13 @@ fn quoted_code_is_that_of_its_file() {
     }
     let mut quotes = 0;
     for (name, text) in pages() {
-        for rest in text.split("<!-- tests/").skip(1) {
-            let (what, rest) = rest.split_once(" -->\n```rust").unwrap();
+        let mark = "<!-- tests/";
+        for (at, _) in text.match_indices(mark) {
+            let (what, rest) = text[at + mark.len()..].split_once(" -->").unwrap();
             let (file, anchor) = what.split_once(' ').unwrap();
-            let block = rest.split_once('\n').unwrap().1.split("```").next().unwrap();
+            let block = rest.split("```").nth(1).unwrap();
             let code = anchored(&root().join("tests").join(file), anchor);
-            assert!(
-                block.starts_with(&code),
-                "{name}: the block is not what stands in tests/{what}"
-            );
+            assert!(block.contains(&code), "{name}: the block is not that of tests/{what}");
             quotes += 1;
         }
     }

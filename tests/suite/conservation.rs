@@ -7,20 +7,21 @@
 )]
 
 use crate::common::{self, FORMS, Randomise, Region, fixed_steps, grid, region, slope, smooth};
+use rdmm_core::Result;
 use rdmm_core::adjoint::Sweep;
-use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, Flow, Geodesic};
+use rdmm_core::dynamics::{Epdiff, Evolution, Flow, Geodesic, StageMap};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Spectral;
-use rdmm_core::metric::{Fixed, Metric};
-use rdmm_core::model::{Carried, Model, Shooting};
+use rdmm_core::metric::{Fixed, Inputs, Metric, Outputs};
+use rdmm_core::model::{Carried, Lddmm, Model, Shooting};
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
-use rdmm_core::ops::warp::Composition;
 use rdmm_core::space::StateSpace;
 use std::f64::consts::TAU;
 
 /// A metric whose force on the momentum is multiplied by a factor: 0 leaves it out, −1 flips its sign.
-/// Weights are carried as before.
+/// Weights are advected as before.
 struct ScaledForce<M> {
     metric: M,
     factor: f64,
@@ -31,77 +32,68 @@ impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
     type Workspace = M::Workspace;
     type Tape = M::Tape;
 
-    fn workspace(&self) -> M::Workspace {
-        self.metric.workspace()
-    }
-
-    fn tape(&self) -> M::Tape {
-        self.metric.tape()
-    }
-
-    fn tape_len(&self) -> usize {
-        self.metric.tape_len()
-    }
-
-    fn exchange(&self, ws: &mut M::Workspace, tape: &mut M::Tape) {
-        self.metric.exchange(ws, tape);
+    fn tape(&self, grid: &Grid<D>) -> Result<M::Tape> {
+        self.metric.tape(grid)
     }
 
     fn velocity(
         &self,
-        momentum: &Momentum<f64, D>,
-        weights: &M::Weights,
+        at: Inputs<'_, f64, D, M::Weights>,
         velocity: &mut Velocity<f64, D>,
+        tape: &mut M::Tape,
         ws: &mut M::Workspace,
     ) {
-        self.metric.velocity(momentum, weights, velocity, ws);
+        self.metric.velocity(at, velocity, tape, ws);
     }
 
     fn velocity_vjp(
         &self,
-        _momentum: &Momentum<f64, D>,
+        _at: Inputs<'_, f64, D, M::Weights>,
         _velocity_bar: &Velocity<f64, D>,
-        _bars: (&mut Momentum<f64, D>, &mut M::Weights),
+        _bars: Outputs<'_, f64, D, M::Weights>,
+        _tape: &M::Tape,
         _ws: &mut M::Workspace,
     ) {
         unreachable!("the tests only run it forwards")
     }
 
-    fn carry(
+    fn advect(
         &self,
-        momentum: &Momentum<f64, D>,
-        weights: &M::Weights,
+        at: Inputs<'_, f64, D, M::Weights>,
         velocity: &Velocity<f64, D>,
-        (momentum_rate, weights_rate): (&mut Momentum<f64, D>, &mut M::Weights),
+        Outputs { momentum, weights }: Outputs<'_, f64, D, M::Weights>,
+        tape: &M::Tape,
         ws: &mut M::Workspace,
     ) {
-        let mut forced = momentum_rate.clone();
-        self.metric.carry(momentum, weights, velocity, (&mut forced, weights_rate), ws);
-        momentum_rate.scale(1.0 - self.factor);
-        momentum_rate.axpy(self.factor, &forced);
+        let mut forced = momentum.clone();
+        let rates = Outputs { momentum: &mut forced, weights };
+        self.metric.advect(at, velocity, rates, tape, ws);
+        momentum.scale(1.0 - self.factor);
+        momentum.axpy(self.factor, &forced);
     }
 
-    fn pull_back(
+    fn rates_vjp(
         &self,
-        _momentum: &Momentum<f64, D>,
-        _weights: &M::Weights,
+        _at: Inputs<'_, f64, D, M::Weights>,
         _velocity: &Velocity<f64, D>,
-        _rate_bars: (&Momentum<f64, D>, &M::Weights),
+        _rate_bars: Inputs<'_, f64, D, M::Weights>,
         _velocity_bar: &mut Velocity<f64, D>,
-        _bars: (&mut Momentum<f64, D>, &mut M::Weights),
+        _bars: Outputs<'_, f64, D, M::Weights>,
+        _tape: &M::Tape,
         _ws: &mut M::Workspace,
     ) {
         unreachable!("the tests only run it forwards")
     }
 
-    fn add_energy_slope(
+    fn energy_gradient(
         &self,
-        momentum: &Momentum<f64, D>,
+        at: Inputs<'_, f64, D, M::Weights>,
         scale: f64,
         bar: &mut M::Weights,
+        tape: &M::Tape,
         ws: &mut M::Workspace,
     ) {
-        self.metric.add_energy_slope(momentum, scale, bar, ws);
+        self.metric.energy_gradient(at, scale, bar, tape, ws);
     }
 }
 
@@ -137,9 +129,8 @@ fn semi_discrete_drift<const D: usize, M: Metric<f64, D>>(
     body: Geodesic<f64, D, M::Weights>,
 ) -> f64 {
     let state = flow(evolution.grid(), body);
-    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-    evolution.rate(&state, &mut rate, &mut ws);
-    let velocity = evolution.velocity(&state, &ws).norm();
+    let (rate, tape) = common::rate(evolution, &state);
+    let velocity = evolution.velocity_field(&state, &tape).norm();
     let scale = evolution.grid().cell_volume() * rate.body.norm() * velocity;
     let e = 0.3 * state.body.norm() / rate.body.norm();
     let at = |k: f64| {
@@ -157,13 +148,13 @@ fn pairings<const D: usize, M: Metric<f64, D>>(
     body: Geodesic<f64, D, M::Weights>,
 ) -> [f64; 2] {
     let state = flow(evolution.grid(), body);
-    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-    evolution.rate(&state, &mut rate, &mut ws);
-    let (m, w) = (&state.body.momentum, &state.body.weights);
-    let (mut v, mut slope) = (Velocity::zeros(evolution.grid()).unwrap(), w.zeros_like());
-    let mut metric_ws = evolution.metric().workspace();
-    evolution.metric().velocity(m, w, &mut v, &mut metric_ws);
-    evolution.metric().add_energy_slope(m, 1.0, &mut slope, &mut metric_ws);
+    let (rate, _) = common::rate(evolution, &state);
+    let (metric, at) = (evolution.metric(), state.body.inputs());
+    let mut v = Velocity::zeros(evolution.grid()).unwrap();
+    let mut slope = state.body.weights.zeros_like();
+    let (mut tape, mut ws) = (metric.tape(evolution.grid()).unwrap(), M::Workspace::default());
+    metric.velocity(at, &mut v, &mut tape, &mut ws);
+    metric.energy_gradient(at, 1.0, &mut slope, &tape, &mut ws);
     let momentum_part = common_dot(rate.body.momentum.data(), v.data());
     let scale = rate.body.momentum.norm() * v.norm();
     [(momentum_part + rate.body.weights.dot(&slope)) / scale, momentum_part / scale]
@@ -227,13 +218,12 @@ fn drift<const D: usize, M: Metric<f64, D>>(
     steps: usize,
 ) -> f64 {
     let stepper = rdmm_core::step::Stepper::new(
-        evolution.grid(),
         ByReference(evolution),
         rdmm_core::step::RK4,
         rdmm_core::step::MapTransport::SemiLagrangian,
     );
     let mut state = flow(evolution.grid(), body.clone());
-    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state).unwrap());
     let (before, mut worst) = (evolution.hamiltonian(body).unwrap(), 0.0_f64);
     for _ in 0..steps {
         stepper.step(&state, 1.0 / steps as f64, &mut next, &mut ws);
@@ -246,17 +236,33 @@ fn drift<const D: usize, M: Metric<f64, D>>(
 /// An evolution that is lent to a stepper.
 struct ByReference<'a, E>(&'a E);
 
-impl<const D: usize, E: Evolution<f64, D>> Evolution<f64, D> for ByReference<'_, E> {
+impl<E: Evolution> Evolution for ByReference<'_, E> {
+    type Scalar = E::Scalar;
     type State = E::State;
+    type Velocity = E::Velocity;
+    type Tape = E::Tape;
     type Workspace = E::Workspace;
-    fn workspace(&self) -> E::Workspace {
+    fn workspace(&self) -> Result<E::Workspace> {
         self.0.workspace()
     }
-    fn rate(&self, state: &E::State, rate: &mut E::State, ws: &mut E::Workspace) {
-        self.0.rate(state, rate, ws);
+    fn tape(&self) -> Result<E::Tape> {
+        self.0.tape()
     }
-    fn velocity<'a>(&'a self, state: &'a E::State, ws: &'a E::Workspace) -> &'a Velocity<f64, D> {
-        self.0.velocity(state, ws)
+    fn velocity(&self, state: &E::State, tape: &mut E::Tape, ws: &mut E::Workspace) {
+        self.0.velocity(state, tape, ws);
+    }
+    fn velocity_field<'a>(&'a self, state: &'a E::State, tape: &'a E::Tape) -> &'a E::Velocity {
+        self.0.velocity_field(state, tape)
+    }
+    fn rate(
+        &self,
+        state: &E::State,
+        map: StageMap,
+        rate: &mut E::State,
+        tape: &E::Tape,
+        ws: &mut E::Workspace,
+    ) {
+        self.0.rate(state, map, rate, tape, ws);
     }
 }
 
@@ -326,15 +332,12 @@ fn a_border_window_conserves_and_holds_the_border() {
     fn check<const D: usize, S>(mut shooting: S, name: &str)
     where
         S: Shooting<f64, D>,
-        S::Evolution: EvolutionVjp<f64, D>,
     {
         let controls = common::controls(&mut shooting, 0.8, 5);
-        let mut start = shooting.blank_state();
-        shooting.start(&controls, &mut start);
+        let start = shooting.initial_state(&controls);
         let evolution = shooting.evolution();
-        let (mut rate, mut ws) = (start.zeros_like(), evolution.workspace());
-        evolution.rate(&start, &mut rate, &mut ws);
-        let v = evolution.velocity(&start, &ws);
+        let (_, tape) = common::rate(&evolution, &start);
+        let v = evolution.velocity_field(&start, &tape);
         let (grid, fastest) = (v.grid(), v.max_abs());
         for (flat, &v) in v.data().iter().enumerate() {
             let (index, shape) = (grid.unravel(flat % grid.len()), grid.shape());
@@ -347,7 +350,7 @@ fn a_border_window_conserves_and_holds_the_border() {
         let steps = [4, 8, 16];
         let drifts = steps.map(|n| {
             let how = fixed_steps(n);
-            let mut sweep = Sweep::new(&grid.clone(), shooting.evolution(), &start, how).unwrap();
+            let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
             let end = sweep.forward(&start).unwrap().clone();
             (shooting.hamiltonian(&end).unwrap() / before - 1.0).abs()
         });
@@ -358,18 +361,15 @@ fn a_border_window_conserves_and_holds_the_border() {
     }
     for boundary in Boundary::ALL {
         let grid = grid([20, 18], boundary);
-        let mut lddmm = common::lddmm();
-        lddmm.metric.border = Some(0.2);
+        let lddmm = Lddmm::new(common::metric().with_border(0.2).unwrap());
         check::<2, _>(lddmm.on(&grid).unwrap(), "LDDMM");
         for carried in FORMS {
-            let mut rdmm = common::rdmm::<f64, 2>(&grid, carried);
-            rdmm.border = Some(0.2);
+            let rdmm = common::rdmm::<f64, 2>(&grid, carried).with_border(0.2).unwrap();
             check::<2, _>(rdmm.on(&grid).unwrap(), "RDMM");
         }
     }
     let grid = grid([9, 10, 8], Boundary::Reflecting);
-    let mut rdmm = common::rdmm::<f64, 3>(&grid, Carried::PreWeights);
-    rdmm.border = Some(0.2);
+    let rdmm = common::rdmm::<f64, 3>(&grid, Carried::PreWeights).with_border(0.2).unwrap();
     check::<3, _>(rdmm.on(&grid).unwrap(), "RDMM 3-D");
 }
 
@@ -384,7 +384,7 @@ fn lddmm_conserves_the_momentum_of_the_body() {
             let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
             [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
         };
-        let momentum = Momentum::from_fn(&grid, 2, field).unwrap();
+        let momentum = Momentum::from_fn(&grid, |x| std::array::from_fn(|c| field(x, c))).unwrap();
         let weights = Weights::from_fn(&grid, 3, |x, c| {
             let angle = 0.8 + 0.4 * (TAU * x[0]).sin() * (TAU * x[1]).cos();
             [0.5, 0.866 * angle.cos(), 0.866 * angle.sin()][c]
@@ -395,13 +395,13 @@ fn lddmm_conserves_the_momentum_of_the_body() {
             let metric: Region<f64, 2> = region(&grid, Carried::PreWeights, Order::Fourth);
             let start = flow(&grid, Geodesic { momentum: momentum.clone(), weights });
             let evolution = Epdiff::new(&grid, metric, Order::Fourth);
-            let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+            let mut sweep = Sweep::new(evolution, &start, how).unwrap();
             let end = sweep.forward(&start).unwrap();
             (end.body.momentum.clone(), end.map.clone())
         } else {
             let start = flow(&grid, Geodesic { momentum: momentum.clone(), weights: () });
             let evolution = Epdiff::new(&grid, combined(&grid), Order::Fourth);
-            let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+            let mut sweep = Sweep::new(evolution, &start, how).unwrap();
             let end = sweep.forward(&start).unwrap();
             (end.body.momentum.clone(), end.map.clone())
         };

@@ -10,11 +10,11 @@ use crate::common::{self, FORMS, deviation, fixed_steps, region, slope};
 use rdmm_core::Error;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, Flow, Geodesic, Stationary};
+use rdmm_core::dynamics::{Epdiff, EvolutionVjp, Flow, Geodesic, Stationary};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::{GaussianBank, Spectral};
-use rdmm_core::metric::{Fixed, Metric};
+use rdmm_core::metric::Fixed;
 use rdmm_core::model::Carried;
 use rdmm_core::ops::difference::Order;
 use rdmm_core::ops::jacobian::smallest_determinant;
@@ -40,13 +40,15 @@ fn wave<const D: usize>(x: [f64; D], cycles: [f64; 3], shift: f64) -> f64 {
 
 /// A trigonometric momentum that moves the box by about a tenth, for `size` = 1.
 fn momentum<const D: usize>(grid: &Grid<D>, size: f64) -> Momentum<f64, D> {
-    Momentum::from_fn(grid, D, |x, c| {
-        let waves = [
-            0.14 * wave(x, [1.0, 0.0, 0.0], 0.1) + 0.08 * wave(x, [1.0, 1.0, 0.0], 0.3),
-            0.12 * wave(x, [0.0, 1.0, 0.0], 0.7) - 0.07 * wave(x, [1.0, -1.0, 1.0], 0.2),
-            0.10 * wave(x, [1.0, 0.0, 1.0], 0.5),
-        ];
-        size * waves[c]
+    Momentum::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            let waves = [
+                0.14 * wave(x, [1.0, 0.0, 0.0], 0.1) + 0.08 * wave(x, [1.0, 1.0, 0.0], 0.3),
+                0.12 * wave(x, [0.0, 1.0, 0.0], 0.7) - 0.07 * wave(x, [1.0, -1.0, 1.0], 0.2),
+                0.10 * wave(x, [1.0, 0.0, 1.0], 0.5),
+            ];
+            size * waves[c]
+        })
     })
     .unwrap()
 }
@@ -83,13 +85,12 @@ fn start_geodesic<const D: usize, W: StateSpace<f64>>(
     Flow { body, map: Displacement::zeros(grid).unwrap() }
 }
 
-fn end_of<const D: usize, E: EvolutionVjp<f64, D>>(
-    grid: &Grid<D>,
+fn end_of<E: EvolutionVjp<Scalar = f64>>(
     evolution: E,
     start: &E::State,
     how: Integration,
 ) -> (E::State, Vec<f64>) {
-    let mut sweep = Sweep::new(grid, evolution, start, how).unwrap();
+    let mut sweep = Sweep::new(evolution, start, how).unwrap();
     let end = sweep.forward(start).unwrap().clone();
     (end, sweep.step_sizes().to_vec())
 }
@@ -105,22 +106,21 @@ fn end<const D: usize>(
     match which {
         Which::Vsvf => {
             let mut body = Velocity::zeros(grid).unwrap();
-            let mut ws = Metric::<f64, D>::workspace(&Fixed::new(combined(grid)));
             let m = momentum(grid, size);
-            Fixed::new(combined(grid)).velocity(&m, &(), &mut body, &mut ws);
+            Fixed::new(combined(grid)).smooth(m.data(), body.data_mut(), &mut Default::default());
             let start = Flow { body, map: Displacement::zeros(grid).unwrap() };
-            let (end, steps) = end_of(grid, Stationary::new(grid, order), &start, how);
+            let (end, steps) = end_of(Stationary::new(grid, order), &start, how);
             (vec![("map", end.map.into_vec())], steps)
         }
         Which::Lddmm => {
             let evolution = Epdiff::new(grid, Fixed::new(combined(grid)), order);
-            let (end, steps) = end_of(grid, evolution, &start_geodesic(grid, size, ()), how);
+            let (end, steps) = end_of(evolution, &start_geodesic(grid, size, ()), how);
             (vec![("m", end.body.momentum.into_vec()), ("map", end.map.into_vec())], steps)
         }
         Which::Rdmm(carried) => {
             let evolution = Epdiff::new(grid, region(grid, carried, order), order);
             let start = start_geodesic(grid, size, weights(grid));
-            let (end, steps) = end_of(grid, evolution, &start, how);
+            let (end, steps) = end_of(evolution, &start, how);
             let Geodesic { momentum, weights } = end.body;
             let blocks = vec![
                 ("m", momentum.into_vec()),
@@ -390,8 +390,10 @@ impl Oracle {
 }
 
 fn map<const D: usize>(grid: &Grid<D>) -> Displacement<f64, D> {
-    Displacement::from_fn(grid, D, |x, c| {
-        0.1 * wave(x, [1.0, c as f64, 0.0], 0.4) - 0.05 * wave(x, [0.0, 1.0, 1.0], 0.1)
+    Displacement::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            0.1 * wave(x, [1.0, c as f64, 0.0], 0.4) - 0.05 * wave(x, [0.0, 1.0, 1.0], 0.1)
+        })
     })
     .unwrap()
 }
@@ -427,16 +429,14 @@ fn rates_agree_with_a_spectral_oracle() {
                     let evolution = Epdiff::new(&grid, region(&grid, carried, order), order);
                     let mut state = start_geodesic(&grid, 1.0, weights(&grid));
                     state.map = map(&grid);
-                    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-                    evolution.rate(&state, &mut rate, &mut ws);
+                    let (rate, _) = common::rate(&evolution, &state);
                     let Geodesic { momentum, weights } = rate.body;
                     vec![momentum.into_vec(), weights.into_vec(), rate.map.into_vec()]
                 } else {
                     let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), order);
                     let mut state = start_geodesic(&grid, 1.0, ());
                     state.map = map(&grid);
-                    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-                    evolution.rate(&state, &mut rate, &mut ws);
+                    let (rate, _) = common::rate(&evolution, &state);
                     let still = vec![0.0; 3 * grid.len()];
                     vec![rate.body.momentum.into_vec(), still, rate.map.into_vec()]
                 };
@@ -514,7 +514,7 @@ fn steps_that_are_too_long_are_rejected() {
         let start = start_geodesic(&grid, size, ());
         let steps = Steps::Tolerance { relative: 1e-8, at_most };
         let how = Integration { tableau: DOPRI5, steps, ..Integration::default() };
-        let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+        let mut sweep = Sweep::new(evolution, &start, how).unwrap();
         sweep.forward(&start).map(|_| ()).map(|()| sweep.step_sizes().to_vec())
     };
     let stiff = run(2.0, 1000).unwrap();
@@ -537,7 +537,7 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
     let grid = lattice([24, 20]);
     // A constant momentum is its own velocity: 6 voxels along one axis and 8 along the other are 10.
     let speeds = [6.0 / 24.0, 8.0 * 0.8 / 20.0];
-    let field = Momentum::from_fn(&grid, 2, |_, c| speeds[c]).unwrap();
+    let field = Momentum::from_fn(&grid, |_| speeds).unwrap();
     let steps = |scale: f64, number: f64, at_least: usize| {
         let evolution = Epdiff::new(&grid, Fixed::new(combined(&grid)), Order::Fourth);
         let mut start = start_geodesic(&grid, 1.0, ());
@@ -547,7 +547,7 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
             steps: Steps::Courant { number, at_least, at_most: 1000 },
             ..Integration::default()
         };
-        let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+        let mut sweep = Sweep::new(evolution, &start, how).unwrap();
         let end = sweep.forward(&start).map(|end| end.map.clone());
         end.map(|map| (sweep.step_sizes().len(), map))
     };
@@ -576,16 +576,18 @@ fn the_courant_rule_gives_the_expected_number_of_steps() {
 fn few_long_steps_are_nearer_to_a_steep_flow_than_many_short_ones() {
     let grid = lattice([24, 20]);
     let c = 1.4_f64;
-    let body = Velocity::from_fn(&grid, 2, |x, axis| [c / TAU * (TAU * x[0]).sin(), 0.0][axis]);
+    let body = Velocity::from_fn(&grid, |x| [c / TAU * (TAU * x[0]).sin(), 0.0]);
     let start = Flow { body: body.unwrap(), map: Displacement::zeros(&grid).unwrap() };
-    let exact = Displacement::<f64, 2>::from_fn(&grid, 2, |x, axis| {
-        let x = x[0] - x[0].round();
-        [((TAU / 2.0 * x).tan() * (-c).exp()).atan() / (TAU / 2.0) - x, 0.0][axis]
+    let exact = Displacement::<f64, 2>::from_fn(&grid, |x| {
+        std::array::from_fn(|axis| {
+            let x = x[0] - x[0].round();
+            [((TAU / 2.0 * x).tan() * (-c).exp()).atan() / (TAU / 2.0) - x, 0.0][axis]
+        })
     })
     .unwrap();
     let run = |steps| {
         let how = Integration { steps, ..Integration::default() };
-        let (end, taken) = end_of(&grid, Stationary::new(&grid, Order::Fourth), &start, how);
+        let (end, taken) = end_of(Stationary::new(&grid, Order::Fourth), &start, how);
         let least = smallest_determinant(&end.map);
         (taken.len(), deviation(end.map.data(), exact.data()), least)
     };
@@ -608,9 +610,9 @@ fn an_optimiser_keeps_its_steps_until_they_are_half_as_long_again() {
     let mut start = start_geodesic(&grid, 1.0, ());
     let steps = Steps::Courant { number: 2.0, at_least: 3, at_most: 12 };
     let how = Integration { steps, ..Integration::default() };
-    let mut sweep = Sweep::new(&grid, evolution, &start, how).unwrap();
+    let mut sweep = Sweep::new(evolution, &start, how).unwrap();
     // Of these voxels along the first axis.
-    let mut taken = |sweep: &mut Sweep<_, _, 2>, voxels: f64| {
+    let mut taken = |sweep: &mut Sweep<_>, voxels: f64| {
         for (c, speed) in [voxels / 24.0, 0.0].into_iter().enumerate() {
             start.body.momentum.component_mut(c).fill(speed);
         }
@@ -640,16 +642,16 @@ fn absurd_momenta_diverge_and_say_so() {
             [(1e200, fixed_steps(5)), (1e6, fixed_steps(8)), (1e12, Integration::default())]
         {
             let start = start_geodesic(&grid, size, weights(&grid));
-            let mut sweep = Sweep::new(&grid, evolution(), &start, how).unwrap();
+            let mut sweep = Sweep::new(evolution(), &start, how).unwrap();
             let error = sweep.forward(&start).unwrap_err();
             assert!(matches!(error, Error::Diverged { .. }), "{size:e}: {error}");
             assert!(error.is_recoverable());
             // The sweep itself survives: a smaller momentum succeeds, with the bits of a fresh sweep.
             let calm = start_geodesic(&grid, 0.5, weights(&grid));
             let how = fixed_steps(5);
-            let mut fresh = Sweep::new(&grid, evolution(), &calm, how.clone()).unwrap();
+            let mut fresh = Sweep::new(evolution(), &calm, how.clone()).unwrap();
             let expected = common::bits(fresh.forward(&calm).unwrap().map.data());
-            let mut used = Sweep::new(&grid, evolution(), &start, how).unwrap();
+            let mut used = Sweep::new(evolution(), &start, how).unwrap();
             assert!(used.forward(&start_geodesic(&grid, 1e200, weights(&grid))).is_err());
             assert_eq!(expected, common::bits(used.forward(&calm).unwrap().map.data()));
         }

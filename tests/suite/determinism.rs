@@ -4,20 +4,18 @@
 
 use crate::common::{self, bits, controls, fixed_steps, grid};
 use rdmm_core::adjoint::Sweep;
-use rdmm_core::dynamics::MapState;
 use rdmm_core::grid::{Boundary, Grid};
 #[cfg(feature = "rayon")]
 use rdmm_core::model::Carried;
 use rdmm_core::model::{Model, Shooting};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 
 /// Bits of the end map, of the Hamiltonian and of the gradient of ½‖u‖² in the momentum.
 fn trajectory_and_gradient<M: Model<f32, 3>>(grid: &Grid<3>, model: &M) -> Vec<u64> {
     let mut shooting = model.on(grid).unwrap();
     let controls = controls(&mut shooting, 0.5, 5);
-    let mut start = shooting.blank_state();
-    shooting.start(&controls, &mut start);
-    let mut sweep = Sweep::new(grid, shooting.evolution(), &start, fixed_steps(2)).unwrap();
+    let start = shooting.initial_state(&controls);
+    let mut sweep = Sweep::new(shooting.evolution(), &start, fixed_steps(2)).unwrap();
     let end = sweep.forward(&start).unwrap().clone();
     let mut found = bits(end.map().data());
     found.push(shooting.hamiltonian(&end).unwrap().to_bits());
@@ -25,7 +23,7 @@ fn trajectory_and_gradient<M: Model<f32, 3>>(grid: &Grid<3>, model: &M) -> Vec<u
     bar.map_mut().copy_from(end.map());
     sweep.backward(&start, &mut bar).unwrap();
     let mut gradient = controls.zeros_like();
-    shooting.start_vjp(&controls, &bar, &mut gradient);
+    shooting.initial_state_vjp(&controls, &bar, &mut gradient);
     assert!(end.map().max_abs() > 1e-3 && gradient.momentum.max_abs() > 0.0, "something moves");
     found.extend(bits(gradient.momentum.data()));
     // Reductions, too: the optimiser's inner products.

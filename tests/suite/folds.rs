@@ -16,7 +16,7 @@ use rdmm_core::step::Steps;
 fn register(min_jacobian: Option<f64>, last: f64) -> Registered<f64, 2> {
     let grid = common::grid([32, 28], Boundary::Reflecting);
     let image = |seed| Image::from_vec(&grid, common::smooth(&grid, 1, seed)).unwrap();
-    let model = Lddmm { metric: MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap() };
+    let model = Lddmm::new(MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap());
     let settings = Settings::default()
         .with_levels([2.0, last].map(|factor| Level { factor, iterations: 25 }).to_vec())
         .with_similarity_weight(300.0)
@@ -57,7 +57,7 @@ fn disc_and_ring() -> [Image<f32, 2>; 2] {
     let ring =
         |x: f64, y: f64| (0.08 - (x.hypot(y) - 0.24).abs()).min((y.abs() - x) * 0.5_f64.sqrt());
     let image = |shape: &dyn Fn(f64, f64) -> f64| {
-        Image::from_fn(&grid, 1, |x, _| soft(shape(x[0] - 0.5, x[1] - 0.5))).unwrap()
+        Image::from_fn(&grid, |x| soft(shape(x[0] - 0.5, x[1] - 0.5))).unwrap()
     };
     [image(&disc), image(&ring)]
 }
@@ -67,7 +67,7 @@ fn the_barrier_is_felt_before_the_bound() {
     // The ring needs determinants around the bound, unless something holds the map off it. Where the barrier is too
     // weak for that, trials run into the bound again and again.
     let [moving, fixed] = disc_and_ring();
-    let model = Lddmm { metric: MultiGaussian::for_grid(fixed.grid()) };
+    let model = Lddmm::new(MultiGaussian::for_grid(fixed.grid()));
     let found = Registration::new(model, Ssd).run(&fixed, &moving).unwrap();
     let (least, report) = (found.report.folds.total().min, &found.report);
     let [before, after] =
@@ -85,7 +85,7 @@ fn a_bound_that_the_identity_breaks_is_refused() {
     let grid = common::grid([12, 12], Boundary::Reflecting);
     let image = Image::from_vec(&grid, common::smooth(&grid, 1, 1)).unwrap();
     for bad in [1.0, 1.5, -0.1, f64::NAN, f64::INFINITY] {
-        let model = Lddmm { metric: MultiGaussian::new(&[0.2], &[1.0]).unwrap() };
+        let model = Lddmm::new(MultiGaussian::new(&[0.2], &[1.0]).unwrap());
         let settings = Settings::default().with_min_jacobian(Some(bad));
         let error = Registration::new(model, Ssd).with_settings(settings).run(&image, &image);
         assert!(matches!(error, Err(Error::Setting { name: "smallest determinant", .. })), "{bad}");
@@ -96,7 +96,7 @@ fn a_bound_that_the_identity_breaks_is_refused() {
 fn a_level_whose_flow_diverges_on_the_next_grid_starts_from_less() {
     let grid = common::grid([32, 28], Boundary::Reflecting);
     let image = |seed| Image::from_vec(&grid, common::smooth(&grid, 1, seed)).unwrap();
-    let model = Lddmm { metric: MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap() };
+    let model = Lddmm::new(MultiGaussian::new(&[0.07, 0.15], &[0.5, 0.5]).unwrap());
     // Two steps do for the coarse grid's long voxels, and are too few for shorter ones.
     let levels = [4.0, 1.0].map(|factor| Level { factor, iterations: 25 }).to_vec();
     let mut settings =

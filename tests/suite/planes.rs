@@ -336,7 +336,7 @@ fn lbfgs_takes_the_same_way_in_planes() {
         body: Geodesic { momentum: momentum.clone(), weights: () },
         map: Displacement::zeros(momentum.grid()).unwrap(),
     };
-    let lbfgs = Lbfgs { max_iterations: 6, ..Lbfgs::default() };
+    let lbfgs = Lbfgs::default().with_max_iterations(6);
     let watch = |_: &_| ControlFlow::Continue(());
 
     let sweep = Sweep::new(evolution(&grid), &target, Integration::default()).unwrap();

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 use rdmm_core::Real;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::{Epdiff, Evolution, Flow, Geodesic, MapState, Tracked};
+use rdmm_core::dynamics::{Epdiff, Evolution, FieldEvolution, Flow, Geodesic, Tracked};
 use rdmm_core::field::kind::Kind;
 use rdmm_core::field::{Displacement, Field, Image, Momentum, Weights};
 use rdmm_core::grid::{Boundary, Grid};
@@ -20,12 +20,12 @@ use rdmm_core::metric::Fixed;
 use rdmm_core::model::{
     Carried, Controls, Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
 };
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::Order;
-use rdmm_core::ops::warp::Composition;
 use rdmm_core::registration::{Level, Registration, Settings, Terms};
 use rdmm_core::regularize::{Omt, Regularizer, Scheduled};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::{MapTransport, RK4, Stepper};
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::testing::strategies;
@@ -48,13 +48,9 @@ fn any_form() -> impl Strategy<Value = Carried> {
 }
 
 /// End of a few steps of an evolution from a body and the identity map.
-fn few_steps<T: Real, const D: usize, E: Evolution<T, D>>(
-    grid: &Grid<D>,
-    evolution: E,
-    start: &E::State,
-) -> E::State {
-    let stepper = Stepper::new(grid, evolution, RK4, MapTransport::SemiLagrangian);
-    let (mut state, mut ws) = (start.clone(), stepper.workspace(start));
+fn few_steps<E: Evolution>(evolution: E, start: &E::State) -> E::State {
+    let stepper = Stepper::new(evolution, RK4, MapTransport::SemiLagrangian);
+    let (mut state, mut ws) = (start.clone(), stepper.workspace(start).unwrap());
     let mut next = state.zeros_like();
     for _ in 0..3 {
         stepper.step(&state, 0.1, &mut next, &mut ws);
@@ -85,14 +81,11 @@ fn constant_weights<T: Real, const D: usize>(
     let mut a =
         Flow { body: Geodesic { momentum: momentum.clone(), weights: () }, map: map.clone() };
     let mut b = Flow { body: Geodesic { momentum, weights: weights.clone() }, map };
-    let (mut a_rate, mut b_rate) = (a.zeros_like(), b.zeros_like());
-    let (mut a_ws, mut b_ws) = (plain.workspace(), mixed.workspace());
-    plain.rate(&a, &mut a_rate, &mut a_ws);
-    mixed.rate(&b, &mut b_rate, &mut b_ws);
-    let voxels = plain.velocity(&a, &a_ws).max_abs() / grid.spacing()[0];
+    let ((a_rate, tape), (b_rate, _)) = (common::rate(&plain, &a), common::rate(&mixed, &b));
+    let voxels = plain.velocity_field(&a, &tape).max_abs() / grid.spacing()[0];
     a.map.set_zero();
     b.map.set_zero();
-    let (a_end, b_end) = (few_steps(grid, plain, &a), few_steps(grid, mixed, &b));
+    let (a_end, b_end) = (few_steps(plain, &a), few_steps(mixed, &b));
     [
         deviation(b_rate.body.momentum.data(), a_rate.body.momentum.data()),
         deviation(b_rate.map.data(), a_rate.map.data()),
@@ -106,22 +99,25 @@ fn constant_weights<T: Real, const D: usize>(
 /// The velocity of LDDMM and of RDMM with constant weights, with Gaussians of this accuracy.
 fn velocities(tolerance: Option<f64>) -> [Vec<f32>; 2] {
     let grid = common::grid([31, 26], Boundary::Reflecting);
-    let metric = MultiGaussian { tolerance, ..common::metric() };
-    let shares = Weights::from_fn(&grid, metric.shares.len(), |_, i| metric.shares[i]).unwrap();
-    let region = Rdmm { tolerance, ..Rdmm::new(&metric.sigmas, shares, 0.1).unwrap() };
-    [velocity(&grid, &Lddmm { metric }), velocity(&grid, &region)]
+    let mut metric = common::metric();
+    let of = metric.shares().to_vec();
+    let shares = Weights::from_fn(&grid, of.len(), |_, i| of[i]).unwrap();
+    let mut region = Rdmm::new(metric.sigmas(), shares, 0.1).unwrap();
+    if let Some(tolerance) = tolerance {
+        metric = metric.with_tolerance(tolerance).unwrap();
+        region = region.with_tolerance(tolerance).unwrap();
+    }
+    [velocity(&grid, &Lddmm::new(metric)), velocity(&grid, &region)]
 }
 
 fn velocity<M: Model<f32, 2>>(grid: &Grid<2>, model: &M) -> Vec<f32> {
     let mut shooting = model.on(grid).unwrap();
-    let mut controls = shooting.rest();
+    let mut controls = shooting.identity();
     controls.momentum.randomise(5);
-    let mut state = shooting.blank_state();
-    shooting.start(&controls, &mut state);
+    let state = shooting.initial_state(&controls);
     let evolution = shooting.evolution();
-    let (mut rate, mut ws) = (state.zeros_like(), evolution.workspace());
-    evolution.rate(&state, &mut rate, &mut ws);
-    evolution.velocity(&state, &ws).data().to_vec()
+    let (_, tape) = common::rate(&evolution, &state);
+    evolution.velocity_field(&state, &tape).data().to_vec()
 }
 
 #[test]
@@ -176,12 +172,12 @@ fn without_momentum_the_map_is_the_identity() {
             let how = Integration { transport, ..fixed_steps(4) };
             for_each_model!(grid, |model| {
                 let mut shooting = Model::<f64, D>::on(&model, grid).unwrap();
-                let rest = shooting.rest();
+                let rest = shooting.identity();
                 let end = shoot(&mut shooting, &rest, how.clone());
                 let name = Model::<f64, D>::name(&model);
                 assert!(end.map().data().iter().all(|&u| u.abs() <= 0.0), "{name}: exactly zero");
                 // Weights that vary, too: they are carried by nothing.
-                let mut controls = shooting.rest();
+                let mut controls = shooting.identity();
                 controls.weights = randomised_weights(&controls);
                 let end = shoot(&mut shooting, &controls, how.clone());
                 assert!(end.map().data().iter().all(|&u| u.abs() <= 0.0), "{name}: exactly zero");
@@ -271,7 +267,7 @@ where
     Controls<f64, D, <M::Shooting as Shooting<f64, D>>::Weights>: Rearranged<D> + Randomise,
 {
     let mut shooting = model.on(grid).unwrap();
-    let mut start = shooting.rest();
+    let mut start = shooting.identity();
     start.weights = randomised(&start, seed + 7).weights;
     start.momentum = controls(&mut shooting, 0.5, seed).momentum;
     let end = shoot(&mut shooting, &start, fixed_steps(4));
@@ -292,7 +288,9 @@ fn every_equivariance<const D: usize>(
     ];
     for carried in FORMS {
         let model = common::rdmm::<f64, D>(grid, carried);
-        let moved = Rdmm { shares: model.shares.rearranged(how), ..model.clone() };
+        let shares = model.shares().unwrap().rearranged(how);
+        let moved = Rdmm::new(model.sigmas(), shares, model.smoothing()).unwrap();
+        let moved = moved.with_advected(carried);
         off.push(equivariance(grid, (&model, &moved), how, seed));
         let model = common::rdmm_optimised(carried);
         off.push(equivariance(grid, (&model, &model), how, seed));
@@ -371,18 +369,16 @@ fn in_unit<const D: usize>(grid: &Grid<D>, s: f64) -> Grid<D> {
 }
 
 fn metric_in_unit(metric: &MultiGaussian, s: f64) -> MultiGaussian {
-    let sigmas = metric.sigmas.iter().map(|x| s * x).collect();
-    MultiGaussian { sigmas, ..metric.clone() }
+    let sigmas: Vec<f64> = metric.sigmas().iter().map(|x| s * x).collect();
+    MultiGaussian::new(&sigmas, metric.shares()).unwrap()
 }
 
 fn rdmm_in_unit<const D: usize>(model: &Rdmm<f64, D>, s: f64) -> Rdmm<f64, D> {
-    let grid = in_unit(model.shares.grid(), s);
-    Rdmm {
-        sigmas: model.sigmas.iter().map(|x| s * x).collect(),
-        shares: model.shares.clone().on_grid(&grid).unwrap(),
-        smoothing: s * model.smoothing,
-        ..model.clone()
-    }
+    let shares = model.shares().unwrap();
+    let sigmas: Vec<f64> = model.sigmas().iter().map(|x| s * x).collect();
+    let shares = shares.clone().on_grid(&in_unit(shares.grid(), s)).unwrap();
+    let scaled = Rdmm::new(&sigmas, shares, s * model.smoothing()).unwrap();
+    scaled.with_advected(model.advected())
 }
 
 /// u in units of s, from momentum in units of s: Gaussians have unit mass, so m scales as v does.
@@ -406,7 +402,7 @@ proptest! {
         let s = 10_f64.powf(exponent);
         let flat = grid([11, 14], boundary);
         let cube = grid([6, 8, 7], boundary);
-        let lddmm = |s| Lddmm { metric: metric_in_unit(&common::metric(), s) };
+        let lddmm = |s| Lddmm::new(metric_in_unit(&common::metric(), s));
         let (a, b) = (common::rdmm(&flat, carried), common::rdmm(&cube, carried));
         for (one, other) in [
             (map_in_unit(&flat, &lddmm(1.0), 1.0), map_in_unit(&flat, &lddmm(s), s)),
@@ -440,10 +436,10 @@ fn energies<M: Model<f64, 2>>(
 #[test]
 fn energies_have_no_unit_of_length() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = |s| Lddmm { metric: metric_in_unit(&metric, s) };
+    let lddmm = |s| Lddmm::new(metric_in_unit(&metric, s));
     let unit = Grid::<2>::unit([32, 32]).unwrap();
     let rdmm = |s| {
-        let model = Rdmm::new(&metric.sigmas, common::shares::<f64, 2>(&unit), 0.08).unwrap();
+        let model = Rdmm::new(metric.sigmas(), common::shares::<f64, 2>(&unit), 0.08).unwrap();
         rdmm_in_unit(&model, s)
     };
     let measured = |s: f64| {
@@ -485,14 +481,12 @@ proptest! {
         let grid = grid([9, 12], boundary);
         // Logits, and shares read on a grid of another resolution.
         let mut optimised = common::rdmm_optimised(Carried::PreWeights).on(&grid).unwrap();
-        let mut controls = randomised(&Shooting::<f64, 2>::rest(&optimised), seed);
+        let mut controls = randomised(&Shooting::<f64, 2>::identity(&optimised), seed);
         controls.weights.scale(size);
-        let mut start = optimised.blank_state();
-        optimised.start(&controls, &mut start);
+        let start = optimised.initial_state(&controls);
         let fine = common::grid([17, 25], boundary);
         let mut given = common::rdmm::<f64, 2>(&fine, Carried::PreWeights).on(&grid).unwrap();
-        let mut given_start = given.blank_state();
-        given.start(&given.rest(), &mut given_start);
+        let given_start = given.initial_state(&given.identity());
         for weights in [&start.body.weights, &given_start.body.weights] {
             for at in 0..grid.len() {
                 let sum: f64 = (0..3).map(|i| weights.component(i)[at].powi(2)).sum();
@@ -509,9 +503,11 @@ fn square(n: usize) -> Grid<2> {
 }
 
 fn closed_form_momentum(grid: &Grid<2>) -> Momentum<f64, 2> {
-    Momentum::from_fn(grid, 2, |x, c| {
-        let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
-        [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+    Momentum::from_fn(grid, |x| {
+        std::array::from_fn(|c| {
+            let wave = |p: f64, q: f64, shift: f64| (TAU * (p * x[0] + q * x[1] + shift)).cos();
+            [0.12 * wave(1.0, 0.0, 0.1) + 0.08 * wave(1.0, 1.0, 0.3), 0.16 * wave(0.0, 1.0, 0.7)][c]
+        })
     })
     .unwrap()
 }
@@ -537,8 +533,7 @@ fn the_constraint_on_pre_weights_is_carried_to_the_stencils_order() {
             let map = Displacement::zeros(&grid).unwrap();
             let start = Flow { body: Geodesic { momentum, weights }, map };
             let mut sweep =
-                rdmm_core::adjoint::Sweep::new(&grid, evolution, &start, fixed_steps(n / 4))
-                    .unwrap();
+                rdmm_core::adjoint::Sweep::new(evolution, &start, fixed_steps(n / 4)).unwrap();
             let end = sweep.forward(&start).unwrap();
             let w = &end.body.weights;
             let sum = |at: usize| (0..3).map(|i| w.component(i)[at].powi(2)).sum::<f64>();
@@ -554,12 +549,16 @@ fn the_constraint_on_pre_weights_is_carried_to_the_stencils_order() {
 
 #[test]
 fn forward_and_inverse_map_undo_each_other() {
-    fn residuals<E: Evolution<f64, 2>>(grid: &Grid<2>, evolution: E, start: E::State) -> [f64; 3] {
+    fn residuals<E: FieldEvolution<f64, 2>>(
+        grid: &Grid<2>,
+        evolution: E,
+        start: E::State,
+    ) -> [f64; 3] {
         let steps = grid.shape()[0] / 2;
         let tracked = Tracked::new(grid, evolution);
         let mut state = tracked.start(start);
-        let stepper = Stepper::new(grid, tracked, RK4, MapTransport::SemiLagrangian);
-        let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+        let stepper = Stepper::new(tracked, RK4, MapTransport::SemiLagrangian);
+        let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state).unwrap());
         for _ in 0..steps {
             stepper.step(&state, 1.0 / steps as f64, &mut next, &mut ws);
             std::mem::swap(&mut state, &mut next);
@@ -599,8 +598,7 @@ fn forward_and_inverse_map_undo_each_other() {
                 }
                 _ => {
                     let mut shooting = Model::<f64, 2>::on(&common::vsvf(), &grid).unwrap();
-                    let mut start = shooting.blank_state();
-                    shooting.start(&Controls { momentum, weights: () }, &mut start);
+                    let start = shooting.initial_state(&Controls { momentum, weights: () });
                     residuals(&grid, shooting.evolution(), start)
                 }
             }
@@ -643,11 +641,8 @@ fn self_registration<M: Model<f64, 2>>(
 #[test]
 fn an_image_registers_to_itself_with_the_identity() {
     let metric = MultiGaussian::new(&[0.06, 0.12, 0.2], &[0.2, 0.5, 0.3]).unwrap();
-    let lddmm = Lddmm { metric: metric.clone() };
-    let rdmm = RdmmOptimised::<f64, 2> {
-        penalties: Vec::new(),
-        ..RdmmOptimised::new(metric, 0.08).unwrap()
-    };
+    let lddmm = Lddmm::new(metric.clone());
+    let rdmm = RdmmOptimised::<f64, 2>::new(metric, 0.08).unwrap().with_penalties(Vec::new());
     let lncc = Lncc { sigma: 0.08 };
     let mut largest = 0.0_f64;
     for levels in 1..=3 {
@@ -670,7 +665,7 @@ fn an_image_registers_to_itself_with_the_identity() {
     // variances leave NCC and LNCC gradients of about 1e-12.
     assert!(largest < 1e-6, "{largest:.1e} voxels");
     // Penalties move the weights, and the momentum's rounding with them through the joint curvature.
-    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric.clone(), 0.08).unwrap();
+    let penalised = RdmmOptimised::<f64, 2>::new(rdmm.metric().clone(), 0.08).unwrap();
     let moved = self_registration(penalised, Ssd, 3);
     assert!(moved < 1e-3, "{moved:.1e} voxels");
 }
@@ -682,15 +677,10 @@ fn a_second_shooting_gives_the_same_bits() {
     for_each_model!(&grid, |model| {
         let mut shooting = model.on(&grid).unwrap();
         let (first, second) = (controls(&mut shooting, 0.4, 3), controls(&mut shooting, 0.3, 4));
-        let start = |shooting: &mut _, controls: &_| {
-            let mut state = Shooting::<f64, 2>::blank_state(shooting);
-            Shooting::<f64, 2>::start(shooting, controls, &mut state);
-            state
-        };
+        let start = Shooting::<f64, 2>::initial_state;
         let (a, b) = (start(&mut shooting, &first), start(&mut shooting, &second));
         let evolution = shooting.evolution();
-        let mut sweep =
-            rdmm_core::adjoint::Sweep::new(&grid, evolution, &a, fixed_steps(3)).unwrap();
+        let mut sweep = rdmm_core::adjoint::Sweep::new(evolution, &a, fixed_steps(3)).unwrap();
         let once = bits(sweep.forward(&a).unwrap().map().data());
         sweep.forward(&b).unwrap();
         assert_eq!(once, bits(sweep.forward(&a).unwrap().map().data()));
@@ -700,17 +690,17 @@ fn a_second_shooting_gives_the_same_bits() {
 #[test]
 fn a_schedule_decides_which_penalty_counts_on_which_level() {
     let grid = Grid::<2>::unit([32, 32]).unwrap();
-    let pair = Shapes { outside: 1, ..Shapes::default() }.pair::<f32, 2>(&grid).unwrap();
-    let mut model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
+    let pair = Shapes::default().with_outside(1).pair::<f32, 2>(&grid).unwrap();
+    let model = RdmmOptimised::<f32, 2>::new(MultiGaussian::for_grid(&grid), 0.1).unwrap();
     let omt: Arc<dyn Regularizer<f32, 2>> = Arc::new(Omt::new(2e-3).unwrap());
     let penalties = |factors: &[f64]| -> Vec<Arc<dyn Regularizer<f32, 2>>> {
         vec![Arc::new(Scheduled::new(Arc::clone(&omt), factors).unwrap())]
     };
     let levels = [2.0, 1.0].map(|factor| Level { factor, iterations: 3 }).to_vec();
-    let mut last = |factors: &[f64]| {
-        model.penalties = penalties(factors);
+    let last = |factors: &[f64]| {
+        let model = model.clone().with_penalties(penalties(factors));
         let settings = Settings::default().with_levels(levels.clone());
-        let registration = Registration::new(model.clone(), Ssd).with_settings(settings);
+        let registration = Registration::new(model, Ssd).with_settings(settings);
         let result = registration.run(&pair.fixed, &pair.moving).unwrap();
         let of = |level: usize| result.report.levels[level].first.terms.penalty;
         [of(0), of(1)]

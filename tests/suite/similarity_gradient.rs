@@ -45,7 +45,7 @@ where
     ControlsOf<M, D>: Randomise,
 {
     let mut shooting = model.on(&grid.coarsened(2.0).unwrap()).unwrap();
-    let mut start = randomised(&shooting.rest(), seed);
+    let mut start = randomised(&shooting.identity(), seed);
     start.momentum = controls(&mut shooting, 0.5, seed).momentum;
     start
 }
@@ -229,7 +229,7 @@ fn a_channel_of_the_same_pair_doubles_the_weight() {
 fn penalties_are_added_and_observers_see_them() {
     let grid = grid([16, 18], Boundary::Reflecting);
     let with = common::rdmm_optimised::<f64, 2>(Carried::PreWeights);
-    let without = RdmmOptimised { penalties: Vec::new(), ..with.clone() };
+    let without = with.clone().with_penalties(Vec::new());
     let start = point(&grid, &with, 5);
     let evaluated = |model: &RdmmOptimised<f64, 2>| {
         let mut energy = objective::<2, _>(&grid, model, &Ssd, fixed_steps(3));
@@ -247,7 +247,7 @@ fn penalties_are_added_and_observers_see_them() {
 
     // At the start the global weights cost nothing but OMT: Σ share_i cost_i, to rounding.
     let mut shooting = with.on(&grid).unwrap();
-    let rest = shooting.rest();
+    let rest = shooting.identity();
     let costs = common::SIGMAS.map(|s| (0.3_f64 / s).ln() / 3.0_f64.ln());
     let expected: f64 = costs.iter().zip([0.2, 0.5, 0.3]).map(|(cost, share)| cost * share).sum();
     let found = shooting.add_penalty(&rest, &mut rest.zeros_like());

@@ -4,7 +4,6 @@
 use crate::common::along;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
-use rdmm_core::dynamics::MapState;
 use rdmm_core::evaluate::inverse_consistency;
 use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;
@@ -12,7 +11,7 @@ use rdmm_core::model::{Controls, Lddmm, Model, MultiGaussian, RdmmOptimised, Sho
 use rdmm_core::optim::Objective;
 use rdmm_core::registration::{PairObjective, Registration};
 use rdmm_core::similarity::{Measure, Ssd};
-use rdmm_core::space::StateSpace;
+use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::Steps;
 use rdmm_core::synthetic::Shapes;
 use rdmm_core::testing::random;
@@ -37,7 +36,7 @@ fn blobs(grid: &Grid<2>, centre: [f64; 2]) -> Image<f64, 2> {
 fn model(grid: &Grid<2>) -> TwoSided<Lddmm> {
     let extent = grid.largest_extent();
     let metric = MultiGaussian::new(&[0.1 * extent, 0.2 * extent], &[0.5, 0.5]).unwrap();
-    TwoSided(Lddmm { metric })
+    TwoSided(Lddmm::new(metric))
 }
 
 /// The energy of `moving` onto `fixed`, both ways.
@@ -73,10 +72,10 @@ fn push(shooting: &impl Shooting<f64, 2>, scale: f64) -> Momentum<f64, 2> {
 fn the_gradient_is_the_derivative_and_the_taylor_remainder_has_slope_two() {
     let grid = Grid::<2>::unit([20, 20]).unwrap();
     let (fixed, moving) = (blobs(&grid, [0.55, 0.5]), blobs(&grid, [0.45, 0.48]));
-    let metric = model(&grid).0.metric;
+    let metric = model(&grid).0.metric().clone();
     let model = TwoSided(RdmmOptimised::<f64, 2>::new(metric, 0.12).unwrap());
     let mut objective = objective(&model, &fixed, &moving);
-    let mut at = objective.shooting().rest();
+    let mut at = objective.shooting().identity();
     at.momentum = push(objective.shooting(), 2.0);
     let noise = random::<f64>(at.weights.data().len(), 6);
     at.weights.data_mut().iter_mut().zip(noise).for_each(|(x, y)| *x += 0.3 * y);
@@ -104,8 +103,8 @@ fn a_geodesic_costs_the_same_from_either_end() {
         let grid = Grid::<2>::unit([n, n]).unwrap();
         let (fixed, moving) = (blobs(&grid, [0.55, 0.5]), blobs(&grid, [0.45, 0.48]));
         let model = model(&grid);
-        let shooting = model.on(&grid).unwrap();
-        let mut there = shooting.rest();
+        let mut shooting = model.on(&grid).unwrap();
+        let mut there = shooting.identity();
         // A push of the same shape on every grid.
         let [a, b] = grid.shape();
         let at = |i: usize| [(i / b) as f64 / (a - 1) as f64, (i % b) as f64 / (b - 1) as f64];
@@ -115,10 +114,8 @@ fn a_geodesic_costs_the_same_from_either_end() {
             there.momentum.data_mut()[i] = 0.3 * strength;
             there.momentum.data_mut()[grid.len() + i] = -0.2 * strength * (at(i)[0] - 0.4);
         }
-        let mut start = shooting.blank_state();
-        let mut shoot = model.on(&grid).unwrap();
-        shoot.start(&there, &mut start);
-        let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, integration()).unwrap();
+        let start = shooting.initial_state(&there);
+        let mut sweep = Sweep::new(shooting.evolution(), &start, integration()).unwrap();
         let end = sweep.forward(&start).unwrap();
         let moved = end.map().max_abs();
         assert!(moved > 0.05, "{moved}");
@@ -140,10 +137,10 @@ fn a_geodesic_costs_the_same_from_either_end() {
 #[test]
 fn swapped_images_give_the_inverse_map() {
     let grid = Grid::<2>::unit([48, 48]).unwrap();
-    let shapes = Shapes { outside: 1, ..Shapes::default() };
+    let shapes = Shapes::default().with_outside(1);
     let pair = shapes.pair::<f32, 2>(&grid).unwrap();
     let metric = MultiGaussian::for_grid(&grid);
-    let (one, two) = (Lddmm { metric: metric.clone() }, TwoSided(Lddmm { metric }));
+    let (one, two) = (Lddmm::new(metric.clone()), TwoSided(Lddmm::new(metric)));
     let swap =
         |there: &Displacement<f32, 2>, back| inverse_consistency(there, back).unwrap().mean * 47.0;
     let run_one = |a, b| Registration::new(one.clone(), Ssd).run(a, b).unwrap();

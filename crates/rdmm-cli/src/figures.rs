@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use rdmm_core::evaluate::{dice, dice_whole, mse, ncc};
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::warp::warped;
+use rdmm_core::maps::PointMap;
 use rdmm_core::registration::Intensities;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::Done;
 use crate::inputs::Landmarks;
-use crate::maps::{Sampler, carried, distance};
+use crate::maps::{carried, distance};
 
 /// Overlap of the objects of two label maps.
 #[derive(Clone, Debug, Serialize)]
@@ -59,7 +59,7 @@ impl<const D: usize> Subject<'_, D> {
         let mut figures = Figures::default();
         if let Some((fixed, moving)) = self.images {
             let fixed = self.intensities.applied(fixed, "fixed image")?;
-            let moved = warped(&self.intensities.applied(moving, "moving image")?, map)?;
+            let moved = map.warp(&self.intensities.applied(moving, "moving image")?)?;
             figures.ncc = match ncc(&moved, &fixed, self.mask) {
                 // Images that hardly overlap before they are registered.
                 Err(rdmm_core::Error::NoContrast { .. }) => None,
@@ -73,13 +73,14 @@ impl<const D: usize> Subject<'_, D> {
             let mean = by_label.values().sum::<f64>() / by_label.len().max(1) as f64;
             figures.overlap = Some(Overlap { mean, by_label, whole: dice_whole(&moved, fixed)? });
         }
-        figures.landmarks = self.landmarks.map(|(fixed, moving)| {
-            let sampler = Sampler::new(map);
+        if let Some((fixed, moving)) = self.landmarks {
+            let map = PointMap::new(map)?;
             let pairs = fixed.iter().zip(moving);
-            let each: Vec<f64> = pairs.map(|(&x, &y)| distance(sampler.at(x), y)).collect();
+            let each: Vec<f64> = pairs.map(|(&x, &y)| distance(map.apply(x), y)).collect();
             let mean = each.iter().sum::<f64>() / each.len().max(1) as f64;
-            Distances { mean, max: each.iter().copied().fold(0.0, f64::max), each }
-        });
+            let max = each.iter().copied().fold(0.0, f64::max);
+            figures.landmarks = Some(Distances { each, mean, max });
+        }
         Ok(figures)
     }
 }

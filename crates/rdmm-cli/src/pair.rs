@@ -12,12 +12,11 @@ use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::GaussianBank;
 use rdmm_core::labels::Labels;
+use rdmm_core::maps::PointMap;
 use rdmm_core::model::{
     Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, shares_by_label,
     shares_for_sigma,
 };
-use rdmm_core::ops::jacobian::jacobian_determinant;
-use rdmm_core::ops::warp::warped;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
     Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Search, Settings,
@@ -32,7 +31,7 @@ use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
 use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
-use crate::maps::{Sampler, consistency, displacement, read};
+use crate::maps::{consistency, read};
 use crate::watch::{CheckpointFile, Saved, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
@@ -95,11 +94,11 @@ pub(crate) fn register<const D: usize>(
         Preset::Affine => run.affine_alone(),
         Preset::Vsvf => {
             let metric = run.metric()?;
-            run.flow(Vsvf { metric })
+            run.flow(Vsvf::new(metric))
         }
         Preset::Lddmm => {
             let metric = run.metric()?;
-            run.flow(Lddmm { metric })
+            run.flow(Lddmm::new(metric))
         }
         Preset::RdmmRegions => {
             let model = run.regional()?;
@@ -132,11 +131,11 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
     let regional = config.preset == Preset::RdmmRegions;
     let regulariser = &mut config.regulariser;
     let sigmas = regulariser.sigmas.or_else(|| {
-        if regional { REGION_SIGMAS.map(|s| s * extent).to_vec() } else { metric.sigmas.clone() }
+        if regional { REGION_SIGMAS.map(|s| s * extent).to_vec() } else { metric.sigmas().to_vec() }
     });
     let shares = regulariser.shares.or_else(|| {
-        if sigmas.len() == metric.shares.len() {
-            metric.shares.clone()
+        if sigmas.len() == metric.shares().len() {
+            metric.shares().to_vec()
         } else {
             vec![1.0 / sigmas.len() as f64; sigmas.len()]
         }
@@ -204,8 +203,8 @@ impl<const D: usize> Before<D> {
             points.iter().map(|&p| back.apply(p)).collect()
         };
         Ok(Self::Warped(Box::new(Carried {
-            moving: warped(&inputs.moving, &map)?,
-            regions: regions.map(|labels| labels.warped(&map)).transpose()?,
+            moving: map.warp(&inputs.moving)?,
+            regions: regions.map(|labels| map.warp_labels(labels)).transpose()?,
             landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)).transpose()?,
         })))
     }
@@ -324,21 +323,21 @@ impl<const D: usize> Run<'_, D> {
 
     fn optimised(&mut self) -> Done<RdmmOptimised<f32, D>> {
         let metric = self.metric()?;
-        let shares = metric.shares.clone();
+        let shares = metric.shares().to_vec();
         let regulariser = &mut self.config.regulariser;
         let mut model = RdmmOptimised::new(metric, self.regulariser.smoothing)?;
         let given = [&regulariser.omt, &regulariser.total_variation, &regulariser.range];
         let weights: Vec<f64> = given
             .into_iter()
-            .zip(&model.penalties)
+            .zip(model.penalties())
             .map(|(given, penalty)| given.or_else(|| penalty.weight()))
             .collect();
         if let [omt, tv, range] = weights[..] {
-            model.penalties = vec![
+            model = model.with_penalties(vec![
                 Arc::new(Omt::new(omt)?),
                 Arc::new(TotalVariation::new(tv)?),
                 Arc::new(Range::new(range, &shares)?),
-            ];
+            ]);
             regulariser.omt = Auto::Value(omt);
             regulariser.total_variation = Auto::Value(tv);
             regulariser.range = Auto::Value(range);
@@ -428,9 +427,9 @@ impl<const D: usize> Run<'_, D> {
     }
 
     fn of_registered(self, affine: Affine<D>, found: Registered<f32, D>) -> Done<Found<D>> {
-        let (back, forward) = (affine.inverse(), Sampler::new(&found.deformation_forward));
+        let (back, forward) = (affine.inverse(), PointMap::new(&found.deformation_forward)?);
         let map = found.map.clone();
-        self.found(affine, &map, &|y| Ok(forward.at(back.apply(y))), Some(found))
+        self.found(affine, &map, &|y| Ok(forward.apply(back.apply(y))), Some(found))
     }
 
     /// The result from the map after the initial warps, and its inverse.
@@ -443,20 +442,20 @@ impl<const D: usize> Run<'_, D> {
     ) -> Done<Found<D>> {
         let moving = &self.inputs.moving;
         let (whole, inverse) = match &self.before {
-            Before::Affine(_) => (map.clone(), displacement(moving.grid(), inverse)?),
+            Before::Affine(_) => (map.clone(), Displacement::from_map(moving.grid(), inverse)?),
             Before::Warped(_) => {
-                let (chain, sampler) = (&self.inputs.initial, Sampler::new(map));
+                let (chain, sampler) = (&self.inputs.initial, PointMap::new(map)?);
                 let back = chain.inverse()?;
                 (
-                    displacement(map.grid(), |x| chain.apply(sampler.at(x)))?,
-                    displacement(moving.grid(), |y| inverse(back.apply(y)?))?,
+                    Displacement::from_map(map.grid(), |x| chain.apply(sampler.apply(x)))?,
+                    Displacement::from_map(moving.grid(), |y| inverse(back.apply(y)?))?,
                 )
             }
         };
         let folds = Folds::of(&whole)?;
-        let inverse_consistency = consistency(&whole, &inverse);
+        let inverse_consistency = consistency(&whole, &inverse)?;
         Ok(Found {
-            det: jacobian_determinant(&whole)?,
+            det: whole.jacobian_determinant()?,
             warped: read(moving, &whole)?,
             map: whole,
             inverse,

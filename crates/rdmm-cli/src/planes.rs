@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn an_image_has_one_plane_with_x_to_the_right_and_y_down() {
         let grid = Grid::new([4, 6], [1.0, 2.0]).unwrap();
-        let image = Image::<f32, 2>::from_fn(&grid, 1, |x, _| 10.0 * x[1] + x[0]).unwrap();
-        let moved = Displacement::from_fn(&grid, 2, |_, a| [0.5, 4.0][a]).unwrap();
+        let image = Image::<f32, 2>::from_fn(&grid, |x| 10.0 * x[1] + x[0]).unwrap();
+        let moved = Displacement::from_fn(&grid, |_| [0.5, 4.0]).unwrap();
         let shown = Shown {
             fixed: &image,
             moving: None,

@@ -90,7 +90,9 @@ pub(crate) fn write<const D: usize>(
         for (name, weights) in
             [("weights_t0.nii.gz", &flow.weights_start), ("weights_t1.nii.gz", &flow.weights_end)]
         {
-            rdmm_io::write(path(name), &Volume::of_components(weights))?;
+            if let Some(weights) = weights {
+                rdmm_io::write(path(name), &Volume::of_components(weights))?;
+            }
         }
     }
     let config = found.config.text()?;

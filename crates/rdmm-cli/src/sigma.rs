@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use rdmm_core::evaluate::local_standard_deviation;
 use rdmm_core::field::{Image, Weights};
 use rdmm_core::grid::Grid;
-use rdmm_core::model::local_sigma;
 use rdmm_core::ops::resample::Resample;
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub(crate) fn of_folder<const D: usize>(
             volume.components_field().map_err(|problem| problem.at(path))?;
         // The box of the fixed grid, to the rounding of the file.
         let over = grid.resampled(weights.grid().shape())?;
-        let sigma = local_sigma(&sigmas, &weights.on_grid(&over)?)
+        let sigma = local_standard_deviation(&weights.on_grid(&over)?, &sigmas)
             .map_err(|error| Failure::at(path.display(), error))?;
         Ok(Resample::new(&over, grid).field(&sigma)?)
     };

@@ -10,7 +10,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("img_1.5mm.nii.gz");
 //! let grid = Grid::new([8, 6], [1.5, 2.0])?.with_origin([10.0, -4.0])?;
-//! let image = Image::<f32, 2>::from_fn(&grid, 1, |x, _| x[0] + 0.5 * x[1])?;
+//! let image = Image::<f32, 2>::from_fn(&grid, |x| x[0] + 0.5 * x[1])?;
 //! rdmm_io::write_image(&path, &image)?;
 //!
 //! let found = rdmm_io::read_image::<2>(&path)?;

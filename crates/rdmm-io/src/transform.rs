@@ -211,7 +211,7 @@ pub(crate) mod tests {
     /// A smooth map without folds that moves everything, the border too.
     pub(crate) fn wave(grid: &Grid<3>) -> Displacement<f32, 3> {
         let u = |x: [f64; 3], c: usize| 2.0 + 1.5 * (0.25 * x[(c + 1) % 3] + c as f64).sin();
-        Displacement::from_fn(grid, 3, u).unwrap()
+        Displacement::from_fn(grid, |x| std::array::from_fn(|c| u(x, c))).unwrap()
     }
 
     #[test]
@@ -223,7 +223,9 @@ pub(crate) mod tests {
             .and_then(|grid| grid.with_direction(turn))
             .unwrap();
         let u = |x: [f64; 2], c: usize| [x[0] * x[1], 3.0][c];
-        let warp = Transform::Warp(Displacement::from_fn(&grid, 2, u).unwrap());
+        let warp = Transform::Warp(
+            Displacement::from_fn(&grid, |x| std::array::from_fn(|c| u(x, c))).unwrap(),
+        );
         let goes =
             |x: [f64; 2], y: [f64; 2]| warp.apply(x).map(f64::to_bits) == y.map(f64::to_bits);
         // Index (1.5, 1.25): local (3, 1.25), where linear interpolation of the product is exact.

@@ -33,8 +33,7 @@ fn array_axes_are_those_of_the_file() {
 #[test]
 fn images_and_labels_through_files() {
     let folder = tempfile::tempdir().unwrap();
-    let image =
-        Image::<f32, 3>::from_fn(&grid(), 1, |x, _| x[0] - 3.0 * x[1] + 0.1 * x[2]).unwrap();
+    let image = Image::<f32, 3>::from_fn(&grid(), |x| x[0] - 3.0 * x[1] + 0.1 * x[2]).unwrap();
     let labels = Labels::from_vec(&grid(), (0..120).map(|i| i * 3).collect()).unwrap();
     for name in [
         "a.nii",
@@ -74,8 +73,7 @@ fn labels_take_the_smallest_type() {
 fn vectors_turn_with_the_grid() {
     for flip in [false, true] {
         let grid: Grid<3> = geometry(3, flip).grid().unwrap();
-        let field =
-            Displacement::<f32, 3>::from_fn(&grid, 3, |x, c| [1.0, x[0], x[1] - x[2]][c]).unwrap();
+        let field = Displacement::<f32, 3>::from_fn(&grid, |x| [1.0, x[0], x[1] - x[2]]).unwrap();
         let volume = Volume::of_vectors(&field).unwrap();
         assert_eq!(volume.meaning, Meaning::Vectors);
         // Where the arrow of the first voxel points to in the world.

@@ -86,7 +86,8 @@ impl<const D: usize> Case<D> {
             let along = |a: usize| (5.0 * x[a] / longest + 3.0 * phase[c * D + a]).sin();
             1.5 + 0.06 * longest * (0..D).map(along).sum::<f64>() / D as f64
         };
-        let warp = Displacement::<f32, D>::from_fn(&fixed, D, wave).unwrap();
+        let warp = Displacement::<f32, D>::from_fn(&fixed, |x| std::array::from_fn(|c| wave(x, c)))
+            .unwrap();
         for ending in ["nii.gz", "nrrd", "mha"] {
             write_warp(at(&format!("warp.{ending}")), &warp).unwrap();
         }

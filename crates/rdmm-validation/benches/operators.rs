@@ -8,10 +8,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rdmm_core::Real;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
+use rdmm_core::ops::compose::Composition;
 use rdmm_core::ops::difference::{Difference, Order};
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::resample::{Resample, Workspace};
-use rdmm_core::ops::warp::{Composition, Warp};
+use rdmm_core::ops::warp::Warp;
 use rdmm_core::testing::random;
 use rdmm_validation::speed::problem::displacement;
 
@@ -69,7 +69,7 @@ fn on<T: Real, const D: usize>(c: &mut Criterion, shape: [usize; D]) {
     });
     let map = Displacement::<T, D>::from_vec(&grid, u.clone()).unwrap();
     bench("jacobian determinant", &mut || {
-        black_box(jacobian_determinant(&map).unwrap());
+        black_box(map.jacobian_determinant().unwrap());
     });
 }
 

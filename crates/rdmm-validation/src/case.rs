@@ -13,7 +13,6 @@ use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, shares_by_label};
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::ops::spline::Prefilter;
 use rdmm_core::ops::warp::Warp;
 use rdmm_core::registration::{Level, Progress, Registration, Settings};
@@ -166,8 +165,8 @@ impl<'a, const D: usize> Case<'a, D> {
         let extent = grid.largest_extent();
         let metric = MultiGaussian::for_grid(grid);
         match kind {
-            Kind::Vsvf => self.run(Vsvf { metric }, similarity, weight, panel),
-            Kind::Lddmm => self.run(Lddmm { metric }, similarity, weight, panel),
+            Kind::Vsvf => self.run(Vsvf::new(metric), similarity, weight, panel),
+            Kind::Lddmm => self.run(Lddmm::new(metric), similarity, weight, panel),
             Kind::Rdmm => {
                 let regions = self.regions.ok_or("RDMM with regions needs labels")?;
                 let shares = |label: &u32| if *label == 0 { STIFF } else { PERMISSIVE }.to_vec();
@@ -179,14 +178,14 @@ impl<'a, const D: usize> Case<'a, D> {
                 self.run(model, similarity, weight, panel)
             }
             Kind::RdmmOptimised => {
-                let shares = metric.shares.clone();
+                let shares = metric.shares().to_vec();
                 let mut model = RdmmOptimised::new(metric, SMOOTHING * extent)?;
                 if let Some([omt, tv, range]) = self.penalties {
-                    model.penalties = vec![
+                    model = model.with_penalties(vec![
                         Arc::new(Omt::new(omt)?),
                         Arc::new(TotalVariation::new(tv)?),
                         Arc::new(Range::new(range, &shares)?),
-                    ];
+                    ]);
                 }
                 self.run(model, similarity, weight, panel)
             }
@@ -283,9 +282,9 @@ impl<'a, const D: usize> Case<'a, D> {
             target: &fixed,
             warped: &after,
             map: &result.map,
-            det: &jacobian_determinant(&result.map)?,
-            sigma0: Some(&result.sigma_start).filter(|sigma| varies(sigma)),
-            sigma1: Some(&result.sigma_end).filter(|sigma| varies(sigma)),
+            det: &result.map.jacobian_determinant()?,
+            sigma0: result.sigma_start.as_ref().filter(|sigma| varies(sigma)),
+            sigma1: result.sigma_end.as_ref().filter(|sigma| varies(sigma)),
             orientation: self.orientation,
         };
         let with_path = |path: &Path, drawn: Fallible<()>| {
@@ -305,7 +304,7 @@ fn overlap<const D: usize>(
     map: &Displacement<f32, D>,
     [warped, target]: [&Image<f32, D>; 2],
 ) -> Fallible<Overlap> {
-    let moved = moving.warped(map)?;
+    let moved = map.warp_labels(moving)?;
     let mut union = Image::zeros(fixed.grid())?;
     for ((x, &a), &b) in union.data_mut().iter_mut().zip(fixed.data()).zip(moved.data()) {
         *x = if a != 0 || b != 0 { 1.0 } else { 0.0 };

@@ -5,7 +5,6 @@ use std::error::Error;
 use rdmm_core::evaluate::dice_whole;
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::labels::Labels;
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::registration::Registered;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -32,15 +31,18 @@ impl Regional {
         [region, moving_region]: [&Labels<D>; 2],
         objects: &Labels<D>,
     ) -> Fallible<Self> {
-        let level = level(&result.sigma_start, moving_region);
+        let none = "a model whose metric is a sum of Gaussians";
+        let sigma_start = result.sigma_start.as_ref().ok_or(none)?;
+        let sigma_end = result.sigma_end.as_ref().ok_or(none)?;
+        let level = level(sigma_start, moving_region);
         Ok(Self {
             level_set: [
-                dice_whole(&below(&result.sigma_start, level)?, moving_region)?,
-                dice_whole(&below(&result.sigma_end, level)?, region)?,
+                dice_whole(&below(sigma_start, level)?, moving_region)?,
+                dice_whole(&below(sigma_end, level)?, region)?,
             ],
             inside: inside(&result.map, region)?,
-            edges: edges(&result.sigma_start, objects),
-            sigma: mean(&result.sigma_start) / objects.grid().largest_extent(),
+            edges: edges(sigma_start, objects),
+            sigma: mean(sigma_start) / objects.grid().largest_extent(),
         })
     }
 }
@@ -60,7 +62,7 @@ fn level<const D: usize>(sigma: &Image<f32, D>, region: &Labels<D>) -> f32 {
 }
 
 fn inside<const D: usize>(map: &Displacement<f32, D>, region: &Labels<D>) -> Fallible<f64> {
-    let det = jacobian_determinant(map)?;
+    let det = map.jacobian_determinant()?;
     let mean = |within: bool| {
         let voxels = det.data().iter().zip(region.data()).filter(|(_, r)| (**r != 0) == within);
         let (sum, count) = voxels

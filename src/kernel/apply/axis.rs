@@ -12,7 +12,7 @@ use crate::scalar::Real;
 pub(super) enum Axis<T> {
     /// B diag(g) Bᵀ without the modes whose multiplier is below the tolerance: the square root of the Gaussian
     /// and its transpose.
-    Modes { forward: Product<T>, back: Product<T> },
+    Modes { analysis: Product<T>, synthesis: Product<T> },
     /// The matrix itself: banded where its entries fall below the tolerance, else whole or in its even
     /// and odd block.
     Square(Product<T>),
@@ -31,9 +31,10 @@ impl<T: Real> Axis<T> {
         let modes = Modes::new(lattice, |omega| gain(omega) > tolerance);
         let root: Vec<f64> = modes.frequencies().into_iter().map(|w| gain(w).sqrt()).collect();
         let root = |k: usize| root[k];
-        let (forward, back) = (modes.forward(root, contiguous), modes.back(root, contiguous));
+        let analysis = modes.analysis(root, contiguous);
+        let synthesis = modes.synthesis(root, contiguous);
         let matrix = square(&Taps::new(lattice, gain), tolerance, contiguous);
-        [Self::Modes { forward, back }, Self::Square(matrix)]
+        [Self::Modes { analysis, synthesis }, Self::Square(matrix)]
     }
 }
 
@@ -41,7 +42,7 @@ impl<T: Real> Axis<T> {
     /// Voxels along the axis.
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Modes { forward, .. } => forward.input_len(),
+            Self::Modes { analysis, .. } => analysis.input_len(),
             Self::Square(product) => product.input_len(),
         }
     }

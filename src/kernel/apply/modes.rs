@@ -174,7 +174,7 @@ impl Modes {
     }
 
     /// diag(gain) B: from values to coefficients.
-    pub(super) fn forward<T: Real>(
+    pub(super) fn analysis<T: Real>(
         &self,
         gain: impl Fn(usize) -> f64,
         contiguous: bool,
@@ -186,7 +186,7 @@ impl Modes {
     }
 
     /// Bᵀ diag(gain): from coefficients to values.
-    pub(super) fn back<T: Real>(
+    pub(super) fn synthesis<T: Real>(
         &self,
         gain: impl Fn(usize) -> f64,
         contiguous: bool,

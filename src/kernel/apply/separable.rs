@@ -2,11 +2,11 @@
 //!
 //! | stage | works on | products |
 //! | --- | --- | --- |
-//! | there | slabs: the fields over all axes but the first, while they are in cache | all axes but the first |
-//! | columns | lanes along the first axis | the first axis, there and back |
-//! | back | slabs | those that went to coefficients, transposed, in reverse order |
+//! | analysis | slabs: the fields over all axes but the first, while they are in cache | all axes but the first |
+//! | first axis | lanes along the first axis | the first axis: one matrix, or to its coefficients and back |
+//! | synthesis | slabs | those that went to coefficients, transposed, in reverse order |
 //!
-//! A Gaussian whose matrices all are square needs no way back. No code knows the dimension.
+//! A Gaussian whose matrices all are square needs no synthesis. No code knows the dimension.
 
 use std::ops::Range;
 
@@ -41,11 +41,11 @@ struct Pass<T> {
 pub(crate) struct Separable<T> {
     /// Values of a field.
     n: usize,
-    there: Vec<Pass<T>>,
-    columns: Vec<Product<T>>,
-    /// What coefficients are multiplied by between the products of the columns; empty for ones.
+    analysis: Vec<Pass<T>>,
+    along_first: Vec<Product<T>>,
+    /// What coefficients are multiplied by between the products along the first axis; empty for ones.
     table: Vec<T>,
-    back: Vec<Pass<T>>,
+    synthesis: Vec<Pass<T>>,
 }
 
 /// What an operator is applied to.
@@ -85,28 +85,30 @@ pub(crate) struct Slot<T> {
 
 impl<T: Real> Separable<T> {
     /// The product of one operator along each axis.
-    pub(super) fn separable(axes: Vec<Axis<T>>) -> Self {
+    pub(super) fn new(axes: Vec<Axis<T>>) -> Self {
         let lens: Vec<usize> = axes.iter().map(Axis::len).collect();
         let mut shape = lens.clone();
-        let (mut there, mut squares, mut back) = (Vec::new(), Vec::new(), Vec::new());
-        let mut columns = Vec::new();
+        let (mut analysis, mut squares, mut synthesis) = (Vec::new(), Vec::new(), Vec::new());
+        let mut along_first = Vec::new();
         for (a, axis) in axes.into_iter().enumerate() {
             match axis {
-                Axis::Square(product) if a == 0 => columns = vec![product],
-                Axis::Modes { forward, back } if a == 0 => columns = vec![forward, back],
+                Axis::Square(product) if a == 0 => along_first = vec![product],
+                Axis::Modes { analysis, synthesis } if a == 0 => {
+                    along_first = vec![analysis, synthesis];
+                }
                 Axis::Square(product) => squares.push((a, product)),
-                Axis::Modes { forward, back: transposed } => {
+                Axis::Modes { analysis: forward, synthesis: transposed } => {
                     let inner = shape[a + 1..].iter().product();
                     shape[a] = forward.output_len();
-                    there.push(Pass { product: forward, inner });
-                    back.push(Pass { product: transposed, inner });
+                    analysis.push(Pass { product: forward, inner });
+                    synthesis.push(Pass { product: transposed, inner });
                 }
             }
         }
         let inner = |a: usize| shape[a + 1..].iter().product();
-        there.extend(squares.into_iter().map(|(a, product)| Pass { product, inner: inner(a) }));
-        back.reverse();
-        Self { n: lens.iter().product(), there, columns, table: Vec::new(), back }
+        analysis.extend(squares.into_iter().map(|(a, product)| Pass { product, inner: inner(a) }));
+        synthesis.reverse();
+        Self { n: lens.iter().product(), analysis, along_first, table: Vec::new(), synthesis }
     }
 
     /// The product of the operators along the axes, each in the one of two ways with which the whole costs least:
@@ -114,7 +116,7 @@ impl<T: Real> Separable<T> {
     pub(super) fn cheapest(axes: &[[Axis<T>; 2]]) -> Self {
         let way = |ways: usize| {
             let axis = |(a, axis): (usize, &[Axis<T>; 2])| axis[ways >> a & 1].clone();
-            Self::separable(axes.iter().enumerate().map(axis).collect())
+            Self::new(axes.iter().enumerate().map(axis).collect())
         };
         let first = way(0);
         (1..1 << axes.len()).map(way).fold(first, |a, b| if b.cost() < a.cost() { b } else { a })
@@ -124,10 +126,10 @@ impl<T: Real> Separable<T> {
     pub(super) fn spectral(axes: &[Modes]) -> Self {
         let last = axes.len() - 1;
         let pair = |(a, modes): (usize, &Modes)| Axis::Modes {
-            forward: modes.forward(|_| 1.0, a == last && a > 0),
-            back: modes.back(|_| 1.0, a == last && a > 0),
+            analysis: modes.analysis(|_| 1.0, a == last && a > 0),
+            synthesis: modes.synthesis(|_| 1.0, a == last && a > 0),
         };
-        Self::separable(axes.iter().enumerate().map(pair).collect())
+        Self::new(axes.iter().enumerate().map(pair).collect())
     }
 
     /// B diag(table) Bᵀ in place of B Bᵀ.
@@ -138,11 +140,12 @@ impl<T: Real> Separable<T> {
     /// Time of the operator a value of a field, in multiplications: those that it does, and a few a pass for
     /// reading and writing.
     pub(super) fn cost(&self) -> f64 {
-        let [there, back] = [&self.there, &self.back].map(|p| p.iter().map(|p| (&p.product, PASS)));
+        let [analysis, synthesis] =
+            [&self.analysis, &self.synthesis].map(|p| p.iter().map(|p| (&p.product, PASS)));
         // Both products of a column are one pass.
-        let columns = self.columns.iter().zip([PASS_ACROSS, 0.0]);
+        let along_first = self.along_first.iter().zip([PASS_ACROSS, 0.0]);
         let (mut cost, mut share) = (0.0, 1.0);
-        for (product, pass) in there.chain(columns).chain(back) {
+        for (product, pass) in analysis.chain(along_first).chain(synthesis) {
             let n = product.input_len() as f64;
             cost += share * (product.cost() as f64 / n + pass);
             share *= product.output_len() as f64 / n;
@@ -193,12 +196,17 @@ impl<T: Real> Separable<T> {
     ) {
         let [a, b] = fields;
         for (c, out) in out.chunks_mut(self.n).enumerate() {
-            if self.back.is_empty() {
+            if self.synthesis.is_empty() {
                 self.begin(input(c), out, a, slots);
             } else {
                 let smooth = b.grown(self.partial_len());
                 self.begin(input(c), smooth, a, slots);
-                slabs(&self.back, (Input::Values(smooth), self.inner()), (out, self.slab()), slots);
+                slabs(
+                    &self.synthesis,
+                    (Input::Values(smooth), self.inner()),
+                    (out, self.slab()),
+                    slots,
+                );
             }
         }
     }
@@ -210,7 +218,7 @@ impl<T: Real> Separable<T> {
 
     /// Number of slabs.
     fn rows(&self) -> usize {
-        self.columns.first().map_or(1, Product::input_len)
+        self.along_first.first().map_or(1, Product::input_len)
     }
 
     /// Values of a slab.
@@ -218,9 +226,9 @@ impl<T: Real> Separable<T> {
         self.n / self.rows()
     }
 
-    /// What the stage there makes of them.
+    /// What analysis makes of a slab.
     fn inner(&self) -> usize {
-        self.there.iter().fold(self.slab(), Pass::output)
+        self.analysis.iter().fold(self.slab(), Pass::output)
     }
 
     /// Values of a field that [`Separable::begin`] leaves.
@@ -228,7 +236,7 @@ impl<T: Real> Separable<T> {
         self.rows() * self.inner()
     }
 
-    /// All stages of a field but the one back.
+    /// All stages of a field but synthesis.
     fn begin(
         &self,
         input: Input<T>,
@@ -240,17 +248,17 @@ impl<T: Real> Separable<T> {
             slots.resize_with(PARTS, Slot::default);
         }
         let inner = self.inner();
-        let coefficients = if self.there.is_empty() {
+        let coefficients = if self.analysis.is_empty() {
             input.values(0..self.n, buffer)
         } else {
             let coefficients = buffer.grown(partial.len());
-            slabs(&self.there, (input, self.slab()), (coefficients, inner), slots);
+            slabs(&self.analysis, (input, self.slab()), (coefficients, inner), slots);
             coefficients
         };
-        self.columns(coefficients, inner, partial, slots);
+        self.along_first(coefficients, inner, partial, slots);
     }
 
-    /// All stages of every field of Σ_t weightₜ ⊙ inputₜ but the one back, each into [`Separable::partial_len`] values.
+    /// All stages of every field of Σ_t weightₜ ⊙ inputₜ but synthesis, each into [`Separable::partial_len`] values.
     pub(super) fn begin_products(
         &self,
         terms: &[(&[T], &[T])],
@@ -266,20 +274,20 @@ impl<T: Real> Separable<T> {
         });
     }
 
-    /// The stage back, of the slabs of a field from its value `lo` on.
+    /// Synthesis of the slabs of a field from its value `lo` on.
     pub(super) fn finish(&self, partial: &[T], lo: usize, out: &mut [T], slot: &mut Slot<T>) {
-        if self.back.is_empty() {
+        if self.synthesis.is_empty() {
             return out.copy_from_slice(&partial[lo..][..out.len()]);
         }
         let (input, slab) = (Input::Values(partial), self.slab());
-        some_slabs(&self.back, (input, self.inner()), lo / slab, (out, slab), slot);
+        some_slabs(&self.synthesis, (input, self.inner()), lo / slab, (out, slab), slot);
     }
 
     /// The products along the first axis.
-    fn columns(&self, input: &[T], inner: usize, out: &mut [T], slots: &mut [Slot<T>]) {
+    fn along_first(&self, input: &[T], inner: usize, out: &mut [T], slots: &mut [Slot<T>]) {
         let width = inner.div_ceil(PARTS).next_multiple_of(width::<T>());
         par::columns(out, inner, width, slots, |first, rows, slot| {
-            simd::explicit(Columns { operator: self, input, inner, first, rows, slot });
+            simd::explicit(AlongFirst { operator: self, input, inner, first, rows, slot });
         });
     }
 }
@@ -398,7 +406,7 @@ impl<T: Real> Pass<T> {
 }
 
 /// A block of lanes along the first axis.
-struct Columns<'a, 'b, T> {
+struct AlongFirst<'a, 'b, T> {
     operator: &'a Separable<T>,
     input: &'a [T],
     inner: usize,
@@ -407,14 +415,14 @@ struct Columns<'a, 'b, T> {
     slot: &'a mut Slot<T>,
 }
 
-impl<T: Real> simd::Work for Columns<'_, '_, T> {
+impl<T: Real> simd::Work for AlongFirst<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Separable { columns, table, .. } = self.operator;
+        let Separable { along_first, table, .. } = self.operator;
         let count = self.rows.first().map_or(0, |row| row.len());
         let (input, out) = ((self.input, self.inner), (self.rows, count));
         let buffers = &mut self.slot.buffers;
-        along_strided(simd, columns, table, input, self.first, out, buffers);
+        along_strided(simd, along_first, table, input, self.first, out, buffers);
     }
 }
 
@@ -430,7 +438,7 @@ mod tests {
 
     /// Which operator an axis takes.
     fn kind<T: Real>(operator: &Separable<T>) -> &'static str {
-        match &operator.columns[..] {
+        match &operator.along_first[..] {
             [p] if p.cost() < p.input_len() * p.input_len() / 2 => "band",
             [_] => "halves",
             _ => "modes",
@@ -467,8 +475,7 @@ mod tests {
                 Axis::<T>::both(lattice, sigma, tolerance, a > 0 && a + 1 == D)
             };
             let axes: Vec<_> = (0..D).map(axis).collect();
-            let all =
-                |way: usize| Separable::separable(axes.iter().map(|a| a[way].clone()).collect());
+            let all = |way: usize| Separable::new(axes.iter().map(|a| a[way].clone()).collect());
             let operators = [all(0), all(1), Separable::cheapest(&axes)].map(Products);
             let reference =
                 Gaussian::<f64, D>::new(&grid, sigma).unwrap().with_tolerance(0.0).unwrap();

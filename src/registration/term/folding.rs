@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, axpy};
 use crate::grid::Grid;
 use crate::model::resampled;
+use crate::ops::compose::Composition;
 use crate::ops::jacobian::{FoldBarrier, fold_barrier};
-use crate::ops::warp::Composition;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 

@@ -2,11 +2,10 @@
 
 use super::{FinalMaps, MapCotangents, MapTerm};
 use crate::error::Result;
-use crate::field::Image;
+use crate::field::{Image, multiply_components};
 use crate::grid::Grid;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
-use crate::par;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::world::Affine;
@@ -78,12 +77,7 @@ impl<T: Real, const D: usize> ImageTerm<T, D> {
         let (warped, warped_bar) = (self.warped.data_mut(), self.warped_bar.data_mut());
         self.warp.value_and_gradient(self.moving.data(), u, warped, u_bar);
         self.loss = self.similarity.value_and_gradient(warped, warped_bar);
-        let (bar, weight) = (&*warped_bar, T::of(self.weight));
-        par::components(u_bar, bar.len(), |_, lo, chunk| {
-            for (s, &bar) in chunk.iter_mut().zip(&bar[lo..]) {
-                *s *= weight * bar;
-            }
-        });
+        multiply_components(u_bar, T::of(self.weight), warped_bar);
         self.weight * self.loss
     }
 }

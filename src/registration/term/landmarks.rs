@@ -147,7 +147,7 @@ mod tests {
         let moving = fixed.map(|[x, y]| [x + 1.0, y - 0.5]);
         let landmarks = Landmarks::new(&fixed, &moving, 1.0).unwrap();
         let along = grid.direction().transpose() * nalgebra::SVector::from([1.0, -0.5]);
-        let u = Displacement::<f64, 2>::from_fn(&grid, 2, |_, a| along[a]).unwrap();
+        let u = Displacement::<f64, 2>::from_fn(&grid, |_| along.into()).unwrap();
         let (mut double, mut bar) = (
             LandmarkTerm::<f64, 2>::new(&landmarks, &grid, &Affine::identity()).unwrap(),
             [0.0; 126],

@@ -23,7 +23,7 @@ impl Enough {
 }
 
 pub fn register(pair: &Pair) -> Fallible<f64> {
-    let model = Lddmm { metric: MultiGaussian::for_grid(pair.grid()) };
+    let model = Lddmm::new(MultiGaussian::for_grid(pair.grid()));
     let registration = Registration::new(model, Ssd).with_settings(settings());
     let mut enough = Enough { factor: 0.8, first: None, seen: 0 };
     let result =

@@ -28,7 +28,7 @@ impl Pair {
                 moving: image("oasis2d_0042.nii.gz")?,
             });
         }
-        let shapes = Shapes { outside: 1, ..Shapes::default() };
+        let shapes = Shapes::default().with_outside(1);
         let pair = shapes.pair::<f32, 2>(&Grid::unit([64, 64])?)?;
         let name = "a generated pair: RDMM_DATA names no folder of images".to_owned();
         Ok(Self { name, fixed: pair.fixed, moving: pair.moving })

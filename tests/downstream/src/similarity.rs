@@ -87,7 +87,7 @@ pub fn register(pair: &Pair) -> Fallible<f64> {
     let image = |seed| Image::from_vec(&grid, smooth(&grid, 1, seed));
     check_similarity(&loss, &image(1)?, &image(2)?, None)?;
 
-    let model = Lddmm { metric: MultiGaussian::for_grid(pair.grid()) };
+    let model = Lddmm::new(MultiGaussian::for_grid(pair.grid()));
     let registration = Registration::new(model, loss).with_settings(settings());
     pair.gain(&registration.run(&pair.fixed, &pair.moving)?.warped)
 }

@@ -24,7 +24,7 @@ use rdmm_core::testing::check_order;
 pub fn register(pair: &Pair) -> Fallible<f64> {
     check_order(BOGACKI_SHAMPINE)?;
 
-    let model = Lddmm { metric: MultiGaussian::for_grid(pair.grid()) };
+    let model = Lddmm::new(MultiGaussian::for_grid(pair.grid()));
     let mut settings = settings();
     settings.integration.tableau = BOGACKI_SHAMPINE;
     let registration = Registration::new(model, Ssd).with_settings(settings);

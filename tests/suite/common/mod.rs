@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rdmm_core::Real;
 use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::dynamics::{Evolution, StageMap};
 use rdmm_core::field::Weights;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity};
@@ -51,17 +52,15 @@ pub fn metric() -> MultiGaussian {
 }
 
 pub fn vsvf() -> Vsvf {
-    Vsvf { metric: metric() }
+    Vsvf::new(metric())
 }
 
 pub fn lddmm() -> Lddmm {
-    Lddmm { metric: metric() }
+    Lddmm::new(metric())
 }
 
 pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Carried) -> Rdmm<T, D> {
-    let mut model = Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap();
-    model.carried = carried;
-    model
+    Rdmm::new(&SIGMAS, shares(grid), 0.12).unwrap().with_advected(carried)
 }
 
 /// With penalties that are as large as the other parts of the energy.
@@ -70,9 +69,10 @@ pub fn rdmm_optimised<T: Real, const D: usize>(carried: Carried) -> RdmmOptimise
     let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
         Arc::new(Omt::new(0.3).unwrap()),
         Arc::new(TotalVariation::new(0.2).unwrap()),
-        Arc::new(Range::new(0.1, &metric.shares).unwrap()),
+        Arc::new(Range::new(0.1, metric.shares()).unwrap()),
     ];
-    RdmmOptimised { metric, smoothing: 0.12, carried, penalties }
+    let model = RdmmOptimised::new(metric, 0.12).unwrap();
+    model.with_advected(carried).with_penalties(penalties)
 }
 
 /// A grid of anisotropic spacing and extent about one.
@@ -88,7 +88,7 @@ pub fn controls<T: Real, const D: usize, S: Shooting<T, D>>(
     seed: u64,
 ) -> Controls<T, D, S::Weights> {
     let grid = shooting.grid().clone();
-    let mut controls = shooting.rest();
+    let mut controls = shooting.identity();
     let field = smooth(&grid, D, seed);
     for (m, x) in controls.momentum.data_mut().iter_mut().zip(field) {
         *m = T::of(size * x);
@@ -102,11 +102,18 @@ pub fn shoot<T: Real, const D: usize, S: Shooting<T, D>>(
     controls: &Controls<T, D, S::Weights>,
     integration: Integration,
 ) -> State<T, D, S> {
-    let mut start = shooting.blank_state();
-    shooting.start(controls, &mut start);
-    let grid = shooting.grid().clone();
-    let mut sweep = Sweep::new(&grid, shooting.evolution(), &start, integration).unwrap();
+    let start = shooting.initial_state(controls);
+    let mut sweep = Sweep::new(shooting.evolution(), &start, integration).unwrap();
     sweep.forward(&start).unwrap().clone()
+}
+
+/// The rate of a state, and the tape with its velocity.
+pub fn rate<E: Evolution>(evolution: &E, state: &E::State) -> (E::State, E::Tape) {
+    let (mut tape, mut ws) = (evolution.tape().unwrap(), evolution.workspace().unwrap());
+    let mut rate = state.zeros_like();
+    evolution.velocity(state, &mut tape, &mut ws);
+    evolution.rate(state, StageMap::OfState, &mut rate, &tape, &mut ws);
+    (rate, tape)
 }
 
 pub fn fixed_steps(n: usize) -> Integration {

@@ -15,7 +15,7 @@ const SHAPE: [usize; 2] = [128, 128];
 /// Generates a pair, registers it, and says where the report is.
 pub(crate) fn run(args: &DemoArgs, log: &Log) -> Done {
     let pair = args.out.join("pair");
-    synth::write(&pair, &Shapes { seed: args.seed, ..Shapes::default() }, SHAPE, &[])?;
+    synth::write(&pair, &Shapes::default().with_seed(args.seed), SHAPE, &[])?;
     let file = |name: &str| pair.join(name);
     let out = args.out.join("result");
     register::run(

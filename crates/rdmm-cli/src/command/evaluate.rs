@@ -3,7 +3,6 @@
 use rdmm_core::evaluate::Folds;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use serde_json::{Map, Value, json};
@@ -72,7 +71,7 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     entries.extend(subject.under(&Displacement::zeros(&grid)?)?.entries("_before"));
     entries.extend(subject.under(&map)?.entries("_after"));
     let folds = Folds::of(&map)?.total();
-    let det = jacobian_determinant(&map)?;
+    let det = map.jacobian_determinant()?;
     let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     entries.insert("folds".to_owned(), json!(folds.folded));
     entries.insert("min_det".to_owned(), json!(folds.min));
@@ -80,7 +79,7 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     if !args.inverse.is_empty() {
         let inverse = inputs::chain::<D>("--inverse", &args.inverse)?;
         let there = moving.as_ref().map_or(&grid, |moving| moving.grid());
-        let [mean, max] = consistency(&map, &inverse.displacement(there)?);
+        let [mean, max] = consistency(&map, &inverse.displacement(there)?)?;
         entries.insert("inverse_consistency_mean".to_owned(), json!(mean));
         entries.insert("inverse_consistency_max".to_owned(), json!(max));
     }

@@ -1,7 +1,6 @@
 //! `rdmm jacobian`: determinants and folds of a warp.
 
 use rdmm_core::evaluate::Folds;
-use rdmm_core::ops::jacobian::jacobian_determinant;
 use rdmm_io::transform::read_warp;
 use serde_json::json;
 
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
 fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
     let map = read_warp::<D>(&args.warp)?;
     let folds = Folds::of(&map)?.total();
-    let mut det = jacobian_determinant(&map)?;
+    let mut det = map.jacobian_determinant()?;
     let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if args.log {
         if folds.folded > 0 {

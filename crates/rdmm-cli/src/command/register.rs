@@ -212,7 +212,9 @@ fn write<const D: usize>(
     let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
     let source = page::comparable(&inputs.moving, &json, "moving image")?;
     let (start, end) = (read(&source, &affine)?, read(&source, &found.map)?);
-    let sigma = found.flow.as_ref().map(|flow| [&flow.sigma_start, &flow.sigma_end]);
+    let flow = found.flow.as_ref();
+    let sigma = flow.and_then(|flow| flow.sigma_start.as_ref().zip(flow.sigma_end.as_ref()));
+    let sigma = sigma.map(|(start, end)| [start, end]);
     let shown = Shown {
         fixed: &target,
         moving: Some(&start),

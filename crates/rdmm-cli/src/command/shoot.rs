@@ -6,7 +6,7 @@ mod output;
 
 use std::time::Instant;
 
-use rdmm_core::dynamics::{Evolution, EvolutionVjp, Flow};
+use rdmm_core::dynamics::{Evolution, Flow};
 use rdmm_core::field::{Momentum, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel as _};
@@ -69,11 +69,11 @@ fn shoot<const D: usize>(
     let grid = momentum.grid();
     match args.model {
         ShotModel::Vsvf => {
-            let shooting = Vsvf { metric: metric(args)? }.on(grid)?;
+            let shooting = Vsvf::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Lddmm => {
-            let shooting = Lddmm { metric: metric(args)? }.on(grid)?;
+            let shooting = Lddmm::new(metric(args)?).on(grid)?;
             integrate(start(shooting, momentum), args, schedule, log)
         }
         ShotModel::Rdmm => {
@@ -89,7 +89,7 @@ fn shoot<const D: usize>(
             let carried = match args.advect {
                 Advected::Preweights => h,
                 Advected::Weights => {
-                    model.carried = Carried::Weights;
+                    model = model.with_advected(Carried::Weights);
                     gaussian.smooth(&h)?
                 }
             };
@@ -122,9 +122,8 @@ fn start<S: Shooting<f64, D>, const D: usize>(
     mut shooting: S,
     momentum: Momentum<f64, D>,
 ) -> Start<S, D> {
-    let (mut state, rest) = (shooting.blank_state(), shooting.rest());
-    let controls = Controls { momentum, weights: rest.weights };
-    shooting.start(&controls, &mut state);
+    let controls = Controls { momentum, weights: shooting.identity().weights };
+    let state = shooting.initial_state(&controls);
     Start { shooting, momentum: controls.momentum, state }
 }
 
@@ -137,7 +136,7 @@ fn integrate<S, B, const D: usize>(
 ) -> Done
 where
     S: Shooting<f64, D>,
-    S::Evolution: EvolutionVjp<f64, D> + Evolution<f64, D, State = Flow<f64, D, B>>,
+    S::Evolution: Evolution<State = Flow<f64, D, B>>,
     B: Body<D> + StateSpace<f64>,
 {
     let begin = Instant::now();

@@ -12,7 +12,8 @@ use crate::log::Log;
 
 /// Writes the pair.
 pub(crate) fn run(args: &SynthArgs, log: &Log) -> Done {
-    let shapes = Shapes { seed: args.seed, outside: args.outside, change: args.change };
+    let shapes =
+        Shapes::default().with_seed(args.seed).with_outside(args.outside).with_change(args.change);
     match args.shape[..] {
         [a, b] => write(&args.out, &shapes, [a, b], &args.spacing)?,
         [a, b, c] => write(&args.out, &shapes, [a, b, c], &args.spacing)?,

@@ -66,7 +66,7 @@ fn images_that_cannot_be_registered() {
     let place = Place::with_pair();
     let grid = place.image::<2>("fixed.nii.gz").grid().clone();
     let volume = Grid::new([8, 8, 8], [1.0; 3]).unwrap();
-    let volume = Image::<f32, 3>::from_fn(&volume, 1, |x, _| x[0] * x[1]).unwrap();
+    let volume = Image::<f32, 3>::from_fn(&volume, |x| x[0] * x[1]).unwrap();
     rdmm_io::write_image(place.path("volume.nii.gz"), &volume).unwrap();
     let mixed = "register --fixed fixed.nii.gz --moving volume.nii.gz --out out";
     refused(

@@ -253,7 +253,9 @@ mod tests {
     fn folds_are_refused_with_the_file_or_the_list() {
         let grid = oblique();
         let fold = |x: [f64; 3], c: usize| if c == 0 { -2.0 * x[0] } else { 0.0 };
-        let fold = Transform::Warp(Displacement::from_fn(&grid, 3, fold).unwrap());
+        let fold = Transform::Warp(
+            Displacement::from_fn(&grid, |x| std::array::from_fn(|c| fold(x, c))).unwrap(),
+        );
         assert!(matches!(Chain::new([(fold.clone(), true)]), Err(Error::NotInvertible { .. })));
         let chain = Chain::new([(fold, false)]).unwrap();
         assert!(matches!(chain.inverse(), Err(Error::NotInvertible { .. })));

@@ -100,7 +100,7 @@ fn knee(grid: &Grid<3>, place: fn([f64; 3]) -> [f64; 3]) -> Fallible<(Image<f32,
         let extent = grid.extent();
         place(std::array::from_fn(|a| x[a] / extent[a]))
     };
-    let image = Image::from_fn(grid, 1, |x, _| {
+    let image = Image::from_fn(grid, |x| {
         let place = unit(x);
         Tissue::at(place).grey(place)
     })?;
@@ -159,7 +159,7 @@ fn main() -> Fallible<()> {
     }
     let still = Displacement::<f32, 3>::zeros(&grid)?;
     let [before, after] = [&still, &result.map].map(|map| -> Fallible<f64> {
-        let overlaps = dice(&moving_labels.warped(map)?, &fixed_labels)?;
+        let overlaps = dice(&map.warp_labels(&moving_labels)?, &fixed_labels)?;
         Ok(overlaps.values().sum::<f64>() / overlaps.len() as f64)
     });
     println!(

@@ -82,7 +82,7 @@ const METHODS: [Method; 8] = [
 
 fn image(grid: &Grid<2>, shape: Shape) -> Fallible<Image<f32, 2>> {
     let width = 2.0 * grid.coarsest_spacing();
-    Ok(Image::from_fn(grid, 1, |x, _| (0.5 + shape(x) / width).clamp(0.0, 1.0))?)
+    Ok(Image::from_fn(grid, |x| (0.5 + shape(x) / width).clamp(0.0, 1.0))?)
 }
 
 fn labels(image: &Image<f32, 2>) -> Fallible<Labels<2>> {
@@ -108,7 +108,7 @@ fn main() -> Fallible<()> {
                     [at_least, at_most].map(|steps| steps * method.finer as usize);
                 settings.integration.steps = Steps::Courant { number, at_least, at_most };
             }
-            let model = Lddmm { metric: MultiGaussian::for_grid(&grid) };
+            let model = Lddmm::new(MultiGaussian::for_grid(&grid));
             let registration = Registration::new(model, Ssd).with_settings(settings);
             let chain = registration.run_chain(&fixed, &moving, method.legs)?;
             let folds: Folds = chain.folds;

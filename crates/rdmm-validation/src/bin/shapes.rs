@@ -71,7 +71,7 @@ impl Rows {
             Kind::Rdmm => format!("{start:.3}, {end:.3} ({worst:.3})"),
             _ => "–".to_owned(),
         };
-        let model = self.outcomes.first().map_or("", |o| o.report.model);
+        let model = self.outcomes.first().map_or("", |o| &o.report.model);
         let of = |[omt, tv, range]: [f64; 3]| format!("{model}, λ {omt:e}, {tv:e}, {range:e}");
         vec![
             self.penalties.map_or_else(|| model.to_owned(), of),
@@ -136,7 +136,7 @@ fn run() -> Fallible<()> {
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let grid = Grid::<2>::unit([size; 2])?;
     for seed in 0..pairs {
-        let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+        let pair = Shapes::default().with_seed(seed).pair::<f32, 2>(&grid)?;
         let case = Case {
             labels: Some((&pair.fixed_labels, &pair.moving_labels)),
             regions: Some(&pair.foreground),
@@ -172,7 +172,7 @@ fn judge(all: &[Rows]) -> Fallible<()> {
     let mut missed = Vec::new();
     let lddmm = all.iter().find(|rows| rows.kind == Kind::Lddmm).map(|rows| rows.dice(1));
     for rows in all {
-        let model = rows.outcomes.first().map_or("", |o| o.report.model);
+        let model = rows.outcomes.first().map_or("", |o| &o.report.model);
         if rows.folded() > 0 {
             missed.push(format!("{model} folds"));
         }

@@ -68,8 +68,8 @@ fn row<M: Model<f32, 2>>(
 
 fn both(name: &str, pairs: &[Pair]) -> Fallible<[Vec<String>; 2]> {
     Ok([
-        row([name, "one-sided"], pairs, |metric| Lddmm { metric })?,
-        row([name, "two-sided"], pairs, |metric| TwoSided(Lddmm { metric }))?,
+        row([name, "one-sided"], pairs, |metric| Lddmm::new(metric))?,
+        row([name, "two-sided"], pairs, |metric| TwoSided(Lddmm::new(metric)))?,
     ])
 }
 
@@ -87,7 +87,7 @@ fn run() -> Fallible<()> {
     let Some(arguments) = Arguments::parse(&OPTIONS)? else { return Ok(()) };
     let grid = Grid::<2>::unit([128, 128])?;
     let shapes = (0..arguments.number::<u64>("pairs")?.unwrap_or(5)).map(|seed| {
-        let pair = Shapes { seed, ..Shapes::default() }.pair::<f32, 2>(&grid)?;
+        let pair = Shapes::default().with_seed(seed).pair::<f32, 2>(&grid)?;
         Ok([pair.fixed, pair.moving])
     });
     let shapes: Vec<Pair> = shapes.collect::<Result<_, rdmm_core::Error>>()?;

@@ -50,8 +50,8 @@ pub fn on<T: Real, const D: usize>(
             smooth::<T, D>(grid, &gaussian, runner)
         }
         Operation::SumOfGaussians => {
-            let MultiGaussian { sigmas, shares, .. } = MultiGaussian::for_grid(grid);
-            let sum = GaussianBank::new(grid, &sigmas)?.combined(&shares)?;
+            let metric = MultiGaussian::for_grid(grid);
+            let sum = GaussianBank::new(grid, metric.sigmas())?.combined(metric.shares())?;
             smooth::<T, D>(grid, &sum, runner)
         }
         Operation::WarpImage => warp::<T, D, 1>(grid, runner),
@@ -69,16 +69,16 @@ fn with_model<T: Real, const D: usize>(
 ) -> Fallible<()> {
     let metric = metric(grid, flow.gaussians)?;
     match flow.dynamics {
-        Dynamics::Vsvf => sweep::<T, D, _>(grid, Vsvf { metric }, operation, flow, runner),
-        Dynamics::Lddmm => sweep::<T, D, _>(grid, Lddmm { metric }, operation, flow, runner),
+        Dynamics::Vsvf => sweep::<T, D, _>(grid, Vsvf::new(metric), operation, flow, runner),
+        Dynamics::Lddmm => sweep::<T, D, _>(grid, Lddmm::new(metric), operation, flow, runner),
         Dynamics::Rdmm => {
             // Two regions with the shares of the Gaussians in opposite order.
             let (n, half) = (flow.gaussians, 0.5 * grid.extent()[0]);
             let share =
-                |x: [f64; D], i: usize| metric.shares[if x[0] < half { i } else { n - 1 - i }];
+                |x: [f64; D], i: usize| metric.shares()[if x[0] < half { i } else { n - 1 - i }];
             let shares = Weights::<T, D>::from_fn(grid, n, share)?;
             let smoothing = 0.04 * grid.largest_extent();
-            let model = Rdmm::new(&metric.sigmas, shares, smoothing)?;
+            let model = Rdmm::new(metric.sigmas(), shares, smoothing)?;
             sweep::<T, D, _>(grid, model, operation, flow, runner)
         }
     }
@@ -86,7 +86,8 @@ fn with_model<T: Real, const D: usize>(
 
 /// `n` Gaussians from the smallest to the largest σ of the default metric, with rising shares.
 fn metric<const D: usize>(grid: &Grid<D>, n: usize) -> Fallible<MultiGaussian> {
-    let default = MultiGaussian::for_grid(grid).sigmas;
+    let default = MultiGaussian::for_grid(grid);
+    let default = default.sigmas();
     let (Some(smallest), Some(largest)) = (default.first(), default.last()) else {
         return Err("the default metric has no Gaussian".into());
     };
@@ -106,8 +107,8 @@ fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     runner: &mut Runner,
 ) -> Fallible<()> {
     let mut shooting = model.on(grid)?;
-    let mut start = shooting.blank_state();
-    shooting.start(&controls(grid, shooting.rest())?, &mut start);
+    let start = controls(grid, shooting.identity())?;
+    let start = shooting.initial_state(&start);
     let evolution = shooting.evolution();
     // Fields that a flow does not need count for no peak.
     drop((model, shooting));
@@ -119,7 +120,7 @@ fn sweep<T: Real, const D: usize, M: Model<T, D>>(
     let shoots = matches!(operation, Operation::Shoot(_));
     let steps = Steps::Fixed(flow.steps);
     let how = Integration { steps, checkpoints, ..Integration::default() };
-    let mut sweep = Sweep::new(grid, evolution, &start, how)?;
+    let mut sweep = Sweep::new(evolution, &start, how)?;
     if shoots {
         return runner(&mut || {
             black_box(sweep.forward(black_box(&start))?);
@@ -138,7 +139,7 @@ fn controls<T: Real, const D: usize, W: StateSpace<T>>(
     grid: &Grid<D>,
     mut controls: Controls<T, D, W>,
 ) -> Fallible<Controls<T, D, W>> {
-    let smoother = Gaussian::<T, D>::new(grid, MultiGaussian::for_grid(grid).sigmas[1])?;
+    let smoother = Gaussian::<T, D>::new(grid, MultiGaussian::for_grid(grid).sigmas()[1])?;
     let rough = random::<T>(D * grid.len(), 7);
     smoother.apply(&rough, controls.momentum.data_mut(), &mut Workspace::new());
     let largest = controls.momentum.max_abs();

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use rdmm_core::Error;
-use rdmm_core::dynamics::{Evolution, EvolutionVjp, Flow, Geodesic, Tracked};
+use rdmm_core::dynamics::{Evolution, Flow, Geodesic, Tracked};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
-use rdmm_core::model::geodesic::Shown;
-use rdmm_core::model::{Shooting, State};
+use rdmm_core::model::{AsWeights, Shooting, State};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{MapTransport, RK4, Stepper, Steps};
 
@@ -68,9 +67,9 @@ impl<const D: usize> Body<D> for Velocity<f64, D> {
     }
 }
 
-impl<W: Shown<f64, D>, const D: usize> Body<D> for Geodesic<f64, D, W> {
+impl<W: AsWeights<f64, D>, const D: usize> Body<D> for Geodesic<f64, D, W> {
     fn carried(&self) -> Carried<'_, D> {
-        Carried::Geodesic(&self.momentum, self.weights.shown())
+        Carried::Geodesic(&self.momentum, self.weights.as_weights())
     }
 }
 
@@ -84,8 +83,9 @@ pub(super) struct Instant<'a, const D: usize> {
     pub(super) forward: &'a Displacement<f64, D>,
     /// The momentum that is carried; for vSVF the initial one.
     pub(super) momentum: &'a Momentum<f64, D>,
-    /// Pre-weights, or weights where these are carried; constants √share without either.
-    pub(super) weights: Cow<'a, Weights<f64, D>>,
+    /// Pre-weights, or weights where these are carried; constants √share without either. None where the metric is no sum of
+    /// Gaussians.
+    pub(super) weights: Option<Cow<'a, Weights<f64, D>>>,
 }
 
 /// Follows the flow from `state`; `show` sees the end of each interval. Gives time and energy ½ ∫ m·v at the
@@ -99,15 +99,14 @@ pub(super) fn follow<S, B, const D: usize>(
 ) -> Done<Vec<(f64, f64)>>
 where
     S: Shooting<f64, D>,
-    S::Evolution: EvolutionVjp<f64, D> + Evolution<f64, D, State = Flow<f64, D, B>>,
+    S::Evolution: Evolution<State = Flow<f64, D, B>>,
     B: Body<D> + StateSpace<f64>,
 {
     let mut energies = vec![(0.0, energy(shooting, initial, &state)?)];
-    let grid = shooting.grid().clone();
-    let tracked = Tracked::new(&grid, shooting.evolution());
+    let tracked = Tracked::new(shooting.grid(), shooting.evolution());
     let mut state = tracked.start(state);
-    let stepper = Stepper::new(&grid, tracked, RK4, MapTransport::default());
-    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state));
+    let stepper = Stepper::new(tracked, RK4, MapTransport::default());
+    let (mut next, mut ws) = (state.zeros_like(), stepper.workspace(&state)?);
     let mut from = 0.0;
     for &(to, steps) in &schedule.intervals {
         for step in 1..=steps {
@@ -126,8 +125,8 @@ where
             Carried::Geodesic(momentum, weights) => (momentum, weights),
         };
         let weights = match weights {
-            Some(weights) => Cow::Borrowed(weights),
-            None => Cow::Owned(shooting.weights(&state.flow)?),
+            Some(weights) => Some(Cow::Borrowed(weights)),
+            None => shooting.weights(&state.flow)?.map(Cow::Owned),
         };
         let (inverse, forward) = (&state.flow.map, &state.forward);
         let energy = energies.last().map_or(0.0, |last| last.1);
@@ -144,7 +143,7 @@ fn energy<S, B, const D: usize>(
 ) -> Done<f64>
 where
     S: Shooting<f64, D>,
-    S::Evolution: Evolution<f64, D, State = Flow<f64, D, B>>,
+    S::Evolution: Evolution<State = Flow<f64, D, B>>,
     B: Body<D>,
 {
     Ok(match state.body.carried() {

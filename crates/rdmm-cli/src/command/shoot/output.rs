@@ -46,7 +46,9 @@ impl Results {
         self.array(&format!("inverse_displacement{suffix}"), inverse)?;
         self.array(&format!("forward_displacement{suffix}"), forward)?;
         self.array(&format!("momentum{suffix}"), momentum)?;
-        self.array(&format!("preweights{suffix}"), weights)?;
+        if let Some(weights) = weights {
+            self.array(&format!("preweights{suffix}"), weights)?;
+        }
         let apart = inverse_consistency(forward, inverse)?;
         let consistency = [apart.mean, apart.max];
         self.instants.push(Figures { time, energy, folds: Folds::of(inverse)?, consistency });

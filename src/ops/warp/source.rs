@@ -1,7 +1,7 @@
 //! Where the taps of cubic splines lie in the fields that are read.
 
-use super::difference::fold_index;
 use crate::grid::{Boundary, Grid};
+use crate::ops::difference::fold_index;
 use crate::scalar::Real;
 
 /// Most axes of a grid that is warped.

@@ -3,8 +3,8 @@
 //! Sums are formed row by row and group by group ([`Stencil`]), the last axis last.
 
 use super::source::{AXES, Groups, Source, Stencil};
-use super::spline::{derivatives, weights};
 use crate::grid::Boundary;
+use crate::ops::spline::{derivatives, weights};
 use crate::scalar::Real;
 use crate::simd::{Simd, Vector, mul_add};
 

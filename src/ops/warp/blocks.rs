@@ -1,0 +1,318 @@
+//! Interpolation at many points: what [`reference`](super::reference) defines, for blocks of points at once.
+//!
+//! The four operations differ in what they do at a block ([`AtBlock`]); the walk over the target and the weights are
+//! the same.
+
+use super::places::Places;
+use super::source::{Gathered, Stencil, zeros};
+use super::taps::{Cells, LANES, Lane, Point, Taps, Weights};
+use crate::scalar::Real;
+use crate::simd::{Simd, Work};
+
+/// A part of the target, its voxels `lo..lo + len`, whose points are worked on.
+pub(super) struct Points<'a, T, O, const D: usize> {
+    pub(super) places: &'a Places<T, D>,
+    pub(super) u: [&'a [T]; D],
+    pub(super) lo: usize,
+    pub(super) len: usize,
+    pub(super) operation: O,
+}
+
+/// An operation, block by block.
+pub(super) trait AtBlock<T: Real, const D: usize> {
+    /// Whether it takes derivatives.
+    const DERIVATIVES: bool;
+
+    /// Does it at a block.
+    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>);
+}
+
+/// Points of a row of the target: the voxels `lo + k..lo + k + count`.
+pub(super) struct Block<'a, T, const D: usize> {
+    places: &'a Places<T, D>,
+    cells: &'a Cells<T, D>,
+    weights: &'a Weights<T, D>,
+    lo: usize,
+    k: usize,
+    count: usize,
+}
+
+impl<T: Real, O: AtBlock<T, D>, const D: usize> Work for Points<'_, T, O, D> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { places, u, lo, len, mut operation } = self;
+        let mut weights = Weights::new();
+        let row = places.target.shape()[D - 1];
+        let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
+        let mut k = 0;
+        while k < len {
+            let index = places.target.unravel(lo + k);
+            let count = LANES.min(len - k).min(row - index[D - 1]);
+            let mut positions = [[T::zero(); LANES]; D];
+            for a in 0..D {
+                let mut start = places.offset[a];
+                for b in 0..D {
+                    start += places.base[a][b] * T::of(index[b] as f64);
+                }
+                for l in 0..LANES {
+                    positions[a][l] = start + places.base[a][D - 1] * along[l];
+                }
+            }
+            for b in 0..D {
+                let shift = lanes(&u[b][lo + k..][..count]);
+                for a in 0..D {
+                    for l in 0..LANES {
+                        positions[a][l] += places.scale[a][b] * shift[l];
+                    }
+                }
+            }
+            let mut cells = Cells::new(&positions, &places.source);
+            if O::DERIVATIVES {
+                weights.set(&mut cells, count, &places.source);
+            } else {
+                weights.set_values(&mut cells, count, &places.source);
+            }
+            let (cells, weights) = (&cells, &weights);
+            operation.at(simd, &Block { places, cells, weights, lo, k, count });
+            k += count;
+        }
+    }
+}
+
+/// The numbers of a block, and zeros where it is shorter.
+#[inline(always)]
+fn lanes<T: Real>(values: &[T]) -> [T; LANES] {
+    if let Some(whole) = values.first_chunk() {
+        return *whole;
+    }
+    let mut block = [T::zero(); LANES];
+    for (x, &value) in block.iter_mut().zip(values) {
+        *x = value;
+    }
+    block
+}
+
+impl<T: Real, const D: usize> Block<'_, T, D> {
+    /// Calls `f` for its points. Those beyond the border read `border`, where their taps are gathered.
+    #[inline(always)]
+    fn each_point<const C: usize>(
+        &self,
+        field: &[[T; C]],
+        border: &mut Gathered<T, C>,
+        mut f: impl FnMut(Point<T, C>),
+    ) {
+        let source = &self.places.source;
+        for lane in 0..self.count.min(LANES) {
+            let (stencil, taps) = if self.cells.inside[lane] == 1 {
+                let place = self.cells.place(lane, source);
+                (&source.stencil, field.get(place..).unwrap_or(&[]))
+            } else {
+                source.gather(self.cells.first(lane), field, border);
+                (&Stencil::GATHERED, border.as_slice())
+            };
+            f(Point { lane, stencil, taps });
+        }
+    }
+
+    /// Derivatives with respect to u from those with respect to the source index.
+    #[inline(always)]
+    fn by_displacement(&self, by_index: &[Lane<T>; D]) -> [Lane<T>; D] {
+        let mut slopes = [[T::zero(); LANES]; D];
+        for b in 0..D {
+            for a in 0..D {
+                for l in 0..LANES {
+                    slopes[b][l] += self.places.scale[a][b] * by_index[a][l];
+                }
+            }
+        }
+        slopes
+    }
+
+    /// `C` numbers of the voxel at a point.
+    #[inline(always)]
+    fn bar<const C: usize>(&self, bars: &[&[T]; C], lane: usize) -> [T; C] {
+        let mut bar = [T::zero(); C];
+        for c in 0..C {
+            bar[c] = bars[c][self.lo + self.k + lane];
+        }
+        bar
+    }
+}
+
+/// `Warp::values`.
+pub(super) struct Values<'a, 'b, T, const C: usize> {
+    field: &'a [[T; C]],
+    out: &'a mut [&'b mut [T]; C],
+    border: Gathered<T, C>,
+    sums: [Taps<T, C>; LANES],
+}
+
+impl<'a, 'b, T: Real, const C: usize> Values<'a, 'b, T, C> {
+    #[inline(always)]
+    pub(super) fn new(field: &'a [[T; C]], out: &'a mut [&'b mut [T]; C]) -> Self {
+        Self { field, out, border: zeros(), sums: [[[T::zero(); C]; 4]; LANES] }
+    }
+}
+
+impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Values<'_, '_, T, C> {
+    const DERIVATIVES: bool = false;
+
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
+        let (weights, sums) = (block.weights, &mut self.sums);
+        block.each_point(
+            self.field,
+            &mut self.border,
+            #[inline(always)]
+            |point| sums[point.lane] = weights.sum(simd, point),
+        );
+        let mut values = [[T::zero(); C]; LANES];
+        for lane in 0..block.count.min(LANES) {
+            values[lane] = weights.value::<S, C>(lane, &sums[lane]);
+        }
+        for c in 0..C {
+            for (out, value) in self.out[c][block.k..][..block.count].iter_mut().zip(&values) {
+                *out = value[c];
+            }
+        }
+    }
+}
+
+/// `Warp::value_and_gradient`: the value, then the derivatives.
+pub(super) struct ValueAndGradient<'a, 'b, T, const D: usize> {
+    field: &'a [[T; 1]],
+    value: &'a mut [T],
+    gradient: &'a mut [&'b mut [T]],
+    border: Gathered<T, 1>,
+    sums: [[Taps<T, 1>; D]; LANES],
+}
+
+impl<'a, 'b, T: Real, const D: usize> ValueAndGradient<'a, 'b, T, D> {
+    #[inline(always)]
+    pub(super) fn new(
+        field: &'a [[T; 1]],
+        value: &'a mut [T],
+        gradient: &'a mut [&'b mut [T]],
+    ) -> Self {
+        let sums = [[[[T::zero(); 1]; 4]; D]; LANES];
+        Self { field, value, gradient, border: zeros(), sums }
+    }
+}
+
+impl<T: Real, const D: usize> AtBlock<T, D> for ValueAndGradient<'_, '_, T, D> {
+    const DERIVATIVES: bool = true;
+
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
+        let (weights, sums, k) = (block.weights, &mut self.sums, block.k);
+        block.each_point(
+            self.field,
+            &mut self.border,
+            #[inline(always)]
+            |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+        );
+        let mut by_index = [[T::zero(); LANES]; D];
+        for lane in 0..block.count.min(LANES) {
+            [self.value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][0]);
+            let slope = weights.slope::<S, 1>(lane, [T::one()], &sums[lane]);
+            for a in 0..D {
+                by_index[a][lane] = slope[a];
+            }
+        }
+        for (out, slope) in self.gradient.iter_mut().zip(&block.by_displacement(&by_index)) {
+            for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
+                *out = *slope;
+            }
+        }
+    }
+}
+
+/// `Warp::add_position_bar`.
+pub(super) struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
+    field: &'a [[T; C]],
+    bars: [&'a [T]; C],
+    out: &'a mut [&'b mut [T]; D],
+    border: Gathered<T, C>,
+    sums: [[Taps<T, C>; D]; LANES],
+}
+
+impl<'a, 'b, T: Real, const C: usize, const D: usize> PositionBar<'a, 'b, T, C, D> {
+    #[inline(always)]
+    pub(super) fn new(
+        field: &'a [[T; C]],
+        bars: [&'a [T]; C],
+        out: &'a mut [&'b mut [T]; D],
+    ) -> Self {
+        let sums = [[[[T::zero(); C]; 4]; D]; LANES];
+        Self { field, bars, out, border: zeros(), sums }
+    }
+}
+
+impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for PositionBar<'_, '_, T, C, D> {
+    const DERIVATIVES: bool = true;
+
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
+        let (weights, sums, k) = (block.weights, &mut self.sums, block.k);
+        block.each_point(
+            self.field,
+            &mut self.border,
+            #[inline(always)]
+            |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+        );
+        let mut by_index = [[T::zero(); LANES]; D];
+        for lane in 0..block.count.min(LANES) {
+            let bar = block.bar(&self.bars, lane);
+            let slope = weights.slope::<S, C>(lane, bar, &sums[lane]);
+            for a in 0..D {
+                by_index[a][lane] = slope[a];
+            }
+        }
+        for (out, slope) in self.out.iter_mut().zip(&block.by_displacement(&by_index)) {
+            for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
+                *out += *slope;
+            }
+        }
+    }
+}
+
+/// `Warp::scatter` of a slab.
+pub(super) struct Scatter<'a, T, const C: usize> {
+    bars: [&'a [T]; C],
+    /// Where in a field the planes begin that the slab reaches, and these planes.
+    origin: usize,
+    out: &'a mut [[T; C]],
+    border: Gathered<T, C>,
+}
+
+impl<'a, T: Real, const C: usize> Scatter<'a, T, C> {
+    #[inline(always)]
+    pub(super) fn new(bars: [&'a [T]; C], origin: usize, out: &'a mut [[T; C]]) -> Self {
+        Self { bars, origin, out, border: zeros() }
+    }
+}
+
+impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Scatter<'_, T, C> {
+    const DERIVATIVES: bool = false;
+
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
+        let Block { places, cells, weights, count, .. } = *block;
+        // Neighbours share taps: the sum of one is not ready when the next comes.
+        for lane in APART.into_iter().filter(|&lane| lane < count) {
+            let bar = block.bar(&self.bars, lane);
+            if cells.inside[lane] == 1 {
+                let place = cells.place(lane, &places.source) - self.origin;
+                debug_assert!(place <= self.out.len(), "a slab reaches all of its taps");
+                let taps = self.out.get_mut(place..).unwrap_or(&mut []);
+                weights.scatter(simd, lane, &places.source.stencil, bar, taps);
+            } else {
+                weights.scatter(simd, lane, &Stencil::GATHERED, bar, &mut self.border);
+                places.source.release(cells.first(lane), &mut self.border, self.origin, self.out);
+            }
+        }
+    }
+}
+
+/// The points of a block, each four away from the last.
+const APART: [usize; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];

@@ -1,0 +1,176 @@
+//! The crate's own parts hold the contracts that `rdmm_core::testing` checks, and parts that break them are found out.
+
+use crate::common::{FORMS, SIGMAS, grid, region};
+use rdmm_core::Real;
+use rdmm_core::dynamics::{Epdiff, Flow, Geodesic, Stationary};
+use rdmm_core::error::Result;
+use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
+use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::kernel::GaussianBank;
+use rdmm_core::metric::Fixed;
+use rdmm_core::ops::difference::Order;
+use rdmm_core::regularize::{Omt, Range, Regularizer, TotalVariation};
+use rdmm_core::similarity::{
+    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, Sum,
+};
+use rdmm_core::testing::{check_evolution, check_metric, check_penalty, check_similarity, smooth};
+
+fn image(grid: &Grid<2>, seed: u64) -> Image<f64, 2> {
+    Image::from_vec(grid, smooth(grid, 1, seed)).unwrap()
+}
+
+/// Weights between 0 and 1.
+fn mask(grid: &Grid<2>) -> Image<f64, 2> {
+    let values = smooth(grid, 1, 9).iter().map(|x| (0.5 + 0.4 * x).clamp(0.0, 1.0)).collect();
+    Image::from_vec(grid, values).unwrap()
+}
+
+#[test]
+fn similarities() {
+    let histogram = Histogram { bins: 9, fixed: [-2.0, 2.0], moving: [-2.5, 2.5] };
+    let sum: Vec<(f64, Box<dyn Measure<f64, 2>>)> =
+        vec![(0.6, Box::new(Ssd)), (0.1, Box::new(Ncc))];
+    let measures: Vec<Box<dyn Measure<f64, 2>>> = vec![
+        Box::new(Ssd),
+        Box::new(Ncc),
+        Box::new(Lncc { sigma: 0.15 }),
+        Box::new(MutualInformation { histogram }),
+        Box::new(Nmi { histogram }),
+        Box::new(Sum::new(sum).unwrap()),
+    ];
+    for boundary in Boundary::ALL {
+        let grid = grid([12, 14], boundary);
+        for measure in &measures {
+            for mask in [None, Some(&mask(&grid))] {
+                check_similarity(&**measure, &image(&grid, 1), &image(&grid, 2), mask).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn penalties() {
+    let penalties: [Box<dyn Regularizer<f64, 2>>; 3] = [
+        Box::new(Omt::new(1.0).unwrap()),
+        Box::new(TotalVariation::new(1.0).unwrap()),
+        Box::new(Range::new(1.0, &[0.2, 0.3, 0.5]).unwrap()),
+    ];
+    for boundary in Boundary::ALL {
+        for penalty in &penalties {
+            check_penalty(&**penalty, &grid([9, 7], boundary), &SIGMAS).unwrap();
+        }
+    }
+}
+
+/// Pre-weights that vary, and a change of them.
+fn weights<const D: usize>(grid: &Grid<D>) -> [Weights<f64, D>; 2] {
+    let of = |seed, middle: f64| {
+        let values = smooth(grid, SIGMAS.len(), seed).iter().map(|x| middle + 0.2 * x).collect();
+        Weights::from_vec(grid, values).unwrap()
+    };
+    [of(3, 0.6), of(4, 0.0)]
+}
+
+#[test]
+fn metrics() {
+    fn check<const D: usize>(grid: &Grid<D>) {
+        let [at, direction] = weights(grid);
+        for form in FORMS {
+            check_metric(&region(grid, form, Order::Fourth), grid, &at, &direction).unwrap();
+        }
+        let sum = GaussianBank::new(grid, &SIGMAS).unwrap().combined(&[0.2, 0.5, 0.3]).unwrap();
+        check_metric(&Fixed::new(sum), grid, &(), &()).unwrap();
+    }
+    for boundary in Boundary::ALL {
+        check(&grid([12, 9], boundary));
+        check(&grid([6, 7, 6], boundary));
+    }
+}
+
+#[test]
+fn evolutions() {
+    for boundary in Boundary::ALL {
+        let grid = grid([12, 9], boundary);
+        let momentum = |seed| Momentum::from_vec(&grid, smooth(&grid, 2, seed)).unwrap();
+        let map = |seed| {
+            let values = smooth(&grid, 2, seed).iter().map(|x| 0.05 * x).collect();
+            Displacement::from_vec(&grid, values).unwrap()
+        };
+        let [at, direction] = weights(&grid);
+        let state = |seed, weights: &Weights<f64, 2>| Flow {
+            body: Geodesic { momentum: momentum(seed), weights: weights.clone() },
+            map: map(seed + 1),
+        };
+        let [y, d, bar] = [state(10, &at), state(12, &direction), state(14, &direction)];
+        for form in FORMS {
+            let metric = region(&grid, form, Order::Fourth);
+            check_evolution(&Epdiff::new(&grid, metric, Order::Fourth), &y, &d, &bar).unwrap();
+        }
+        let state = |seed| Flow {
+            body: Velocity::from_vec(&grid, smooth(&grid, 2, seed)).unwrap(),
+            map: map(seed + 1),
+        };
+        let stationary = Stationary::new(&grid, Order::Fourth);
+        check_evolution(&stationary, &state(10), &state(12), &state(14)).unwrap();
+    }
+}
+
+/// The mean squared difference with twice its gradient, or with one that is added.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    Twice,
+    Added,
+}
+
+struct Prepared<T> {
+    inner: Box<dyn Similarity<T>>,
+    how: Wrong,
+}
+
+impl<T: Real, const D: usize> Measure<T, D> for Wrong {
+    fn against(
+        &self,
+        fixed: &Image<T, D>,
+        mask: Option<&Image<T, D>>,
+    ) -> Result<Box<dyn Similarity<T>>> {
+        Ok(Box::new(Prepared { inner: Ssd.against(fixed, mask)?, how: *self }))
+    }
+
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+
+    fn default_weight(&self) -> f64 {
+        1.0
+    }
+}
+
+impl<T: Real> Similarity<T> for Prepared<T> {
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        let before = gradient.to_vec();
+        let value = self.inner.value_and_gradient(warped, gradient);
+        for (g, &before) in gradient.iter_mut().zip(&before) {
+            match self.how {
+                Wrong::Twice => *g *= T::of(2.0),
+                Wrong::Added => *g += before,
+            }
+        }
+        value
+    }
+
+    fn value(&mut self, warped: &[T]) -> f64 {
+        self.inner.value(warped)
+    }
+}
+
+#[test]
+fn a_wrong_gradient_is_found_out() {
+    let grid = grid([12, 14], Boundary::Reflecting);
+    let check = |how| {
+        let found = check_similarity(&how, &image(&grid, 1), &image(&grid, 2), None);
+        found.unwrap_err().to_string()
+    };
+    let [twice, added] = [check(Wrong::Twice), check(Wrong::Added)];
+    assert!(twice.contains("against central differences: off by 5.00e-1"), "{twice}");
+    assert!(added.contains("which held NaN before: expected finite numbers"), "{added}");
+}
