@@ -248,8 +248,8 @@ fn a_moving_image_that_is_placed_elsewhere_is_registered_all_the_same() {
     };
     let sigma = |image: &Option<Image<f64, 2>>| image.as_ref().unwrap().data().to_vec();
     // Rounding of world coordinates of about ten, over a dozen iterations that are no contraction.
-    assert!(near(there.deformation.data(), here.map.data(), 1e-9));
-    assert!(near(there.deformation_forward.data(), here.forward.data(), 1e-9));
+    assert!(near(there.deformation.data(), here.inverse_map.data(), 1e-9));
+    assert!(near(there.forward_deformation.data(), here.forward_map.data(), 1e-9));
     assert!(near(there.warped.data(), here.warped.data(), 1e-8));
     assert!(near(&sigma(&there.sigma_start), &sigma(&here.sigma_start), 1e-9), "weights through A");
     assert!(near(&sigma(&there.sigma_end), &sigma(&here.sigma_end), 1e-9));
@@ -258,14 +258,14 @@ fn a_moving_image_that_is_placed_elsewhere_is_registered_all_the_same() {
     assert!((there.report.folds.total().min - here.report.folds.total().min).abs() < 1e-8);
     assert_eq!(there.affine, map);
     // Without an initial map the whole map is the deformation.
-    assert!(near(here.map.data(), here.deformation.data(), 1e-15));
-    assert!(near(here.forward.data(), here.deformation_forward.data(), 1e-12));
+    assert!(near(here.inverse_map.data(), here.deformation.data(), 1e-15));
+    assert!(near(here.forward_map.data(), here.forward_deformation.data(), 1e-12));
 
     // Labels and landmarks go through the whole maps. Voxels on a tie may fall to either side.
-    let (a, b) = (there.map.warp_labels(&labels), here.map.warp_labels(&pair.moving_labels));
+    let (a, b) = (there.inverse_map.warp_labels(&labels), here.inverse_map.warp_labels(&pair.moving_labels));
     assert!(dice_whole(&a.unwrap(), &b.unwrap()).unwrap() > 0.999);
     let points = [[0.4, 0.5], [0.55, 0.3], [0.7, 0.6]];
-    let (a, b) = (there.map.transform_points(&points), here.map.transform_points(&points));
+    let (a, b) = (there.inverse_map.transform_points(&points), here.inverse_map.transform_points(&points));
     for (a, b) in a.unwrap().iter().zip(&b.unwrap()) {
         let expected = map.apply(*b);
         assert!((0..2).all(|c| (a[c] - expected[c]).abs() < 1e-8));
@@ -283,13 +283,13 @@ fn the_whole_maps_are_inverse_to_one_another() {
     // Points near the centre: A moves none of them out of the grid.
     let points: Vec<[f64; 2]> =
         (0..25).map(|i| [0.3 + 0.1 * f64::from(i / 5), 0.2 + 0.1 * f64::from(i % 5)]).collect();
-    let there = result.map.transform_points(&points).unwrap();
-    let back = result.forward.transform_points(&there).unwrap();
+    let there = result.inverse_map.transform_points(&points).unwrap();
+    let back = result.forward_map.transform_points(&there).unwrap();
     let furthest = |a: &[[f64; 2]], b: &[[f64; 2]]| {
         let one = |(a, b): (&[f64; 2], &[f64; 2])| (a[0] - b[0]).hypot(a[1] - b[1]);
         a.iter().zip(b).map(one).fold(0.0, f64::max)
     };
-    let parts = inverse_consistency(&result.deformation_forward, &result.deformation).unwrap();
+    let parts = inverse_consistency(&result.forward_deformation, &result.deformation).unwrap();
     // As consistent as the parts, and the second interpolation of a landmark.
     let voxel = grid.spacing()[0];
     assert!(furthest(&points, &back) < parts.max + 0.05 * voxel && parts.max < 0.2 * voxel);

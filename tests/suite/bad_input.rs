@@ -997,15 +997,15 @@ fn registrations() {
 
     // What looks odd but is an answer.
     let none = with(&|s| s.levels = Some(vec![Level { factor: 1.0, iterations: 0 }])).unwrap();
-    assert_eq!((none.report.levels[0].iterations, none.map.max_abs()), (0, 0.0));
+    assert_eq!((none.report.levels[0].iterations, none.inverse_map.max_abs()), (0, 0.0));
     let coarse = with(&|s| s.levels = Some(vec![Level { factor: 1e300, iterations: 1 }])).unwrap();
-    assert!(coarse.map.is_finite());
+    assert!(coarse.inverse_map.is_finite());
     let far = with(&|s| s.map_factor = 1e300).unwrap();
-    assert!(far.map.is_finite());
+    assert!(far.inverse_map.is_finite());
     let huge = constant(&grid, 1e300);
     let mut spread = huge.clone();
     spread.data_mut()[..128].fill(-1e300);
-    assert!(pair(&spread, &moving).ok().is_none_or(|r| r.map.is_finite()));
+    assert!(pair(&spread, &moving).ok().is_none_or(|r| r.inverse_map.is_finite()));
     let as_given = |image: &Image<f64, 2>| {
         let settings = Settings::default().with_intensities(Intensities::AsGiven);
         Registration::new(model(), Ssd).with_settings(settings).run(image, &moving)
@@ -1013,7 +1013,7 @@ fn registrations() {
     refused!(as_given(&spread), Error::Start { .. }, "inf", "finite");
     assert!(as_given(&huge).is_err());
     let elsewhere = Grid::new([16, 16], [1.0; 2]).unwrap().with_origin([1e9, -1e9]).unwrap();
-    assert!(pair(&fixed, &image(&elsewhere)).ok().is_none_or(|r| r.map.is_finite()));
+    assert!(pair(&fixed, &image(&elsewhere)).ok().is_none_or(|r| r.inverse_map.is_finite()));
 }
 
 #[test]
@@ -1308,7 +1308,7 @@ fn try_out<T: Real, const D: usize>(odd: &Odd) -> std::result::Result<bool, Test
                 .run(&fixed, &moving)
             {
                 Ok(found) => {
-                    prop_assert!(found.map.is_finite() && found.forward.is_finite());
+                    prop_assert!(found.inverse_map.is_finite() && found.forward_map.is_finite());
                     prop_assert!(found.warped.is_finite() && found.momentum.is_finite());
                     prop_assert!(found.sigma_start.is_some_and(|sigma| sigma.is_finite()));
                     true

@@ -44,7 +44,7 @@ fn the_smallest_determinant_is_kept() {
         assert!(found.report.refused > 0 || bound < least);
         assert!(after.terms.similarity < 0.8 * before.terms.similarity, "something is gained");
         // The figures are those of the map that is handed out.
-        let again = evaluate::Folds::of(&found.map).unwrap();
+        let again = evaluate::Folds::of(&found.inverse_map).unwrap();
         assert_eq!(again, found.report.folds);
     }
 }
@@ -105,6 +105,6 @@ fn a_level_whose_flow_diverges_on_the_next_grid_starts_from_less() {
     let registration = Registration::new(model, Ssd).with_settings(settings);
     let found = registration.run(&image(1), &image(2)).unwrap();
     let [coarse, fine] = [0, 1].map(|level| &found.report.levels[level].last.terms);
-    assert!(fine.total.is_finite() && found.map.data().iter().all(|u| u.is_finite()));
+    assert!(fine.total.is_finite() && found.inverse_map.data().iter().all(|u| u.is_finite()));
     assert!(coarse.regularisation > 0.0 && fine.regularisation > 0.0, "both levels moved");
 }

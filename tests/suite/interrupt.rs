@@ -46,7 +46,7 @@ fn assert_map_of_controls(found: &Registered<f64, 2>, model: &Lddmm) {
     let mut sweep = Sweep::new(shooting.evolution(), &start, how).unwrap();
     let map = &sweep.forward(&start).unwrap().map;
     let map = Resample::new(&grid, fixed.grid()).field(map).unwrap();
-    assert_eq!(found.map, map);
+    assert_eq!(found.inverse_map, map);
     assert_eq!(found.warped, map.warp(&moving).unwrap());
 }
 
@@ -131,7 +131,7 @@ fn a_checkpoint_goes_on_bit_for_bit() {
             let next = next.unwrap();
             assert_eq!((next.level, next.iteration), (at.level, at.iteration + 1));
             assert!(next.seconds >= at.seconds);
-            assert_eq!(again.map.data(), whole.map.data());
+            assert_eq!(again.inverse_map.data(), whole.inverse_map.data());
             assert_eq!(again.sigma_end, whole.sigma_end);
             assert_eq!(again.report.evaluations, whole.report.evaluations);
             for (a, b) in again.report.levels.iter().zip(&whole.report.levels) {
@@ -190,7 +190,7 @@ fn a_batch_is_its_pairs_one_by_one() {
         for k in [0, 2] {
             let alone = registration.run(pairs[k].0, pairs[k].1).unwrap();
             let found = found[k].as_ref().unwrap();
-            assert_eq!(found.map.data(), alone.map.data());
+            assert_eq!(found.inverse_map.data(), alone.inverse_map.data());
             assert!(!found.report.stopped);
         }
         assert!(found[3].as_ref().unwrap().report.stopped);
@@ -221,7 +221,7 @@ fn states_that_diverge_are_backtracked_from() {
         settings.integration.steps = Steps::Fixed(1);
         let registration = Registration::new(model(), Ssd).with_settings(settings);
         let found = registration.run(&fixed, &moving).unwrap();
-        assert!(found.map.is_finite() && found.warped.is_finite() && !found.report.stopped);
+        assert!(found.inverse_map.is_finite() && found.warped.is_finite() && !found.report.stopped);
         for level in &found.report.levels {
             assert!(level.last.terms.total.is_finite());
             assert!(level.last.terms.total <= level.first.terms.total);

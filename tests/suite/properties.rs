@@ -635,7 +635,7 @@ fn self_registration<M: Model<f64, 2>>(
     let registration = Registration::new(model, measure).with_settings(settings);
     let result = registration.run(&image, &image).unwrap();
     assert_eq!(result.report.folds.total().folded, 0);
-    SELF as f64 * result.map.max_abs().max(result.forward.max_abs())
+    SELF as f64 * result.inverse_map.max_abs().max(result.forward_map.max_abs())
 }
 
 #[test]

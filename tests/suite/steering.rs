@@ -206,7 +206,7 @@ fn every_run_has_a_time_limit() {
     let none = registration().with_settings(short().with_time_limit(Duration::ZERO));
     let found = none.run(&fixed, &moving).unwrap();
     stops(&found.report, 0);
-    assert!(found.map.max_abs() <= 0.0);
+    assert!(found.inverse_map.max_abs() <= 0.0);
     stops(&none.run_labels(&labels(1), &labels(2), 0.05).unwrap().report, 0);
     let chain = none.run_chain(&fixed, &moving, 3).unwrap();
     assert_eq!(chain.segments.len(), 1);
@@ -221,7 +221,7 @@ fn every_run_has_a_time_limit() {
     let found = registration().with_settings(long).run(&fixed, &moving).unwrap();
     let plain = registration().run(&fixed, &moving).unwrap();
     assert_eq!((found.report.stopped, found.report.stop()), (false, None));
-    assert_eq!(found.map.data(), plain.map.data());
+    assert_eq!(found.inverse_map.data(), plain.inverse_map.data());
 }
 
 #[test]
@@ -252,8 +252,8 @@ fn a_chain_that_was_stopped_goes_on_from_its_map() {
     let whole = registration.run_chain(&fixed, &moving, 3).unwrap();
     let one = registration.run_chain(&fixed, &moving, 1).unwrap();
     let three = registration.run_chain_from(Some(one), &fixed, &moving, 2, |_, _| GO_ON).unwrap();
-    assert_eq!(three.map.data(), whole.map.data());
-    assert_eq!(three.forward.data(), whole.forward.data());
+    assert_eq!(three.inverse_map.data(), whole.inverse_map.data());
+    assert_eq!(three.forward_map.data(), whole.forward_map.data());
     let mut segments = Vec::new();
     let stopped = registration
         .run_chain_from(None, &fixed, &moving, 3, |segment, progress| {
@@ -288,15 +288,15 @@ fn a_model_is_chosen_at_run_time() {
     };
     let found = chosen[0].register(&fixed, &moving, &mut watch).unwrap();
     let plain = registration().run(&fixed, &moving).unwrap();
-    assert_eq!(found.map.data(), plain.map.data());
+    assert_eq!(found.inverse_map.data(), plain.inverse_map.data());
     let found = chosen[0].register_labels(&labels(1), &labels(2), 0.05, &mut watch).unwrap();
     let plain = registration().run_labels(&labels(1), &labels(2), 0.05).unwrap();
-    assert_eq!(found.map.data(), plain.map.data());
+    assert_eq!(found.inverse_map.data(), plain.inverse_map.data());
     for registration in &chosen {
         let batch = registration.register_batch(&[(&fixed, &moving)], 1, &|_, _| GO_ON);
         let chain = registration.register_chain(None, &fixed, &moving, 1, &mut |_, _| GO_ON);
         let (batch, chain) = (batch.into_iter().next().unwrap().unwrap(), chain.unwrap());
-        assert_eq!(batch.map.data(), chain.map.data());
+        assert_eq!(batch.inverse_map.data(), chain.inverse_map.data());
     }
     assert!(seen > 4);
 }
@@ -333,5 +333,5 @@ fn settings_and_reports_are_stored() {
     assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), last);
     let text = serde_json::to_string(&found).unwrap();
     let again = serde_json::from_str::<Registered<f64, 2>>(&text).unwrap();
-    assert_eq!((again.map, again.report), (found.map, found.report));
+    assert_eq!((again.inverse_map, again.report), (found.inverse_map, found.report));
 }

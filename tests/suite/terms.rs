@@ -138,13 +138,13 @@ fn a_term_can_refuse_maps_and_can_fail() {
     let settings = Settings::default().with_levels(vec![Level { factor: 1.0, iterations: 8 }]);
     let registration = Registration::new(common::lddmm(), Ssd).with_settings(settings);
     let free = registration.run(&fixed, &moving).unwrap();
-    let most = 0.5 * free.map.max_abs();
+    let most = 0.5 * free.inverse_map.max_abs();
     let limited = |fatal| registration.clone().with_term(Limit { most, fatal });
     let found = limited(false).run(&fixed, &moving).unwrap();
-    assert!(found.map.max_abs() <= most && found.report.refused > 0);
+    assert!(found.inverse_map.max_abs() <= most && found.report.refused > 0);
     let failed = limited(true).run(&fixed, &moving).unwrap();
     assert!(matches!(failed.report.levels[0].stop, Stop::Failed(Error::NoContrast { .. })));
-    assert!(failed.map.max_abs() <= most);
+    assert!(failed.inverse_map.max_abs() <= most);
     let error = limited(false).run_chain(&fixed, &moving, 2).map(drop).unwrap_err();
     assert!(error.to_string().contains("further terms"), "{error}");
 }
@@ -185,7 +185,7 @@ fn terms_are_prepared_on_every_level_and_change_nothing_they_do_not_touch() {
     let plain = registration.run(&fixed, &moving).unwrap();
     let more = registration.with_term(Constant(1.0)).with_term(Constant(0.5));
     let found = more.run(&fixed, &moving).unwrap();
-    assert_eq!(found.map.data(), plain.map.data());
+    assert_eq!(found.inverse_map.data(), plain.inverse_map.data());
     for (with, without) in found.report.levels.iter().zip(&plain.report.levels) {
         assert!((with.last.terms.further["constant"] - 1.5).abs() < 1e-15);
         assert!((with.last.terms.total - without.last.terms.total - 1.5).abs() < 1e-12);

@@ -427,8 +427,8 @@ impl<const D: usize> Run<'_, D> {
     }
 
     fn of_registered(self, affine: Affine<D>, found: Registered<f32, D>) -> Done<Found<D>> {
-        let (back, forward) = (affine.inverse(), PointMap::new(&found.deformation_forward)?);
-        let map = found.map.clone();
+        let (back, forward) = (affine.inverse(), PointMap::new(&found.forward_deformation)?);
+        let map = found.inverse_map.clone();
         self.found(affine, &map, &|y| Ok(forward.apply(back.apply(y))), Some(found))
     }
 
