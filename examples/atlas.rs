@@ -71,7 +71,7 @@ fn main() -> Fallible<()> {
         for subject in &subjects {
             let found = registration.run(subject, &atlas)?;
             // The subject, read where the atlas goes: the subject in the shape of the atlas.
-            images.push(found.forward.warp(subject)?);
+            images.push(found.forward_map.warp(subject)?);
             energy += found.report.levels.last().map_or(0.0, |level| level.last.terms.total);
             momenta.push(found.momentum);
         }

@@ -265,7 +265,7 @@ mod tests {
         let result = registration(&grid, 15).run_labels(fixed, moving, 0.02).unwrap();
         let (before, after) = (
             dice(fixed, moving).unwrap(),
-            dice(fixed, &result.map.warp_labels(moving).unwrap()).unwrap(),
+            dice(fixed, &result.inverse_map.warp_labels(moving).unwrap()).unwrap(),
         );
         for (label, dice) in &after {
             assert!(*dice > before[label].max(0.9), "{label}: {} {dice}", before[label]);

@@ -301,14 +301,14 @@ fn kernels() {
     }
     refused!(Windowed::new(Identity, spoilt(&grid, NAN)), Error::Setting { .. }, "NaN");
     let window = constant(&square(8), 1.0);
-    let result = Windowed::new(two.scales()[0].clone(), window.clone());
+    let result = Windowed::new(two.gaussians()[0].clone(), window.clone());
     refused!(result, Error::GridMismatch { .. }, "[16, 16]", "[8, 8]");
 
     let mixture = |kernels: Vec<Gaussian<f64, 2>>, smoothing: Gaussian<f64, 2>| {
         Mixture::new(&grid, kernels, smoothing, Order::Fourth)
     };
     let other = Gaussian::new(&square(8), 1.0).unwrap();
-    let here = two.scales()[0].clone();
+    let here = two.gaussians()[0].clone();
     refused!(mixture(vec![], here.clone()), Error::Length { .. }, "kernels", "1", "found 0");
     refused!(
         mixture(vec![other.clone()], here.clone()),
@@ -328,7 +328,7 @@ fn kernels() {
     // Slices: NaN where lengths do not fit.
     let boxed: [Box<dyn Kernel<f64>>; 4] = [
         Box::new(Identity),
-        Box::new(two.scales()[0].clone()),
+        Box::new(two.gaussians()[0].clone()),
         Box::new(two.combined(&[0.5, 0.5]).unwrap()),
         Box::new(windowed),
     ];

@@ -11,12 +11,12 @@ use rdmm_core::field::{Momentum, Weights};
 use rdmm_core::grid::Grid;
 use rdmm_core::kernel::{Gaussian, Kernel as _};
 use rdmm_core::model::{
-    Carried, Controls, Lddmm, Model as _, MultiGaussian, Rdmm, Shooting, State, Vsvf,
+    Advected as OfFlow, Controls, Lddmm, Model as _, MultiGaussian, Rdmm, Shooting, State, Vsvf,
 };
 use rdmm_core::space::StateSpace;
 
 use self::flow::{Body, Schedule};
-use self::input::{Source, shares};
+use self::input::{Source, weights};
 use self::output::Results;
 use crate::cli::{Advected, ShootArgs, ShotModel};
 use crate::failure::{Done, Failure};
@@ -89,7 +89,7 @@ fn shoot<const D: usize>(
             let carried = match args.advect {
                 Advected::Preweights => h,
                 Advected::Weights => {
-                    model = model.with_advected(Carried::Weights);
+                    model = model.with_advected(OfFlow::Weights);
                     gaussian.smooth(&h)?
                 }
             };
@@ -102,7 +102,7 @@ fn shoot<const D: usize>(
 }
 
 fn metric(args: &ShootArgs) -> Done<MultiGaussian> {
-    Ok(MultiGaussian::new(&args.sigmas, &shares(args))?)
+    Ok(MultiGaussian::new(&args.sigmas, &weights(args))?)
 }
 
 /// G, which smooths pre-weights.

@@ -158,7 +158,7 @@ fn main() -> Fallible<()> {
         );
     }
     let still = Displacement::<f32, 3>::zeros(&grid)?;
-    let [before, after] = [&still, &result.map].map(|map| -> Fallible<f64> {
+    let [before, after] = [&still, &result.inverse_map].map(|map| -> Fallible<f64> {
         let overlaps = dice(&map.warp_labels(&moving_labels)?, &fixed_labels)?;
         Ok(overlaps.values().sum::<f64>() / overlaps.len() as f64)
     });

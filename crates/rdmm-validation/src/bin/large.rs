@@ -112,7 +112,7 @@ fn main() -> Fallible<()> {
             let registration = Registration::new(model, Ssd).with_settings(settings);
             let chain = registration.run_chain(&fixed, &moving, method.segments)?;
             let folds: Folds = chain.folds;
-            let map: &Displacement<f32, 2> = &chain.map;
+            let map: &Displacement<f32, 2> = &chain.inverse_map;
             let reached = dice(&labels(&chain.warped)?, &labels(&fixed)?)?;
             let (mut evaluations, mut seconds) = (0, 0.0);
             for segment in &chain.segments {

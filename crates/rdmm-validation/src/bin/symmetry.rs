@@ -44,7 +44,7 @@ fn row<M: Model<f32, 2>>(
         let metric = MultiGaussian::for_grid(a.grid());
         let registration = Registration::new(model(metric), Ssd);
         let (there, back) = (registration.run(a, b)?, registration.run(b, a)?);
-        let swapped = inverse_consistency(&there.map, &back.map)?;
+        let swapped = inverse_consistency(&there.inverse_map, &back.inverse_map)?;
         let voxels = 1.0 / a.grid().coarsest_spacing();
         largest = largest.max(swapped.max * voxels);
         for (result, fixed) in [(&there, a), (&back, b)] {

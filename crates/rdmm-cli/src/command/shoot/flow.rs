@@ -48,7 +48,7 @@ impl Schedule {
 }
 
 /// What the flow of a model carries beside the map.
-pub(super) enum Carried<'a, const D: usize> {
+pub(super) enum Moving<'a, const D: usize> {
     /// The velocity of vSVF, which stays; the momentum is not carried.
     Stationary(&'a Velocity<f64, D>),
     /// The momentum, and the weights where they vary.
@@ -58,18 +58,18 @@ pub(super) enum Carried<'a, const D: usize> {
 /// A body of one of the models.
 pub(super) trait Body<const D: usize> {
     /// What it holds.
-    fn carried(&self) -> Carried<'_, D>;
+    fn moving(&self) -> Moving<'_, D>;
 }
 
 impl<const D: usize> Body<D> for Velocity<f64, D> {
-    fn carried(&self) -> Carried<'_, D> {
-        Carried::Stationary(self)
+    fn moving(&self) -> Moving<'_, D> {
+        Moving::Stationary(self)
     }
 }
 
 impl<W: AsWeights<f64, D>, const D: usize> Body<D> for Geodesic<f64, D, W> {
-    fn carried(&self) -> Carried<'_, D> {
-        Carried::Geodesic(&self.momentum, self.weights.as_weights())
+    fn moving(&self) -> Moving<'_, D> {
+        Moving::Geodesic(&self.momentum, self.weights.as_weights())
     }
 }
 
@@ -120,9 +120,9 @@ where
             energies.push((time, energy(shooting, initial, &state.flow)?));
         }
         from = to;
-        let (momentum, weights) = match state.flow.body.carried() {
-            Carried::Stationary(_) => (initial, None),
-            Carried::Geodesic(momentum, weights) => (momentum, weights),
+        let (momentum, weights) = match state.flow.body.moving() {
+            Moving::Stationary(_) => (initial, None),
+            Moving::Geodesic(momentum, weights) => (momentum, weights),
         };
         let weights = match weights {
             Some(weights) => Some(Cow::Borrowed(weights)),
@@ -146,9 +146,9 @@ where
     S::Evolution: Evolution<State = Flow<f64, D, B>>,
     B: Body<D>,
 {
-    Ok(match state.body.carried() {
-        Carried::Stationary(velocity) => 0.5 * initial.integral_with(velocity)?,
-        Carried::Geodesic(..) => shooting.hamiltonian(state)?,
+    Ok(match state.body.moving() {
+        Moving::Stationary(velocity) => 0.5 * initial.integral_with(velocity)?,
+        Moving::Geodesic(..) => shooting.hamiltonian(state)?,
     })
 }
 

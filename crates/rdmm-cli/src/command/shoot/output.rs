@@ -11,7 +11,7 @@ use rdmm_io::npy;
 use serde_json::{Value, json};
 
 use super::flow::{Instant, drift};
-use super::input::shares;
+use super::input::weights;
 use crate::cli::{Advected, ShootArgs, ShotModel};
 use crate::config::BoundaryKind;
 use crate::failure::{Done, Failure};
@@ -161,7 +161,7 @@ fn regulariser(args: &ShootArgs) -> Value {
             };
             json!({ "preweight_sigma": args.preweight_sigma, "advect": advect })
         }
-        ShotModel::Vsvf | ShotModel::Lddmm => json!({ "shares": shares(args) }),
+        ShotModel::Vsvf | ShotModel::Lddmm => json!({ "shares": weights(args) }),
     }
 }
 
