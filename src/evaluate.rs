@@ -9,7 +9,7 @@ mod overlap;
 mod scale;
 
 pub use consistency::{Consistency, inverse_consistency};
-pub use folds::{Folds, FoldCount};
+pub use folds::{FoldCount, Folds};
 pub use intensity::{mse, ncc};
 pub use landmarks::target_registration_error;
 pub use overlap::{dice, dice_whole};

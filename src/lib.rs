@@ -214,6 +214,8 @@ mod book {
     struct ValidationNumerics;
     #[doc = include_str!("../docs/src/extend/similarity.md")]
     struct ExtendSimilarity;
+    #[doc = include_str!("../docs/src/extend/term.md")]
+    struct ExtendTerm;
     #[doc = include_str!("../docs/src/extend/kernel.md")]
     struct ExtendKernel;
     #[doc = include_str!("../docs/src/extend/metric.md")]

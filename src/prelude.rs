@@ -17,7 +17,7 @@
 //! let model = Lddmm::new(MultiGaussian::for_grid(&grid));
 //! let result = Registration::new(model, Ncc).run(&fixed, &moving)?;
 //! let warped: Array2<f32> = result.warped.to_array()?;
-//! let determinant = result.map.jacobian_determinant()?;
+//! let determinant = result.inverse_map.jacobian_determinant()?;
 //! # assert!(warped[[16, 16]] > 0.9 && determinant.data().iter().all(|d| *d > 0.0));
 //! # Ok::<(), rdmm_core::Error>(())
 //! ```

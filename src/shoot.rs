@@ -35,7 +35,7 @@ use crate::adjoint::{Checkpoints, Integration};
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Momentum, Weights};
 use crate::grid::Grid;
-use crate::model::{Lddmm, Model, MultiGaussian, RdmmControlled, GaussianSpec, Shooting, Vsvf};
+use crate::model::{GaussianSpec, Lddmm, Model, MultiGaussian, RdmmControlled, Shooting, Vsvf};
 use crate::par;
 use crate::scalar::Real;
 
@@ -128,7 +128,10 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// # Errors
     /// Those of [`Model::discretise`] of [`Lddmm`].
-    pub fn lddmm<S: GaussianSpec<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
+    pub fn lddmm<S: GaussianSpec<D> + 'static>(
+        grid: &Grid<D>,
+        metric: &MultiGaussian<S>,
+    ) -> Result<Self> {
         Ok(Self::new(Lddmm::new(metric.clone()).on(grid)?))
     }
 
@@ -136,7 +139,10 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     ///
     /// # Errors
     /// Those of [`Model::discretise`] of [`Vsvf`].
-    pub fn vsvf<S: GaussianSpec<D> + 'static>(grid: &Grid<D>, metric: &MultiGaussian<S>) -> Result<Self> {
+    pub fn vsvf<S: GaussianSpec<D> + 'static>(
+        grid: &Grid<D>,
+        metric: &MultiGaussian<S>,
+    ) -> Result<Self> {
         Ok(Self::new(Vsvf::new(metric.clone()).on(grid)?))
     }
 

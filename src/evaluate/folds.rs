@@ -99,7 +99,8 @@ impl Folds {
 
     /// The folds with every determinant times a factor > 0: those of the map with an affine one after it.
     pub(crate) fn scaled(self, factor: f64) -> Self {
-        let scaled = |r: FoldCount| FoldCount { negative: factor * r.negative, min: factor * r.min, ..r };
+        let scaled =
+            |r: FoldCount| FoldCount { negative: factor * r.negative, min: factor * r.min, ..r };
         Self { interior: scaled(self.interior), border: scaled(self.border) }
     }
 

@@ -5,8 +5,8 @@ use super::apply::domain::Domain;
 use super::apply::plan::Bank;
 use super::covariance::Covariance;
 use super::gaussian::{
-    Gaussian, expect_covariance, expect_weights, expect_sigma, expect_tolerance, isotropic, profile,
-    rounding,
+    Gaussian, expect_covariance, expect_sigma, expect_tolerance, expect_weights, isotropic,
+    profile, rounding,
 };
 use super::spectral::Spectral;
 use crate::error::{Error, Result};
@@ -86,7 +86,8 @@ impl<T: Real, const D: usize> GaussianBank<T, D> {
             covariances.iter().map(|covariance| profile::<T, D>(&domain, covariance)).collect();
         let operators = planner::<T>().gaussians(&domain, &profiles?, tolerance);
         let gaussians = covariances.iter().zip(operators);
-        let gaussians = gaussians.map(|(&covariance, operator)| Gaussian::of(grid, covariance, operator));
+        let gaussians =
+            gaussians.map(|(&covariance, operator)| Gaussian::of(grid, covariance, operator));
         Ok(Self { grid: grid.clone(), tolerance, gaussians: gaussians.collect() })
     }
 

@@ -3,7 +3,7 @@
 use super::GaussianSpec;
 use crate::error::{Result, positive};
 use crate::grid::Grid;
-use crate::kernel::gaussian::{expect_weights, expect_tolerance, thousand_units};
+use crate::kernel::gaussian::{expect_tolerance, expect_weights, thousand_units};
 use crate::kernel::{Covariance, GaussianBank};
 use crate::ops::difference::Order;
 use crate::scalar::Real;

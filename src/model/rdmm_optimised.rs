@@ -62,6 +62,13 @@ impl<T: Real, const D: usize, S: Clone> RdmmOptimised<T, D, S> {
         self
     }
 
+    /// The same with one penalty more.
+    #[must_use]
+    pub fn with_penalty(mut self, penalty: Arc<dyn Regularizer<T, D>>) -> Self {
+        self.penalties.push(penalty);
+        self
+    }
+
     /// The same with these penalties in place of the present ones; an empty list for none.
     ///
     /// ```

@@ -109,7 +109,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// let initial = Affine::new(SMatrix::identity(), SVector::from([5.0, -2.0]))?;
     /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::new(model, Ssd).with_initial(initial).run(&pair.fixed, &moving)?;
-    /// assert!(result.map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
+    /// assert!(result.inverse_map.data()[0] > 4.0 && result.deformation.data()[0] < 0.1);
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     #[must_use]

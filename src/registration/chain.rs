@@ -134,7 +134,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         clock: Clock,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        let Chain { inverse_map: before, forward_map: forward, warped: image, mut segments, .. } = chain;
+        let Chain {
+            inverse_map: before, forward_map: forward, warped: image, mut segments, ..
+        } = chain;
         let model = self.model().advected_by(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
@@ -146,7 +148,13 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let forward = composed(&segment.forward_map, &forward)?;
         segments.push(segment);
         let warped = warp(moving, &map)?;
-        Ok(Chain { folds: Folds::of(&map)?, warped, inverse_map: map, forward_map: forward, segments })
+        Ok(Chain {
+            folds: Folds::of(&map)?,
+            warped,
+            inverse_map: map,
+            forward_map: forward,
+            segments,
+        })
     }
 }
 

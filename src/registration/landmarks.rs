@@ -32,7 +32,7 @@ use crate::grid::Grid;
 ///     .with_settings(Settings::default().with_levels(levels))
 ///     .with_landmarks(Landmarks::new(&fixed, &moving, 100.0)?)
 ///     .run(&pair.fixed, &pair.moving)?;
-/// let errors = target_registration_error(&result.map, &fixed, &moving)?;
+/// let errors = target_registration_error(&result.inverse_map, &fixed, &moving)?;
 /// assert!(errors.iter().all(|e| *e < 0.01));
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```

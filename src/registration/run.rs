@@ -142,7 +142,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     ///     ControlFlow::Continue(())
     /// })?;
     /// let rest = registration.run_from(fixed, moving, saved, |_, _| ControlFlow::Continue(()))?;
-    /// assert_eq!(rest.result.map.data(), whole.result.map.data());
+    /// assert_eq!(rest.result.inverse_map.data(), whole.result.inverse_map.data());
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```
     ///
@@ -184,7 +184,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// let (fixed, moving) = (&pair.fixed_labels, &pair.moving_labels);
     /// let model = Lddmm::new(MultiGaussian::for_grid(&grid));
     /// let result = Registration::<_, f32, 2>::new(model, Ssd).run_labels(fixed, moving, 0.025)?;
-    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &result.map.warp_labels(moving)?)?);
+    /// let (before, after) = (dice(fixed, moving)?, dice(fixed, &result.inverse_map.warp_labels(moving)?)?);
     /// assert!(after.iter().all(|(label, dice)| *dice >= before[label]));
     /// # Ok::<(), rdmm_core::Error>(())
     /// ```

@@ -166,7 +166,7 @@ fn made<'a, T: Real, const D: usize>(
 /// let free = registration.run(&pair.fixed, &pair.moving)?;
 /// let held = registration.with_term(ShortDisplacements { weight: 100.0 });
 /// let held = held.run(&pair.fixed, &pair.moving)?;
-/// assert!(held.map.norm() < free.map.norm());
+/// assert!(held.inverse_map.norm() < free.inverse_map.norm());
 /// let last = &held.report.levels.last().unwrap().last;
 /// assert!(last.terms.further["displacement"] > 0.0);
 /// # Ok::<(), rdmm_core::Error>(())

@@ -168,7 +168,8 @@ mod tests {
     fn bad_weights_are_refused() {
         assert!(matches!(WeightedSum::<f64, 2>::new(vec![]), Err(Error::Length { found: 0, .. })));
         for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let sum = WeightedSum::<f64, 2>::new(vec![(1.0, Box::new(Ssd)), (weight, Box::new(Ncc))]);
+            let sum =
+                WeightedSum::<f64, 2>::new(vec![(1.0, Box::new(Ssd)), (weight, Box::new(Ncc))]);
             assert!(matches!(sum, Err(Error::Setting { name: "weight of a measure", .. })));
         }
     }

@@ -262,10 +262,12 @@ fn a_moving_image_that_is_placed_elsewhere_is_registered_all_the_same() {
     assert!(near(here.forward_map.data(), here.forward_deformation.data(), 1e-12));
 
     // Labels and landmarks go through the whole maps. Voxels on a tie may fall to either side.
-    let (a, b) = (there.inverse_map.warp_labels(&labels), here.inverse_map.warp_labels(&pair.moving_labels));
+    let (a, b) =
+        (there.inverse_map.warp_labels(&labels), here.inverse_map.warp_labels(&pair.moving_labels));
     assert!(dice_whole(&a.unwrap(), &b.unwrap()).unwrap() > 0.999);
     let points = [[0.4, 0.5], [0.55, 0.3], [0.7, 0.6]];
-    let (a, b) = (there.inverse_map.transform_points(&points), here.inverse_map.transform_points(&points));
+    let (a, b) =
+        (there.inverse_map.transform_points(&points), here.inverse_map.transform_points(&points));
     for (a, b) in a.unwrap().iter().zip(&b.unwrap()) {
         let expected = map.apply(*b);
         assert!((0..2).all(|c| (a[c] - expected[c]).abs() < 1e-8));

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which show their figures")]
 
 use crate::common::{
-    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, squares,
-    slope, smooth,
+    self, FORMS, Randomise, bits, controls, deviation, fixed_steps, grid, randomised, slope,
+    smooth, squares,
 };
 use nalgebra::SMatrix;
 use rdmm_core::Error;

@@ -392,7 +392,8 @@ fn metrics_and_models() {
         refused!(Model::<f64, 2>::on(&model, &grid), Error::Sigma { .. }, text, "0.5");
     }
 
-    let squares = |values: [f64; 2]| Weights::<f64, 2>::from_fn(&grid, 2, |_, i| values[i]).unwrap();
+    let squares =
+        |values: [f64; 2]| Weights::<f64, 2>::from_fn(&grid, 2, |_, i| values[i]).unwrap();
     let half = || squares([0.5, 0.5]);
     let rdmm = |sigmas: &[f64], squares| Rdmm::new(sigmas, squares, 1.0);
     refused!(rdmm(&[1.0], half()), Error::Length { .. }, "length 1", "found 2");

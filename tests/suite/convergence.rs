@@ -107,7 +107,11 @@ fn end<const D: usize>(
         Which::Vsvf => {
             let mut body = Velocity::zeros(grid).unwrap();
             let m = momentum(grid, size);
-            Homogeneous::new(combined(grid)).smooth(m.data(), body.data_mut(), &mut Default::default());
+            Homogeneous::new(combined(grid)).smooth(
+                m.data(),
+                body.data_mut(),
+                &mut Default::default(),
+            );
             let start = Flow { body, map: Displacement::zeros(grid).unwrap() };
             let (end, steps) = end_of(Stationary::new(grid, order), &start, how);
             (vec![("map", end.map.into_vec())], steps)

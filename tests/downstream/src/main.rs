@@ -8,6 +8,7 @@ mod pair;
 mod penalty;
 mod similarity;
 mod tableau;
+mod term;
 
 use pair::{Fallible, Pair};
 
@@ -21,6 +22,7 @@ fn main() -> Fallible<()> {
         ("observer", observer::register),
         ("kernel", kernel::register),
         ("metric", metric::register),
+        ("term", term::register),
     ] {
         let gain = part(&pair).map_err(|error| format!("{name}: {error}"))?;
         println!("own {name}: correlation of the images up by {gain:.3}");

@@ -109,7 +109,7 @@ impl<T: Real, const D: usize> Model<T, D> for ScaledGeodesics {
     }
 
     /// The recipe is the same everywhere.
-    fn advected(&self, _map: &Displacement<T, D>) -> Result<Self> {
+    fn advected_by(&self, _map: &Displacement<T, D>) -> Result<Self> {
         Ok(*self)
     }
 }

@@ -19,7 +19,7 @@ use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::{Gaussian, GaussianBank, Identity};
 use rdmm_core::metric::Mixture;
 use rdmm_core::model::{
-    BoxedKernel, Advected, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
+    Advected, BoxedKernel, Controls, Lddmm, MultiGaussian, Rdmm, RdmmOptimised, Shooting, State,
     Vsvf,
 };
 use rdmm_core::ops::difference::Order;

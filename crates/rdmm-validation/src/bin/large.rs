@@ -71,12 +71,34 @@ const METHODS: [Method; 8] = [
         weight: 1.0,
         min_jacobian: None,
     },
-    Method { name: "weight × 10, no bound", segments: 1, finer: 1, weight: 10.0, min_jacobian: None },
     Method {
-        name: "weight × 100, no bound", segments: 1, finer: 1, weight: 100.0, min_jacobian: None
+        name: "weight × 10, no bound",
+        segments: 1,
+        finer: 1,
+        weight: 10.0,
+        min_jacobian: None,
     },
-    Method { name: "two geodesics, no bound", segments: 2, finer: 1, weight: 1.0, min_jacobian: None },
-    Method { name: "four geodesics, no bound", segments: 4, finer: 1, weight: 1.0, min_jacobian: None },
+    Method {
+        name: "weight × 100, no bound",
+        segments: 1,
+        finer: 1,
+        weight: 100.0,
+        min_jacobian: None,
+    },
+    Method {
+        name: "two geodesics, no bound",
+        segments: 2,
+        finer: 1,
+        weight: 1.0,
+        min_jacobian: None,
+    },
+    Method {
+        name: "four geodesics, no bound",
+        segments: 4,
+        finer: 1,
+        weight: 1.0,
+        min_jacobian: None,
+    },
     Method { name: "four, bounded", segments: 4, finer: 1, weight: 1.0, min_jacobian: Some(0.05) },
 ];
 
