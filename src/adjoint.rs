@@ -2,7 +2,9 @@
 
 pub mod checkpoint;
 mod continuous;
+mod integration;
 pub mod sweep;
 
 pub use checkpoint::Checkpoints;
-pub use sweep::{GradientKind, Integration, Sweep};
+pub use integration::{GradientKind, Integration};
+pub use sweep::Sweep;

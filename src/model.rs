@@ -5,22 +5,26 @@
 
 pub mod geodesic;
 mod geodesics;
+mod lddmm;
 mod multi_gaussian;
 mod preconditioner;
 mod rdmm;
 mod rdmm_optimised;
+mod region_metric;
 pub mod regions;
 pub mod scale;
 pub mod two_sided;
 pub mod vsvf;
 pub mod weights;
 
-pub use geodesic::{AsWeights, GeodesicShooting, Lddmm, LocalScale, RdmmControlled};
+pub use geodesic::{AsWeights, GeodesicShooting, LocalScale};
 pub use geodesics::Geodesics;
+pub use lddmm::Lddmm;
 pub use multi_gaussian::MultiGaussian;
 pub use preconditioner::{Preconditioner, Smoothing};
 pub use rdmm::Rdmm;
 pub use rdmm_optimised::RdmmOptimised;
+pub use region_metric::RdmmControlled;
 pub use regions::{Advected, weights_by_label, weights_by_mask, weights_for_sigma};
 pub use scale::GaussianSpec;
 pub use two_sided::TwoSided;

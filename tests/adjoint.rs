@@ -10,7 +10,7 @@
 mod common;
 
 use common::{Randomise, controls, fixed_steps, grid, randomised};
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
 use rdmm_core::dynamics::{Evolution, EvolutionVjp, FieldEvolution, StageMap, Tracked};
 use rdmm_core::field::Velocity;

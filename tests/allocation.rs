@@ -11,7 +11,7 @@ use cap::Cap;
 use common::Randomise;
 use peak_alloc::PeakAlloc;
 use rdmm_core::adjoint::Sweep;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::dynamics::Evolution;
 use rdmm_core::field::Weights;
 use rdmm_core::grid::Grid;

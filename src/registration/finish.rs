@@ -6,7 +6,7 @@ use super::forward::{after_affine, forward_map};
 use super::level::Reached;
 use super::objective::SHRINK;
 use super::result::{Registered, Report, WithControls};
-use crate::adjoint::sweep::Integration;
+use crate::adjoint::Integration;
 use crate::adjoint::{Checkpoints, Sweep};
 use crate::error::Result;
 use crate::evaluate::{Folds, inverse_consistency};

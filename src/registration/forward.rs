@@ -1,6 +1,6 @@
 //! The forward map.
 
-use crate::adjoint::sweep::Integration;
+use crate::adjoint::Integration;
 use crate::dynamics::{FieldEvolution, Tracked};
 use crate::error::Result;
 use crate::field::Displacement;

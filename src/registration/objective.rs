@@ -11,7 +11,7 @@ use super::term::reverse::ReverseTerm;
 use super::term::{FinalMaps, MapCotangents, MapTerm, TRACKED};
 use super::terms::{Diagnostics, Terms};
 use crate::adjoint::Sweep;
-use crate::adjoint::sweep::Integration;
+use crate::adjoint::Integration;
 use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::intensity::Intensities;
-use crate::adjoint::sweep::Integration;
+use crate::adjoint::Integration;
 use crate::error::{Error, Result, positive};
 use crate::grid::Grid;
 use crate::optim::{Adam, Lbfgs};

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use crate::common;
 use nalgebra::{Rotation3, SMatrix, SVector};
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::affine::{
     AffineObjective, AffineRegistered, AffineRegistration, AffineSettings, Start, Transform,
 };

@@ -14,7 +14,7 @@ use crate::common;
 use nalgebra::SMatrix;
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::adjoint::{Checkpoints, GradientKind, Sweep};
 use rdmm_core::dynamics::{Epdiff, Evolution, EvolutionVjp, StageMap, Stationary, Tracked};
 use rdmm_core::evaluate;

@@ -10,7 +10,7 @@ use crate::for_each_model;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 use rdmm_core::Real;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::dynamics::{Epdiff, Evolution, FieldEvolution, Flow, Geodesic, Tracked};
 use rdmm_core::field::kind::Kind;
 use rdmm_core::field::{Displacement, Field, Image, Momentum, Weights};

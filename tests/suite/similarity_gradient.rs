@@ -7,7 +7,7 @@ use crate::common::{
 };
 use crate::for_each_model;
 use rdmm_core::adjoint::Checkpoints;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::model::{Advected, Controls, Model, RdmmOptimised, Shooting};

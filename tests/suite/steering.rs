@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::{self, controls, fixed_steps};
 use rdmm_core::Error;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::affine::{AffineRegistration, AffineSettings, Start, Transform};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::evaluate::{Folds, inverse_consistency};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::{Boundary, Grid};

@@ -3,7 +3,7 @@
 
 use crate::common::along;
 use rdmm_core::adjoint::Sweep;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::evaluate::inverse_consistency;
 use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::hint::black_box;
 
 use rdmm_core::Real;
-use rdmm_core::adjoint::sweep::Integration;
+use rdmm_core::adjoint::Integration;
 use rdmm_core::adjoint::{Checkpoints, Sweep};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::Grid;
