@@ -7,9 +7,9 @@ use crate::aligned::reserved;
 use crate::dynamics::EvolutionVjp;
 use crate::error::{Error, Result};
 use crate::space::StateSpace;
+use crate::step::Steps;
 use crate::step::control::MAX_STEPS;
-use crate::step::runge_kutta::{MapTransport, Stepper, Trace, Workspace};
-use crate::step::{RK4, Steps, Tableau};
+use crate::step::runge_kutta::{Stepper, Trace, Workspace};
 
 /// How much longer than the rule's the steps of [`Sweep::keep_steps`] may get. With the default Courant number that is
 /// 2.25 voxels a step, below the 3.5 at which RK4 becomes unstable.

@@ -3,22 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::multi_gaussian::accuracy;
 use super::preconditioner::{OfBank, Preconditioner};
-use super::regions::Advected;
-use super::scale::{GaussianSpec, smallest, uniform_weights};
-use super::weights::{Given, PreWeights, Softmax, Uniform, WeightControl};
-use super::{
-    BoxedInverse, BoxedKernel, Controls, Domain, Model, MultiGaussian, Rdmm, RdmmOptimised,
-    Shooting, State, resampled, windowed,
-};
+use super::scale::{GaussianSpec, uniform_weights};
+use super::weights::WeightControl;
+use super::{BoxedInverse, BoxedKernel, Controls, Model, Shooting, State, resampled};
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
 use crate::evaluate::local_standard_deviation;
 use crate::field::{Displacement, Image, Momentum, Velocity, Weights};
 use crate::grid::Grid;
-use crate::kernel::{Gaussian, GaussianBank, Identity, Kernel};
-use crate::metric::{Homogeneous, Inputs, Metric, Mixture};
+use crate::kernel::{Gaussian, GaussianBank, Kernel};
+use crate::metric::{Inputs, Metric};
 use crate::optim::Euclidean;
 use crate::regularize::Regularizer;
 use crate::scalar::Real;

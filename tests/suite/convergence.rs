@@ -8,8 +8,8 @@
 
 use crate::common::{self, FORMS, deviation, fixed_steps, region, slope};
 use rdmm_core::Error;
-use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::Integration;
+use rdmm_core::adjoint::Sweep;
 use rdmm_core::dynamics::{Epdiff, EvolutionVjp, Flow, Geodesic, Stationary};
 use rdmm_core::field::{Displacement, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};

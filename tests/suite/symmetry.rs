@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its input stops")]
 
 use crate::common::along;
-use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::Integration;
+use rdmm_core::adjoint::Sweep;
 use rdmm_core::evaluate::inverse_consistency;
 use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;

@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use rdmm_core::Real;
-use rdmm_core::adjoint::Sweep;
 use rdmm_core::adjoint::Integration;
+use rdmm_core::adjoint::Sweep;
 use rdmm_core::dynamics::{Evolution, StageMap};
 use rdmm_core::field::Weights;
 use rdmm_core::grid::{Boundary, Grid};
