@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn integers_of_any_type_go_in_where_they_fit() {
         let grid = Grid::new([4, 5], [1.0, 1.0]).unwrap();
-        let read = Array2::from_shape_fn((4, 5), |(i, j)| i as u8 * 10 + j as u8);
+        let voxel = |(i, j): (usize, usize)| u8::try_from(10 * i + j).unwrap();
+        let read = Array2::from_shape_fn((4, 5), voxel);
         let labels = Labels::from_array(&grid, &read).unwrap();
         assert_eq!(labels.data()[5], 10);
         assert_eq!(labels.to_array().as_ref(), Ok(&read.mapv(u32::from)));
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(Labels::from_array(&grid, &turned.t()), Ok(labels.clone()));
         assert_eq!(labels.into_array().as_ref(), Ok(&read.mapv(u32::from).into_dyn()));
 
-        let negative = Array2::from_shape_fn((4, 5), |(i, j)| 3 - (i * j) as i64);
+        let negative = Array2::from_shape_fn((4, 5), |(i, j)| 3 - i64::try_from(i * j).unwrap());
         let error = Labels::from_array(&grid, &negative).unwrap_err();
         assert!(matches!(&error, Error::Setting { name: "label", found, .. } if found == "-1"));
         let large = Array2::from_elem((4, 5), 1_u64 << 32);

@@ -103,7 +103,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         &self,
         m: &[T],
         v_bar: &[T],
-        bars: Outputs<'_, T, D, Weights<T, D>>,
+        Outputs { momentum: m_bar, weights: h_bar }: Outputs<'_, T, D, Weights<T, D>>,
         tape: &Tape<T>,
         ws: &mut Workspace<T>,
     ) {
@@ -112,7 +112,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         let (w, nu, s_bar) = (&*tape.weights, &*tape.nu, &*s);
         // v = Σ_i w_i ν_i, s_i = m·ν_i and ν_i = K_i (w_i m): p̄_i = K_i (w_i v̄ + s̄_i m) is the cotangent of w_i m.
         let p_bar = |i: usize| [(component(w, n, i), v_bar), (component(s_bar, n, i), m)];
-        let out = [&mut *w_bar, bars.momentum.data_mut()];
+        let out = [&mut *w_bar, m_bar.data_mut()];
         self.slabs.smooth_products(
             (&self.kernels, p_bar),
             None,
@@ -136,7 +136,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         );
         // w = G ⋆ h
         self.smoothing.apply(w_bar, s, &mut smooth.kernel);
-        axpy(bars.weights.data_mut(), T::one(), s);
+        axpy(h_bar.data_mut(), T::one(), s);
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::preconditioner::{OfBank, Preconditioner};
-use super::scale::{GaussianSpec, uniform_weights};
+use super::scale::uniform_weights;
 use super::weights::WeightControl;
-use super::{BoxedInverse, BoxedKernel, Controls, Model, Shooting, State, resampled};
+use super::{BoxedInverse, BoxedKernel, Controls, Shooting, State, resampled};
 use crate::dynamics::{Epdiff, Flow, Geodesic};
 use crate::error::{Error, Result};
 use crate::evaluate::local_standard_deviation;
@@ -15,7 +15,6 @@ use crate::grid::Grid;
 use crate::kernel::{Gaussian, GaussianBank, Kernel};
 use crate::metric::{Inputs, Metric};
 use crate::optim::Euclidean;
-use crate::regularize::Regularizer;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 

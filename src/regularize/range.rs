@@ -33,7 +33,7 @@ use crate::scalar::Real;
 #[cfg_attr(feature = "serde", serde(try_from = "Stored"))]
 pub struct RangePenalty {
     weight: f64,
-    squares: Vec<f64>,
+    weights: Vec<f64>,
     on: On,
 }
 
@@ -43,10 +43,10 @@ impl RangePenalty {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless λ is finite and ≥ 0;
     /// [`Error::WeightSum`](crate::Error::WeightSum) unless the weights sum to one.
-    pub fn new(weight: f64, squares: &[f64]) -> Result<Self> {
+    pub fn new(weight: f64, weights: &[f64]) -> Result<Self> {
         expect_weight("weight of the range penalty", weight)?;
-        expect_weights(squares, squares.len())?;
-        Ok(Self { weight, squares: squares.to_vec(), on: On::Weights })
+        expect_weights(weights, weights.len())?;
+        Ok(Self { weight, weights: weights.to_vec(), on: On::Weights })
     }
 
     /// The same as a function of other weights; of w by default.
@@ -56,10 +56,10 @@ impl RangePenalty {
         self
     }
 
-    /// The global weights, squares of the global weights, of sum one.
+    /// The global weights, weights of the global weights, of sum one.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
-        &self.squares
+        &self.weights
     }
 }
 
@@ -69,7 +69,7 @@ impl RangePenalty {
 #[serde(rename = "Range")]
 struct Stored {
     weight: f64,
-    squares: Vec<f64>,
+    weights: Vec<f64>,
     on: On,
 }
 
@@ -78,7 +78,7 @@ impl TryFrom<Stored> for RangePenalty {
     type Error = crate::Error;
 
     fn try_from(stored: Stored) -> Result<Self> {
-        Ok(Self::new(stored.weight, &stored.squares)?.with_on(stored.on))
+        Ok(Self::new(stored.weight, &stored.weights)?.with_on(stored.on))
     }
 }
 
@@ -86,8 +86,8 @@ impl<T: Real, const D: usize> Regularizer<T, D> for RangePenalty {
     #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
-        expect_weights(&self.squares, sigmas.len())?;
-        let global = self.squares.iter().map(|share| share.sqrt()).collect();
+        expect_weights(&self.weights, sigmas.len())?;
+        let global = self.weights.iter().map(|share| share.sqrt()).collect();
         Ok(Box::new(Prepared { global, n: grid.len() }))
     }
 

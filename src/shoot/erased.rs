@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Cotangents, Gradient, Initial, Shot};
+use super::values::{Cotangents, Gradient, Initial, Shot};
 use crate::adjoint::{Integration, Sweep};
 use crate::dynamics::{Evolution, FieldEvolution, Tracked, TrackedState};
 use crate::error::{Error, Result};
@@ -50,6 +50,9 @@ impl<T: Real, const D: usize> ControlWeights<T, D> for Weights<T, D> {
     }
 }
 
+/// What was shot, and the way back.
+type Forward<T, const D: usize> = (Vec<Shot<T, D>>, Box<dyn Pull<T, D>>);
+
 /// What [`Shoot`](super::Shoot) needs of a flow.
 pub(super) trait Trajectories<T: Real, const D: usize>: Send + Sync {
     fn identity(&self) -> (Momentum<T, D>, Option<Weights<T, D>>);
@@ -59,7 +62,7 @@ pub(super) trait Trajectories<T: Real, const D: usize>: Send + Sync {
         initial: Initial<'_, T, D>,
         times: &[f64],
         integration: Integration,
-    ) -> Result<(Vec<Shot<T, D>>, Box<dyn Pull<T, D>>)>;
+    ) -> Result<Forward<T, D>>;
 
     /// The same with the forward map.
     fn tracked(&self) -> Arc<dyn Trajectories<T, D>>;
@@ -180,7 +183,7 @@ where
         (momentum, weights): Initial<'_, T, D>,
         times: &[f64],
         integration: Integration,
-    ) -> Result<(Vec<Shot<T, D>>, Box<dyn Pull<T, D>>)> {
+    ) -> Result<Forward<T, D>> {
         let weights = S::Weights::from_weights(weights)?;
         let controls = Controls { momentum: momentum.clone(), weights };
         let scale = energy_scale(momentum.grid());

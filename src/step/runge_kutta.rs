@@ -239,7 +239,9 @@ impl<E: Evolution> Stepper<E> {
         let mut coefficients = ws.coefficients.take().or_else(|| self.blank(&ws.composer));
         par::inside(state.map().dimension(), || {
             self.run_stages(state, tau, (&mut rates, &mut []), (next, ws));
-            self.set_coefficients(state, coefficients.as_mut(), ws);
+            if let Some(coefficients) = &mut coefficients {
+                ws.composer.set_coefficients(state.map(), coefficients);
+            }
             self.finish(state, tau, (&rates, coefficients.as_ref()), next, ws);
         });
         (ws.rates, ws.coefficients) = (rates, coefficients);
@@ -250,17 +252,6 @@ impl<E: Evolution> Stepper<E> {
         match self.transport {
             MapTransport::SemiLagrangian => Some(composer.blank()),
             MapTransport::Eulerian => None,
-        }
-    }
-
-    fn set_coefficients(
-        &self,
-        state: &E::State,
-        coefficients: Option<&mut CoefficientsOf<E>>,
-        ws: &Workspace<E>,
-    ) {
-        if let Some(coefficients) = coefficients {
-            ws.composer.set_coefficients(state.map(), coefficients);
         }
     }
 
@@ -393,7 +384,9 @@ impl<E: EvolutionVjp> Stepper<E> {
         Trace { rates, tapes, coefficients }: &mut Trace<E>,
         (spare, ws): (&mut E::State, &mut Workspace<E>),
     ) {
-        self.set_coefficients(state, coefficients.as_mut(), ws);
+        if let Some(coefficients) = coefficients {
+            ws.composer.set_coefficients(state.map(), coefficients);
+        }
         self.run_stages(state, tau, (rates, tapes), (spare, ws));
     }
 

@@ -50,6 +50,7 @@ pub(super) fn within(
 }
 
 /// `Ok` if a rule holds.
+#[expect(clippy::needless_pass_by_value, reason = "numbers and texts alike")]
 pub(super) fn expect(
     holds: bool,
     what: impl FnOnce() -> String,

@@ -63,7 +63,9 @@ pub fn check_similarity<const D: usize>(
         ("the voxel that counts most", single(largest.unwrap_or(0))),
         ("the first voxel", single(0)),
     ] {
-        direction.iter_mut().for_each(|d| *d *= size);
+        for d in &mut direction {
+            *d *= size;
+        }
         let along = |e: f64| {
             let line = warped.data().iter().zip(&direction);
             loss.value(&line.map(|(w, d)| w + e * d).collect::<Vec<_>>())

@@ -72,8 +72,8 @@ impl Outcome {
         let folds = report.folds.total();
         let [mean, max] = self.inverse.map(|x| x / self.spacing);
         vec![
-            report.model.to_owned(),
-            report.measure.to_owned(),
+            report.model.clone(),
+            report.measure.clone(),
             format!("{}", report.similarity_weight),
             pair(self.ncc),
             of(|overlap| overlap.ncc),

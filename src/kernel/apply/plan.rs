@@ -55,13 +55,11 @@ pub(super) fn gaussians<T: Scalar>(
             let values = evaluated(&lattices, &|omega| spectrum.at(omega));
             return Arc::new(Transformed::tilted(&lattices, &values));
         }
-        match products(domain, &lattices, sigmas, tolerance) {
-            Some(products) => Arc::new(products),
-            None => {
-                let gain = |a: usize, omega: f64| multiplier(sigmas[a], omega);
-                Arc::new(Filters::new(&mut planner, &lattices, gain))
-            }
+        if let Some(products) = products(domain, &lattices, sigmas, tolerance) {
+            return Arc::new(products);
         }
+        let gain = |a: usize, omega: f64| multiplier(sigmas[a], omega);
+        Arc::new(Filters::new(&mut planner, &lattices, gain))
     };
     profiles.iter().map(gaussian).collect()
 }

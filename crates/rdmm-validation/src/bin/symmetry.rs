@@ -68,7 +68,7 @@ fn row<M: Model<f32, 2>>(
 
 fn both(name: &str, pairs: &[Pair]) -> Fallible<[Vec<String>; 2]> {
     Ok([
-        row([name, "one-sided"], pairs, |metric| Lddmm::new(metric))?,
+        row([name, "one-sided"], pairs, Lddmm::new)?,
         row([name, "two-sided"], pairs, |metric| TwoSided(Lddmm::new(metric)))?,
     ])
 }
