@@ -61,6 +61,7 @@ pub trait Real:
 }
 
 /// Something that there is for `f32` and for `f64`.
+#[doc(hidden)]
 pub trait Choice {
     /// Its type.
     type Of<T: Real>;

@@ -1,10 +1,6 @@
 //! Gradients through whole trajectories: exact transposes, checkpoints, adaptive steps, and the
 //! continuous adjoint beside them.
-#![expect(
-    clippy::unwrap_used,
-    clippy::let_unit_value,
-    reason = "helpers of tests, generic over models"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, generic over models")]
 
 #[path = "suite/common/mod.rs"]
 mod common;

@@ -57,7 +57,7 @@ crate::product_space!(
 ///
 /// let grid = Grid::<2>::unit([16, 16])?;
 /// let kernels = GaussianBank::<f64, 2>::new(&grid, &[0.1, 0.2])?.into_gaussians();
-/// let metric = Mixture::new(&grid, kernels, Gaussian::new(&grid, 0.1)?, Order::Fourth)?;
+/// let metric = Mixture::new(&grid, kernels, Gaussian::for_weights(&grid, 0.1)?, Order::Fourth)?;
 /// let evolution = ImageGeodesic::new(&grid, metric, Order::Fourth);
 /// let body = ImageAdjoint {
 ///     image: Image::from_fn(&grid, |x| (3.0 * x[0]).sin())?,

@@ -143,14 +143,14 @@ pub(crate) fn expect_on<T: Real, const D: usize>(
 /// `Ok` if `kernel` was made for this boundary.
 pub(crate) fn expect_boundary<T: Real>(
     kernel: &(impl Kernel<T> + ?Sized),
-    what: &'static str,
+    name: &'static str,
     boundary: Boundary,
-    remedy: &str,
+    expected: &'static str,
 ) -> Result<()> {
     match kernel.boundary() {
         Some(found) if found != boundary => {
-            let expected = format!("made for a boundary that is {boundary:?}: {remedy}");
-            Err(Error::GridMismatch { what, expected, found: format!("{found:?}") })
+            let found = format!("{found:?} in place of {boundary:?}");
+            Err(Error::setting(name, expected, found))
         }
         _ => Ok(()),
     }

@@ -51,7 +51,7 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
     ///
     /// # Errors
     /// [`Error::Length`] without a kernel; [`Error::GridMismatch`] for one that was made for a grid of
-    /// another shape or boundary.
+    /// another shape, [`Error::Setting`] for another boundary.
     #[inline(never)]
     pub fn new(grid: &Grid<D>, kernels: Vec<K>, smoothing: G, order: Order) -> Result<Self> {
         if kernels.is_empty() {
@@ -59,12 +59,13 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
         }
         for kernel in &kernels {
             kernel::expect_on(kernel, grid, "grid of a mixture")?;
-            let remedy = "make the kernels on the grid of the mixture";
-            kernel::expect_boundary(kernel, "grid of a mixture", grid.boundary(), remedy)?;
+            let expected = "that of the mixture's grid: make the kernels on it";
+            kernel::expect_boundary(kernel, "boundary of a kernel", grid.boundary(), expected)?;
         }
-        let (of_weights, remedy) = (grid.boundary().of_weights(), "take `Gaussian::for_weights`");
+        let expected = "that of weights on the mixture's grid: take `Gaussian::for_weights`";
+        let of_weights = grid.boundary().of_weights();
         kernel::expect_on(&smoothing, grid, "grid of a mixture's weights")?;
-        kernel::expect_boundary(&smoothing, "grid of a mixture's weights", of_weights, remedy)?;
+        kernel::expect_boundary(&smoothing, "boundary of G", of_weights, expected)?;
         let (difference, n) = (Difference::new(grid, order), grid.len());
         Ok(Self { kernels, smoothing, difference, n, slabs: Slabs::of(grid) })
     }

@@ -25,10 +25,8 @@ fn smoothings<T: Real, const D: usize>(
     carried: Advected,
     tolerance: f64,
 ) -> Result<(BoxedKernel<T>, BoxedKernel<T>)> {
-    // Weights do not vanish outside the grid, so a free grid mirrors them.
-    let grid = grid.clone().with_boundary(grid.boundary().of_weights());
     let gaussian: BoxedKernel<T> =
-        Box::new(Gaussian::new(&grid, sigma)?.with_tolerance(tolerance)?);
+        Box::new(Gaussian::for_weights(grid, sigma)?.with_tolerance(tolerance)?);
     Ok(match carried {
         Advected::PreWeights => (gaussian, Box::new(Identity)),
         Advected::Weights => (Box::new(Identity), gaussian),

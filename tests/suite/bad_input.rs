@@ -316,7 +316,21 @@ fn kernels() {
         "[8, 8]",
         "16"
     );
-    refused!(mixture(vec![here], other.clone()), Error::GridMismatch { .. }, "[8, 8]", "[16, 16]");
+    refused!(
+        mixture(vec![here.clone()], other.clone()),
+        Error::GridMismatch { .. },
+        "[8, 8]",
+        "[16, 16]"
+    );
+    let free = grid.clone().with_boundary(Boundary::Free);
+    let (there, weights) =
+        (Gaussian::new(&free, 2.0).unwrap(), Gaussian::for_weights(&free, 2.0).unwrap());
+    let mixture = |kernel: &Gaussian<f64, 2>, smoothing: &Gaussian<f64, 2>| {
+        Mixture::new(&free, vec![kernel.clone()], smoothing.clone(), Order::Fourth)
+    };
+    assert!(mixture(&there, &weights).is_ok());
+    refused!(mixture(&there, &there), Error::Setting { .. }, "Reflecting", "for_weights");
+    refused!(mixture(&here, &weights), Error::Setting { .. }, "Free", "found Reflecting");
 
     refused!(other.smooth(&image(&grid)), Error::GridMismatch { .. }, "[8, 8]", "[16, 16]");
     let spectral = two.combined(&[0.5, 0.5]).unwrap();

@@ -1,4 +1,5 @@
 //! The crate's own parts hold the contracts that `rdmm_core::testing` checks, and parts that break them are found out.
+#![expect(clippy::unwrap_used, reason = "a problem that cannot be made stops the test")]
 
 use crate::common::{FORMS, SIGMAS, grid, region};
 use rdmm_core::Real;

@@ -110,7 +110,7 @@ fn end<const D: usize>(
             Homogeneous::new(combined(grid)).smooth(
                 m.data(),
                 body.data_mut(),
-                &mut Default::default(),
+                &mut rdmm_core::metric::homogeneous::Workspace::default(),
             );
             let start = Flow { body, map: Displacement::zeros(grid).unwrap() };
             let (end, steps) = end_of(Stationary::new(grid, order), &start, how);

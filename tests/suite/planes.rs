@@ -1,5 +1,6 @@
 //! Steps, sweeps and optimisers know a state by its operations alone: one that keeps its numbers in vectors of rows goes
 //! through them to the same bits as fields do.
+#![expect(clippy::unwrap_used, reason = "a problem that cannot be made stops the test")]
 
 use std::ops::ControlFlow;
 
@@ -265,6 +266,7 @@ fn start(grid: &Grid<2>) -> FieldState {
 
 #[test]
 fn a_state_in_planes_gives_the_bits_of_fields() {
+    use MapTransport::{Eulerian, SemiLagrangian};
     let grid = Grid::new([18, 15], [1.0, 1.2]).unwrap();
     let start = start(&grid);
     let settings = |checkpoints, transport, gradient| Integration {
@@ -273,7 +275,6 @@ fn a_state_in_planes_gives_the_bits_of_fields() {
         gradient,
         ..Integration::default()
     };
-    use MapTransport::{Eulerian, SemiLagrangian};
     let courant = [
         settings(Checkpoints::default(), SemiLagrangian, GradientKind::Discrete),
         settings(Checkpoints::All, Eulerian, GradientKind::Discrete),

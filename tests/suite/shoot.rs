@@ -1,4 +1,5 @@
 //! Differentiable shooting as a value: its gradient is the derivative of what it shot.
+#![expect(clippy::unwrap_used, reason = "a problem that cannot be made stops the test")]
 
 use rdmm_core::adjoint::{Checkpoints, Integration};
 use rdmm_core::field::{Displacement, Momentum, Weights};

@@ -303,6 +303,12 @@ fn a_model_is_chosen_at_run_time() {
 }
 
 /// Settings and reports are stored, and read again as they were.
+/// Midpoint, as a method of somebody else's.
+const THIRDS: Tableau = match Tableau::new("thirds", 1, &[&[], &[0.5]], &[0.0, 1.0], None) {
+    Ok(tableau) => tableau,
+    Err(_) => rdmm_core::step::EULER,
+};
+
 #[test]
 fn settings_and_reports_are_stored() {
     let (fixed, moving) = (image(1), image(2));
@@ -314,10 +320,6 @@ fn settings_and_reports_are_stored() {
     let partial = serde_json::from_str::<Settings>(r#"{"map_factor": 3.0}"#).unwrap();
     assert_eq!(partial, Settings::default().with_map_factor(3.0));
     assert!(serde_json::from_str::<Settings>(r#"{"map_facto": 3.0}"#).is_err());
-    const THIRDS: Tableau = match Tableau::new("thirds", 1, &[&[], &[0.5]], &[0.0, 1.0], None) {
-        Ok(tableau) => tableau,
-        Err(_) => rdmm_core::step::EULER,
-    };
     settings.integration.tableau = THIRDS;
     let error = serde_json::to_string(&settings).unwrap_err().to_string();
     assert!(error.contains("thirds") && error.contains("a method of this crate"), "{error}");

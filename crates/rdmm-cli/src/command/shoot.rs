@@ -107,8 +107,7 @@ fn metric(args: &ShootArgs) -> Done<MultiGaussian> {
 
 /// G, which smooths pre-weights.
 fn smoothing<const D: usize>(grid: &Grid<D>, sigma: f64) -> Done<Gaussian<f64, D>> {
-    let grid = grid.clone().with_boundary(grid.boundary().of_weights());
-    Gaussian::new(&grid, sigma).map_err(|error| Failure::at("--preweight-sigma", error))
+    Gaussian::for_weights(grid, sigma).map_err(|error| Failure::at("--preweight-sigma", error))
 }
 
 /// A model on a grid, and the state at t = 0.
