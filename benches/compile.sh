@@ -83,7 +83,7 @@ TABLE
   exit
 fi
 
-committed=$(sed -n '/^<!-- compile -->$/,/^<!-- end of compile -->$/s/^| ratio | \([0-9.]*\) .*/\1/p' "$page")
+committed=$(sed -n '/^<!-- compile -->$/,/^<!-- end of compile -->$/s/^| ratio | \([0-9.]*\) |.*/\1/p' "$page")
 if [ -z "$committed" ]; then
   echo "there is no ratio in $page: benches/compile.sh --update writes it" >&2
   exit 1
