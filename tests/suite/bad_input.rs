@@ -615,7 +615,8 @@ fn states_and_controls_of_another_grid() {
     );
     let mixture =
         Mixture::new(&here, vec![gaussian(&here)], gaussian(&here), Order::Second).unwrap();
-    let (mut tape, mut ws) = (mixture.tape(&here).unwrap(), Default::default());
+    let (mut tape, mut ws) =
+        (mixture.tape(&here).unwrap(), rdmm_core::metric::mixture::Workspace::default());
     let mut v = Velocity::zeros(&here).unwrap();
     let (m, two) = (momentum(&here), Weights::zeros_with(&here, 2).unwrap());
     let at = Inputs { momentum: &m, weights: &two };

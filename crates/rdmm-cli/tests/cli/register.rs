@@ -181,7 +181,7 @@ fn ball(place: &Place, name: &str, centre: [f64; 3], radius: f64) {
         let square: f64 = (0..3).map(|a| (x[a] - centre[a]).powi(2)).sum();
         1.0 / (1.0 + (1.5 * (square.sqrt() - radius)).exp())
     };
-    let image = Image::<f32, 3>::from_fn(&grid, |x| height(x)).unwrap();
+    let image = Image::<f32, 3>::from_fn(&grid, height).unwrap();
     let labels = image.data().iter().map(|&x| u32::from(x > 0.5)).collect();
     let labels = rdmm_core::labels::Labels::from_vec(&grid, labels).unwrap();
     rdmm_io::write_image(place.path(&format!("{name}.nii.gz")), &image).unwrap();
