@@ -41,7 +41,7 @@ macro_rules! with {
     ($settings:ident { $($with:ident: $field:ident: $type:ty),+ $(,)? }) => {
         impl $settings {
             $(
-                #[doc = concat!("The same with another [`", stringify!($settings), "::", stringify!($field), "`].")]
+                #[doc = concat!("The same with another `", stringify!($field), "`.")]
                 #[must_use]
                 pub fn $with(mut self, $field: $type) -> Self {
                     self.$field = $field;

@@ -255,7 +255,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
         self
     }
 
-    /// The same with a border window, as by [`MultiGaussian::with_border`].
+    /// The same with a border window, as by [`MultiGaussian::with_border`](super::MultiGaussian::with_border).
     ///
     /// # Errors
     /// [`Error::Setting`] unless the width is finite and positive.
@@ -264,7 +264,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
         Ok(self)
     }
 
-    /// The same with Gaussians of this accuracy, as by [`MultiGaussian::with_tolerance`].
+    /// The same with Gaussians of this accuracy, as by [`MultiGaussian::with_tolerance`](super::MultiGaussian::with_tolerance).
     ///
     /// # Errors
     /// [`Error::Setting`] unless it lies between 0 and 0.01.

@@ -117,7 +117,7 @@ impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for RdmmOptimised<
 }
 
 /// RDMM whose initial pre-weights are controls themselves, as given: for what has its own way to make them admissible, such
-/// as a network. [`Shooting::identity`] has the pre-weights of `metric`, the same everywhere.
+/// as a network. [`Shooting::identity`](super::Shooting::identity) has the pre-weights of `metric`, the same everywhere.
 ///
 /// Nothing keeps Σ h_i² = 1: pre-weights that are scaled scale the metric.
 ///

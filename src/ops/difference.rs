@@ -302,8 +302,8 @@ const RUN: usize = 1024;
 
 /// Central differences over a grid, in physical units.
 ///
-/// Beyond the border fields repeat ([`Boundary::Periodic`]) or are mirrored at the face
-/// ([`Boundary::Reflecting`] and [`Boundary::Free`]). One pass reads each operand once; chunks of a
+/// Beyond the border fields repeat ([`Boundary::Periodic`](crate::grid::Boundary::Periodic)) or are mirrored at the face
+/// ([`Boundary::Reflecting`](crate::grid::Boundary::Reflecting) and [`Boundary::Free`](crate::grid::Boundary::Free)). One pass reads each operand once; chunks of a
 /// field can be worked on apart, so that several terms are added while a chunk is in cache.
 ///
 /// # References

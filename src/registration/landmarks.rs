@@ -9,7 +9,7 @@ use crate::grid::Grid;
 #[doc = include_str!("../../docs/math/landmarks.html")]
 ///
 /// Φ⁻¹(p) = p + u(p) is read by cubic splines from the map grid, as in
-/// [`Displacement::transform_points`]. The term has no unit, as the rest of the energy. It is a
+/// [`Displacement::transform_points`](crate::field::Displacement::transform_points). The term has no unit, as the rest of the energy. It is a
 /// soft constraint. Beside the default weights of the images, four points of the synthetic pairs that should
 /// move by 3 % of L keep 40 % of their error with λ = 0.1, 7 % with 1 and 1 % with 10. A point moves its
 /// surroundings as far as the model's Gaussians reach. Cost: 2·4ᴰ reads and writes a point, and two prefilters

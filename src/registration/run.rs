@@ -166,7 +166,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// Registers label maps alone: the sum over the labels of the measure of their smoothed indicators, as in
     /// [`label_channels`](super::label_channels), each with the weight and mask of the registration. Channels
     /// and landmarks count too. `warped` of the result is the indicator of the smallest label;
-    /// [`Labels::warped`] carries the whole map. Grey values are taken as they are.
+    /// [`Displacement::warp_labels`](crate::field::Displacement::warp_labels) warps them all. Grey values are taken as they are.
     ///
     /// # Errors
     /// Those of [`Registration::run`] and [`label_channels`](super::label_channels).

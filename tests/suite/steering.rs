@@ -19,7 +19,7 @@ use rdmm_core::registration::{
 };
 use rdmm_core::similarity::{Measure, Ncc, Similarity, Ssd};
 use rdmm_core::space::StateSpace;
-use rdmm_core::step::Tableau;
+use rdmm_core::step::{Steps, Tableau};
 
 fn grid() -> Grid<2> {
     common::grid([24, 20], Boundary::Reflecting)
@@ -119,7 +119,9 @@ fn loss(measure: &dyn Measure<f64, 2>, seed: u64) -> Box<dyn Similarity<f64>> {
 /// The energy of the images `seed` and `seed + 1` both ways, with a channel of two others.
 fn energy<M: Model<f64, 2>>(model: &M, seed: u64) -> Energy<M> {
     let shooting = model.on(&grid().coarsened(2.0).unwrap()).unwrap();
-    let how = Integration::default();
+    // As many steps as the speed asks for.
+    let steps = Steps::Courant { number: 0.1, at_least: 1, at_most: 500 };
+    let how = Integration { steps, ..Integration::default() };
     PairObjective::new(shooting, &image(seed + 1), &grid(), loss(&Ssd, seed), 3.0, how)
         .unwrap()
         .with_min_jacobian(Some(0.05))
