@@ -16,7 +16,7 @@
 //!
 //! // I₀ = I∘B and I₀∘A = I: A is the inverse of B.
 //! let found = AffineRegistration::new(Transform::Rigid, Ncc).run(&fixed, &moving)?;
-//! let back = found.inverse_map.after(&away)?;
+//! let back = found.map.after(&away)?;
 //! assert!((back.matrix() - SMatrix::<f64, 2, 2>::identity()).norm() < 0.01);
 //! # Ok::<(), rdmm_core::Error>(())
 //! ```

@@ -75,7 +75,7 @@ pub fn warp<T: Real, const D: usize, K: Kind>(
 /// // The loss ½ Σ (I₀∘Φ⁻¹ − I₁)²: its derivative in the map is (I₀∘Φ⁻¹ − I₁) ∇I₀∘Φ⁻¹.
 /// let mut bar = warp(&moving, &map)?;
 /// bar.data_mut().iter_mut().zip(fixed.data()).for_each(|(x, y)| *x -= y);
-/// let (map_bar, moving_bar) = warp_vjp(&moving, &map, &bar)?;
+/// let (map_bar, moving_bar): (Displacement<f64, 2>, _) = warp_vjp(&moving, &map, &bar)?;
 /// // Around voxel (3, 0) the image is x, whose derivative is near one.
 /// assert!((map_bar.data()[3 * 8] - bar.data()[3 * 8]).abs() < 0.05);
 /// assert_eq!(moving_bar.grid(), &grid);

@@ -44,7 +44,7 @@ pub fn grids<const D: usize>(voxels: Range<usize>) -> impl Strategy<Value = Grid
 pub fn fields<T: Real, const D: usize, K: Kind>(
     grid: &Grid<D>,
     size: f64,
-) -> impl Strategy<Value = Field<T, D, K>> {
+) -> impl Strategy<Value = Field<T, D, K>> + use<T, D, K> {
     let grid = grid.clone();
     (0..u64::MAX).no_shrink().prop_filter_map("weights have no number of their own", move |seed| {
         let values = random::<T>(K::components(D)? * grid.len(), seed);
@@ -57,7 +57,7 @@ pub fn fields<T: Real, const D: usize, K: Kind>(
 pub fn smooth_fields<T: Real, const D: usize, K: Kind>(
     grid: &Grid<D>,
     size: f64,
-) -> impl Strategy<Value = Field<T, D, K>> {
+) -> impl Strategy<Value = Field<T, D, K>> + use<T, D, K> {
     let grid = grid.clone();
     (0..u64::MAX).no_shrink().prop_filter_map("weights have no number of their own", move |seed| {
         let values = smooth(&grid, K::components(D)?, seed);
@@ -78,7 +78,7 @@ pub fn convex<const N: usize>() -> impl Strategy<Value = [f64; N]> {
 pub fn pre_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
     count: usize,
-) -> impl Strategy<Value = Weights<T, D>> {
+) -> impl Strategy<Value = Weights<T, D>> + use<T, D> {
     let grid = grid.clone();
     (0..u64::MAX).no_shrink().prop_filter_map("weights fit their grid", move |seed| {
         let weights = unit_weights(&grid, count, seed);
