@@ -67,7 +67,8 @@ pub fn register(pair: &Pair) -> Fallible<f64> {
 
     let extent = pair.grid().largest_extent();
     let metric = MultiGaussian::for_grid(pair.grid());
-    let model = RdmmOptimised::<f32, 2>::new(metric, 0.05 * extent)?.with_penalty(Arc::new(penalty));
+    let model =
+        RdmmOptimised::<f32, 2>::new(metric, 0.05 * extent)?.with_penalty(Arc::new(penalty));
     let registration = Registration::new(model, Ssd).with_settings(settings());
     pair.gain(&registration.run(&pair.fixed, &pair.moving)?.warped)
 }
