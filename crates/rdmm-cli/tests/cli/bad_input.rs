@@ -248,7 +248,7 @@ fn configurations_that_cannot_be_used() {
     for (text, said) in [
         ("[regions]\nheart = { sigma = 2.0 }\n", &["[regions]", "heart"][..]),
         ("[regions]\n0 = { sigma = 200.0 }\n", &["standard deviation of a region", "200"]),
-        ("[regions]\n0 = { shares = [1.0] }\n", &["shares"]),
+        ("[regions]\n0 = { shares = [1.0] }\n", &["weights"]),
         ("[regulariser]\nsigmas = [1.0, 2.0]\n", &["[regions]", "found 2"]),
     ] {
         place.put("bad.toml", format!("preset = \"rdmm-regions\"\n{text}"));
