@@ -580,7 +580,7 @@ fn what_cannot_be_used_is_refused_with_what_was_expected() {
             "expected an array of shape [2, 16, 20] (components first), found [3, 16, 20]",
         ),
         (&rdmm, "h.npy", "h-other.npy", "found [2, 16, 16]"),
-        (&rdmm, "h.npy", "h-sum.npy", "expected shares h² that sum to 1 within 1e-3, found 1.2"),
+        (&rdmm, "h.npy", "h-sum.npy", "expected weights h² that sum to 1 within 1e-3, found 1.2"),
         (&rdmm, "h.npy", "h-negative.npy", "expected numbers ≥ 0, found -0."),
         (&rdmm, "--sigmas 2,4", "--sigmas 0.1,4", "σ[0] = 0.1"),
         (&rdmm, "--sigmas 2,4", "--sigmas 2,400", "σ[1] = 400"),
@@ -605,8 +605,8 @@ fn what_cannot_be_used_is_refused_with_what_was_expected() {
             "--out out --preweights h.npy",
             "--preweights: only RDMM has pre-weights",
         ),
-        (&lddmm, "0.3,0.7", "0.3,0.6", "expected shares h² that sum to 1"),
-        (&lddmm, "0.3,0.7", "0.3,0.3,0.4", "shares of the Gaussians: expected length 2, found 3"),
+        (&lddmm, "0.3,0.7", "0.3,0.6", "expected weights h² that sum to 1"),
+        (&lddmm, "0.3,0.7", "0.3,0.3,0.4", "weights of the Gaussians: expected length 2, found 3"),
         (&lddmm, "0.3,0.7", "1.5,-0.5", "expected a finite number ≥ 0, found -0.5"),
     ];
     for (options, from, to, part) in cases {
