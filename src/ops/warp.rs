@@ -174,8 +174,8 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let (u, field) = (self.split(u), coefficients.as_chunks::<C>().0);
         par::zipped(par::split::<T, C>(out, self.places.target.len()), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
-            let operation = Values::new(field, &mut out);
-            simd::fused(Points { places: &self.places, u, lo, len, operation });
+            let points = Points { places: &self.places, u, lo, len };
+            simd::fused(Values { points, field, out: &mut out });
         });
     }
 
@@ -229,8 +229,9 @@ impl<T: Real, const D: usize> Warp<T, D> {
         par::slices(out, |lo, out| {
             let [value, gradient @ ..] = out else { return };
             let len = value.len();
-            let operation = ValueAndGradient::new(coefficients.as_chunks().0, value, gradient);
-            simd::fused(Points { places: &self.places, u, lo, len, operation });
+            let points = Points { places: &self.places, u, lo, len };
+            let field = coefficients.as_chunks().0;
+            simd::fused(ValueAndGradient { points, field, value, gradient });
         });
     }
 
@@ -265,8 +266,8 @@ impl<T: Real, const D: usize> Warp<T, D> {
             par::each(round, |(slab, out)| {
                 let (lo, len) = (slab.voxels.start, slab.voxels.len());
                 let origin = slab.planes.start * self.places.source.strides[0];
-                let operation = Scatter::new(bars, origin, out);
-                simd::fused(Points { places: &self.places, u, lo, len, operation });
+                let points = Points { places: &self.places, u, lo, len };
+                simd::fused(Scatter { points, bars, origin, out });
             });
             slabs = later;
         }
@@ -290,8 +291,8 @@ impl<T: Real, const D: usize> Warp<T, D> {
         let bars = parts::<T, C>(bar);
         par::zipped(par::split::<T, D>(u_bar, n), |lo, mut out| {
             let len = out.first().map_or(0, |chunk| chunk.len());
-            let operation = PositionBar::new(field, bars, &mut out);
-            simd::fused(Points { places: &self.places, u, lo, len, operation });
+            let points = Points { places: &self.places, u, lo, len };
+            simd::fused(PositionBar { points, field, bars, out: &mut out });
         });
     }
 

@@ -136,7 +136,7 @@ fn exchanged_images_give_the_bits_of_a_fresh_objective() {
     let model = TwoSided(common::rdmm_optimised(Advected::PreWeights));
     let (mut used, mut fresh) = (energy(&model, 1), energy(&model, 11));
     let mut shooting = model.on(&grid().coarsened(2.0).unwrap()).unwrap();
-    let (large, small) = (controls(&mut shooting, 0.6, 5), controls(&mut shooting, 0.2, 6));
+    let (large, small) = (controls(&mut shooting, 0.3, 5), controls(&mut shooting, 0.1, 6));
     let (mut bar, mut expected) = (large.zeros_like(), large.zeros_like());
     // An accepted point with many steps, which later points would be compared with.
     let value = used.evaluate(&large, &mut bar).unwrap();

@@ -1,34 +1,24 @@
 //! Interpolation at many points: what [`reference`](super::reference) defines, for blocks of points at once.
 //!
-//! The four operations differ in what they do at a block ([`AtBlock`]); the walk over the target and the weights are
-//! the same.
+//! The four operations differ in what they do at a block; the walk over the target and the weights are the same. What an
+//! operation keeps from block to block are variables of its own, so that the compiler knows that nobody else writes to them.
 
 use super::places::Places;
 use super::source::{Gathered, Stencil, zeros};
-use super::taps::{Cells, LANES, Lane, Point, Taps, Weights};
+use super::taps::{Cells, LANES, Lane, Point, Weights};
 use crate::scalar::Real;
 use crate::simd::{Simd, Work};
 
 /// A part of the target, its voxels `lo..lo + len`, whose points are worked on.
-pub(super) struct Points<'a, T, O, const D: usize> {
+pub(super) struct Points<'a, T, const D: usize> {
     pub(super) places: &'a Places<T, D>,
     pub(super) u: [&'a [T]; D],
     pub(super) lo: usize,
     pub(super) len: usize,
-    pub(super) operation: O,
-}
-
-/// An operation, block by block.
-pub(super) trait AtBlock<T: Real, const D: usize> {
-    /// Whether it takes derivatives.
-    const DERIVATIVES: bool;
-
-    /// Does it at a block.
-    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>);
 }
 
 /// Points of a row of the target: the voxels `lo + k..lo + k + count`.
-pub(super) struct Block<'a, T, const D: usize> {
+struct Block<'a, T, const D: usize> {
     places: &'a Places<T, D>,
     cells: &'a Cells<T, D>,
     weights: &'a Weights<T, D>,
@@ -37,10 +27,11 @@ pub(super) struct Block<'a, T, const D: usize> {
     count: usize,
 }
 
-impl<T: Real, O: AtBlock<T, D>, const D: usize> Work for Points<'_, T, O, D> {
+impl<T: Real, const D: usize> Points<'_, T, D> {
+    /// Calls `f` for the points, block by block, with weights of values and, where they are asked for, of derivatives.
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { places, u, lo, len, mut operation } = self;
+    fn each_block<const DERIVATIVES: bool>(self, mut f: impl FnMut(Block<T, D>)) {
+        let Self { places, u, lo, len } = self;
         let mut weights = Weights::new();
         let row = places.target.shape()[D - 1];
         let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
@@ -67,13 +58,12 @@ impl<T: Real, O: AtBlock<T, D>, const D: usize> Work for Points<'_, T, O, D> {
                 }
             }
             let mut cells = Cells::new(&positions, &places.source);
-            if O::DERIVATIVES {
+            if DERIVATIVES {
                 weights.set(&mut cells, count, &places.source);
             } else {
                 weights.set_values(&mut cells, count, &places.source);
             }
-            let (cells, weights) = (&cells, &weights);
-            operation.at(simd, &Block { places, cells, weights, lo, k, count });
+            f(Block { places, cells: &cells, weights: &weights, lo, k, count });
             k += count;
         }
     }
@@ -140,177 +130,156 @@ impl<T: Real, const D: usize> Block<'_, T, D> {
 }
 
 /// `Warp::values`.
-pub(super) struct Values<'a, 'b, T, const C: usize> {
-    field: &'a [[T; C]],
-    out: &'a mut [&'b mut [T]; C],
-    border: Gathered<T, C>,
-    sums: [Taps<T, C>; LANES],
+pub(super) struct Values<'a, 'b, T, const C: usize, const D: usize> {
+    pub(super) points: Points<'a, T, D>,
+    pub(super) field: &'a [[T; C]],
+    pub(super) out: &'a mut [&'b mut [T]; C],
 }
 
-impl<'a, 'b, T: Real, const C: usize> Values<'a, 'b, T, C> {
+impl<T: Real, const C: usize, const D: usize> Work for Values<'_, '_, T, C, D> {
     #[inline(always)]
-    pub(super) fn new(field: &'a [[T; C]], out: &'a mut [&'b mut [T]; C]) -> Self {
-        Self { field, out, border: zeros(), sums: [[[T::zero(); C]; 4]; LANES] }
-    }
-}
-
-impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Values<'_, '_, T, C> {
-    const DERIVATIVES: bool = false;
-
-    #[inline(always)]
-    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
-        let (weights, sums) = (block.weights, &mut self.sums);
-        block.each_point(
-            self.field,
-            &mut self.border,
+    fn run<S: Simd>(self, simd: S) {
+        let Self { points, field, out } = self;
+        let (mut border, mut sums) = (zeros(), [[[T::zero(); C]; 4]; LANES]);
+        points.each_block::<false>(
             #[inline(always)]
-            |point| sums[point.lane] = weights.sum(simd, point),
+            |block| {
+                let weights = block.weights;
+                block.each_point(
+                    field,
+                    &mut border,
+                    #[inline(always)]
+                    |point| sums[point.lane] = weights.sum(simd, point),
+                );
+                let mut values = [[T::zero(); C]; LANES];
+                for lane in 0..block.count.min(LANES) {
+                    values[lane] = weights.value::<S, C>(lane, &sums[lane]);
+                }
+                for c in 0..C {
+                    for (out, value) in out[c][block.k..][..block.count].iter_mut().zip(&values) {
+                        *out = value[c];
+                    }
+                }
+            },
         );
-        let mut values = [[T::zero(); C]; LANES];
-        for lane in 0..block.count.min(LANES) {
-            values[lane] = weights.value::<S, C>(lane, &sums[lane]);
-        }
-        for c in 0..C {
-            for (out, value) in self.out[c][block.k..][..block.count].iter_mut().zip(&values) {
-                *out = value[c];
-            }
-        }
     }
 }
 
 /// `Warp::value_and_gradient`: the value, then the derivatives.
 pub(super) struct ValueAndGradient<'a, 'b, T, const D: usize> {
-    field: &'a [[T; 1]],
-    value: &'a mut [T],
-    gradient: &'a mut [&'b mut [T]],
-    border: Gathered<T, 1>,
-    sums: [[Taps<T, 1>; D]; LANES],
+    pub(super) points: Points<'a, T, D>,
+    pub(super) field: &'a [[T; 1]],
+    pub(super) value: &'a mut [T],
+    pub(super) gradient: &'a mut [&'b mut [T]],
 }
 
-impl<'a, 'b, T: Real, const D: usize> ValueAndGradient<'a, 'b, T, D> {
+impl<T: Real, const D: usize> Work for ValueAndGradient<'_, '_, T, D> {
     #[inline(always)]
-    pub(super) fn new(
-        field: &'a [[T; 1]],
-        value: &'a mut [T],
-        gradient: &'a mut [&'b mut [T]],
-    ) -> Self {
-        let sums = [[[[T::zero(); 1]; 4]; D]; LANES];
-        Self { field, value, gradient, border: zeros(), sums }
-    }
-}
-
-impl<T: Real, const D: usize> AtBlock<T, D> for ValueAndGradient<'_, '_, T, D> {
-    const DERIVATIVES: bool = true;
-
-    #[inline(always)]
-    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
-        let (weights, sums, k) = (block.weights, &mut self.sums, block.k);
-        block.each_point(
-            self.field,
-            &mut self.border,
+    fn run<S: Simd>(self, simd: S) {
+        let Self { points, field, value, gradient } = self;
+        let (mut border, mut sums) = (zeros(), [[[[T::zero(); 1]; 4]; D]; LANES]);
+        points.each_block::<true>(
             #[inline(always)]
-            |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+            |block| {
+                let (weights, k) = (block.weights, block.k);
+                block.each_point(
+                    field,
+                    &mut border,
+                    #[inline(always)]
+                    |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+                );
+                let mut by_index = [[T::zero(); LANES]; D];
+                for lane in 0..block.count.min(LANES) {
+                    [value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][0]);
+                    let slope = weights.slope::<S, 1>(lane, [T::one()], &sums[lane]);
+                    for a in 0..D {
+                        by_index[a][lane] = slope[a];
+                    }
+                }
+                for (out, slope) in gradient.iter_mut().zip(&block.by_displacement(&by_index)) {
+                    for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
+                        *out = *slope;
+                    }
+                }
+            },
         );
-        let mut by_index = [[T::zero(); LANES]; D];
-        for lane in 0..block.count.min(LANES) {
-            [self.value[k + lane]] = weights.value::<S, 1>(lane, &sums[lane][0]);
-            let slope = weights.slope::<S, 1>(lane, [T::one()], &sums[lane]);
-            for a in 0..D {
-                by_index[a][lane] = slope[a];
-            }
-        }
-        for (out, slope) in self.gradient.iter_mut().zip(&block.by_displacement(&by_index)) {
-            for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
-                *out = *slope;
-            }
-        }
     }
 }
 
 /// `Warp::position_vjp`.
 pub(super) struct PositionBar<'a, 'b, T, const C: usize, const D: usize> {
-    field: &'a [[T; C]],
-    bars: [&'a [T]; C],
-    out: &'a mut [&'b mut [T]; D],
-    border: Gathered<T, C>,
-    sums: [[Taps<T, C>; D]; LANES],
+    pub(super) points: Points<'a, T, D>,
+    pub(super) field: &'a [[T; C]],
+    pub(super) bars: [&'a [T]; C],
+    pub(super) out: &'a mut [&'b mut [T]; D],
 }
 
-impl<'a, 'b, T: Real, const C: usize, const D: usize> PositionBar<'a, 'b, T, C, D> {
+impl<T: Real, const C: usize, const D: usize> Work for PositionBar<'_, '_, T, C, D> {
     #[inline(always)]
-    pub(super) fn new(
-        field: &'a [[T; C]],
-        bars: [&'a [T]; C],
-        out: &'a mut [&'b mut [T]; D],
-    ) -> Self {
-        let sums = [[[[T::zero(); C]; 4]; D]; LANES];
-        Self { field, bars, out, border: zeros(), sums }
-    }
-}
-
-impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for PositionBar<'_, '_, T, C, D> {
-    const DERIVATIVES: bool = true;
-
-    #[inline(always)]
-    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
-        let (weights, sums, k) = (block.weights, &mut self.sums, block.k);
-        block.each_point(
-            self.field,
-            &mut self.border,
+    fn run<S: Simd>(self, simd: S) {
+        let Self { points, field, bars, out } = self;
+        let (mut border, mut sums) = (zeros(), [[[[T::zero(); C]; 4]; D]; LANES]);
+        points.each_block::<true>(
             #[inline(always)]
-            |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+            |block| {
+                let (weights, k) = (block.weights, block.k);
+                block.each_point(
+                    field,
+                    &mut border,
+                    #[inline(always)]
+                    |point| weights.slope_sums(simd, point, &mut sums[point.lane]),
+                );
+                let mut by_index = [[T::zero(); LANES]; D];
+                for lane in 0..block.count.min(LANES) {
+                    let bar = block.bar(&bars, lane);
+                    let slope = weights.slope::<S, C>(lane, bar, &sums[lane]);
+                    for a in 0..D {
+                        by_index[a][lane] = slope[a];
+                    }
+                }
+                for (out, slope) in out.iter_mut().zip(&block.by_displacement(&by_index)) {
+                    for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
+                        *out += *slope;
+                    }
+                }
+            },
         );
-        let mut by_index = [[T::zero(); LANES]; D];
-        for lane in 0..block.count.min(LANES) {
-            let bar = block.bar(&self.bars, lane);
-            let slope = weights.slope::<S, C>(lane, bar, &sums[lane]);
-            for a in 0..D {
-                by_index[a][lane] = slope[a];
-            }
-        }
-        for (out, slope) in self.out.iter_mut().zip(&block.by_displacement(&by_index)) {
-            for (out, slope) in out[k..][..block.count].iter_mut().zip(slope) {
-                *out += *slope;
-            }
-        }
     }
 }
 
 /// `Warp::values_vjp` of a slab.
-pub(super) struct Scatter<'a, T, const C: usize> {
-    bars: [&'a [T]; C],
+pub(super) struct Scatter<'a, T, const C: usize, const D: usize> {
+    pub(super) points: Points<'a, T, D>,
+    pub(super) bars: [&'a [T]; C],
     /// Where in a field the planes begin that the slab reaches, and these planes.
-    origin: usize,
-    out: &'a mut [[T; C]],
-    border: Gathered<T, C>,
+    pub(super) origin: usize,
+    pub(super) out: &'a mut [[T; C]],
 }
 
-impl<'a, T: Real, const C: usize> Scatter<'a, T, C> {
+impl<T: Real, const C: usize, const D: usize> Work for Scatter<'_, T, C, D> {
     #[inline(always)]
-    pub(super) fn new(bars: [&'a [T]; C], origin: usize, out: &'a mut [[T; C]]) -> Self {
-        Self { bars, origin, out, border: zeros() }
-    }
-}
-
-impl<T: Real, const C: usize, const D: usize> AtBlock<T, D> for Scatter<'_, T, C> {
-    const DERIVATIVES: bool = false;
-
-    #[inline(always)]
-    fn at<S: Simd>(&mut self, simd: S, block: &Block<T, D>) {
-        let Block { places, cells, weights, count, .. } = *block;
-        // Neighbours share taps: the sum of one is not ready when the next comes.
-        for lane in APART.into_iter().filter(|&lane| lane < count) {
-            let bar = block.bar(&self.bars, lane);
-            if cells.inside[lane] == 1 {
-                let place = cells.place(lane, &places.source) - self.origin;
-                debug_assert!(place <= self.out.len(), "a slab reaches all of its taps");
-                let taps = self.out.get_mut(place..).unwrap_or(&mut []);
-                weights.values_vjp(simd, lane, &places.source.stencil, bar, taps);
-            } else {
-                weights.values_vjp(simd, lane, &Stencil::GATHERED, bar, &mut self.border);
-                places.source.release(cells.first(lane), &mut self.border, self.origin, self.out);
-            }
-        }
+    fn run<S: Simd>(self, simd: S) {
+        let Self { points, bars, origin, out } = self;
+        let mut border = zeros();
+        points.each_block::<false>(
+            #[inline(always)]
+            |block| {
+                let Block { places, cells, weights, count, .. } = block;
+                // Neighbours share taps: the sum of one is not ready when the next comes.
+                for lane in APART.into_iter().filter(|&lane| lane < count) {
+                    let bar = block.bar(&bars, lane);
+                    if cells.inside[lane] == 1 {
+                        let place = cells.place(lane, &places.source) - origin;
+                        debug_assert!(place <= out.len(), "a slab reaches all of its taps");
+                        let taps = out.get_mut(place..).unwrap_or(&mut []);
+                        weights.values_vjp(simd, lane, &places.source.stencil, bar, taps);
+                    } else {
+                        weights.values_vjp(simd, lane, &Stencil::GATHERED, bar, &mut border);
+                        places.source.release(cells.first(lane), &mut border, origin, out);
+                    }
+                }
+            },
+        );
     }
 }
 

@@ -107,7 +107,7 @@ impl<T: Real, const D: usize> Weights<T, D> {
     #[inline(always)]
     pub(super) fn set_values(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
         cells.along(weights, &mut self.values);
-        self.fold(cells, count, source);
+        self.fold::<false>(cells, count, source);
     }
 
     /// Those of values and of derivatives.
@@ -115,23 +115,33 @@ impl<T: Real, const D: usize> Weights<T, D> {
     pub(super) fn set(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
         cells.along(weights, &mut self.values);
         cells.along(derivatives, &mut self.slopes);
-        self.fold(cells, count, source);
+        self.fold::<true>(cells, count, source);
     }
 
     /// Turns the first `count` points, where they are near a mirrored border, into points inside: the four voxels at the
     /// border get the sums of the weights.
     #[inline(always)]
-    fn fold(&mut self, cells: &mut Cells<T, D>, count: usize, source: &Source<D>) {
+    fn fold<const DERIVATIVES: bool>(
+        &mut self,
+        cells: &mut Cells<T, D>,
+        count: usize,
+        source: &Source<D>,
+    ) {
         let mirrored = source.boundary != Boundary::Periodic;
         for lane in 0..count.min(LANES) {
             if mirrored && cells.inside[lane] == 0 {
-                self.fold_point(cells, source, lane);
+                self.fold_point::<DERIVATIVES>(cells, source, lane);
             }
         }
     }
 
     #[inline(never)]
-    fn fold_point(&mut self, cells: &mut Cells<T, D>, source: &Source<D>, lane: usize) {
+    fn fold_point<const DERIVATIVES: bool>(
+        &mut self,
+        cells: &mut Cells<T, D>,
+        source: &Source<D>,
+        lane: usize,
+    ) {
         // Taps of farther points are mirrored more than once, or to voxels other than the four at the end.
         let near = |a: usize| {
             let last = source.last[a];
@@ -148,14 +158,9 @@ impl<T: Real, const D: usize> Weights<T, D> {
             let to = if *first < 0 { 0 } else { last };
             let beyond = (*first - to + 4).cast_unsigned() as usize;
             *first = to;
-            for along in [&mut self.values[b], &mut self.slopes[b]] {
-                let mut folded = [T::zero(); 4];
-                for k in 0..4 {
-                    folded[MIRRORED[beyond + k]] += along[k][lane];
-                }
-                for k in 0..4 {
-                    along[k][lane] = folded[k];
-                }
+            fold_taps(&mut self.values[b], lane, beyond);
+            if DERIVATIVES {
+                fold_taps(&mut self.slopes[b], lane, beyond);
             }
         }
         cells.inside[lane] = 1;
@@ -178,6 +183,19 @@ impl<T: Real, const D: usize> Weights<T, D> {
             rest /= 4;
         }
         product
+    }
+}
+
+/// Sums the four weights of a point along an axis, whose first tap lies at `beyond` in [`MIRRORED`], by the voxels at the end
+/// that they fall on.
+#[inline(always)]
+fn fold_taps<T: Real>(along: &mut [Lane<T>; 4], lane: usize, beyond: usize) {
+    let mut folded = [T::zero(); 4];
+    for (k, &voxel) in MIRRORED.iter().skip(beyond).take(4).enumerate() {
+        folded[voxel % 4] += along[k][lane];
+    }
+    for k in 0..4 {
+        along[k][lane] = folded[k];
     }
 }
 
