@@ -173,11 +173,11 @@ pub enum Error {
     },
     /// A map comes closer to a fold than it was allowed to.
     #[error(
-        "the smallest Jacobian determinant of the map is {found:.3e}, expected at least {bound}; \
+        "the smallest Jacobian determinant of the map is {found:.3e}, expected more than {bound}; \
          take a smaller momentum, a stiffer metric or a lower bound"
     )]
     Folded {
-        /// The smallest determinant that was allowed.
+        /// What the smallest determinant must exceed.
         bound: f64,
         /// The smallest determinant of the map.
         found: f64,
@@ -225,7 +225,7 @@ pub enum Error {
     /// Adaptive control could not reach its tolerance.
     #[error(
         "the tolerance {tolerance:.1e} was not reached: {steps} steps were used up to t = {time}: \
-         raise max_steps or the tolerance"
+         raise `at_most` or `relative` of `Steps::Tolerance`, or take a smaller momentum"
     )]
     StepLimit {
         /// Tolerance asked for.
@@ -273,6 +273,7 @@ pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
         Err(Error::setting(name, "a finite number > 0", value))
     }
 }
+
 /// Errors are stored by what they say.
 #[cfg(feature = "serde")]
 pub(crate) mod stored {

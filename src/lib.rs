@@ -85,7 +85,7 @@
 #![doc = include_str!("../docs/math/rdmm.html")]
 //! </td></tr>
 //! <tr><td>RDMM, weights</td><td>
-#![doc = include_str!("../docs/math/carry.html")]
+#![doc = include_str!("../docs/math/advection.html")]
 //! </td></tr>
 //! <tr><td>map</td><td>
 #![doc = include_str!("../docs/math/transport.html")]
@@ -103,9 +103,10 @@
 //!
 //! # What is stored
 //!
-//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`similarity::WeightedSum`]
-//! and [`regularize::Scheduled`]. Store their parts. A [`step::Tableau`] is stored by its name, so only those of this
-//! crate are. The crates [`nalgebra`] and [`ndarray`], whose types are in signatures, are exported again.
+//! Recipes whose parts may be anybody's have no `serde` form: [`model::RdmmOptimised`] (penalties), [`model::Geodesics`]
+//! (kernels), [`similarity::WeightedSum`] and [`regularize::Scheduled`]. Store their parts. A [`step::Tableau`] is stored by
+//! its name, so only those of this crate are. The crates [`nalgebra`] and [`ndarray`], whose types are in signatures, are
+//! exported again.
 //!
 //! # Features
 //!

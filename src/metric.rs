@@ -81,6 +81,15 @@ pub trait Metric<T: Real, const D: usize>: Send + Sync {
     /// Those of making fields, such as [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn tape(&self, grid: &Grid<D>) -> Result<Self::Tape>;
 
+    /// `Ok` if `weights` are of `grid`, and as many as the metric has. This default accepts all; those that do not fit then
+    /// make results NaN.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) with both.
+    fn expect_weights(&self, _grid: &Grid<D>, _weights: &Self::Weights) -> Result<()> {
+        Ok(())
+    }
+
     /// v ← K(w) m.
     fn velocity(
         &self,

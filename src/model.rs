@@ -186,7 +186,8 @@ pub trait Shooting<T: Real, const D: usize>: Send {
     /// The Hamiltonian ½ ∫ m·v of a state, or what else the flow conserves.
     ///
     /// # Errors
-    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for a state of another grid;
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) or [`Error::Length`](crate::Error::Length) for a state of
+    /// another grid or another number of weights;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64>;
 
@@ -307,7 +308,7 @@ pub(crate) fn energy_scale<const D: usize>(grid: &Grid<D>) -> f64 {
     1.0 / (grid.volume() * grid.largest_extent().powi(2))
 }
 
-/// A field carried to another grid over the same box.
+/// A field interpolated on another grid over the same box.
 ///
 /// # Errors
 /// [`Error::GridMismatch`](crate::Error::GridMismatch) for another box;

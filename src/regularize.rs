@@ -320,6 +320,13 @@ mod tests {
         // On a coarser grid g is interpolated.
         let coarse = grid.coarsened(2.0).unwrap();
         assert!(tv.on_grid(&coarse, &[0.1, 0.2]).is_ok());
+        // Over another box it says nothing.
+        for elsewhere in
+            [grid.clone().with_origin([0.5, 0.0]).unwrap(), Grid::new([32, 32], [1.0; 2]).unwrap()]
+        {
+            let error = tv.on_grid(&elsewhere, &[0.1, 0.2]).err().unwrap();
+            assert!(matches!(error, Error::GridMismatch { .. }), "{error}");
+        }
     }
 
     #[test]

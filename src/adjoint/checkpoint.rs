@@ -44,7 +44,7 @@ impl Checkpoints {
     /// `Ok` if the policy stores something.
     ///
     /// # Errors
-    /// [`Error::Setting`] for zero.
+    /// [`Error::Setting`] for `Every(0)`, `Binomial(0)` and `Bytes(0)`. `Stages(0)` is [`Checkpoints::All`].
     pub fn validate(self) -> Result<Self> {
         match self {
             Self::Every(0) | Self::Binomial(0) | Self::Bytes(0) => {

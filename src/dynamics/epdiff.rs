@@ -87,9 +87,11 @@ impl<T: Real, const D: usize, M: Metric<T, D>> Epdiff<M, T, D> {
     /// H = ½ ∫ m·K(w) m, conserved by the flow.
     ///
     /// # Errors
-    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for a momentum over another grid;
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::GridMismatch`](crate::Error::GridMismatch) for a momentum or weights over another grid;
+    /// [`Error::Length`](crate::Error::Length) for another number of weights than the metric has
+    /// ([`Metric::expect_weights`]); [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn hamiltonian(&self, body: &Geodesic<T, D, M::Weights>) -> Result<f64> {
+        self.metric.expect_weights(&self.grid, &body.weights)?;
         let mut velocity = Velocity::zeros(&self.grid)?;
         let (mut tape, mut ws) = (self.metric.tape(&self.grid)?, M::Workspace::default());
         self.metric.velocity(body.inputs(), &mut velocity, &mut tape, &mut ws);

@@ -13,11 +13,11 @@ use crate::space::StateSpace;
 /// An image and pre-weights, each with its adjoint. The adjoints are densities.
 #[derive(Clone, Debug)]
 pub struct ImageAdjoint<T, const D: usize> {
-    /// I, carried: I(t) = I₀∘Φ⁻¹.
+    /// I, advected: I(t) = I₀∘Φ⁻¹.
     pub image: Image<T, D>,
     /// λ, a density.
     pub image_adjoint: Image<T, D>,
-    /// h, carried.
+    /// h, advected.
     pub weights: Weights<T, D>,
     /// γ, densities, one for each of the pre-weights.
     pub weights_adjoint: Weights<T, D>,
@@ -36,11 +36,11 @@ crate::product_space!(
 #[doc = include_str!("../../docs/math/imagemomentum.html")]
 ///
 /// The same geodesics as [`Epdiff`](super::Epdiff) with the same metric, started from that m; the momenta of
-/// registration are of this form, along the gradients of what is carried. The equations are the canonical
+/// registration are of this form, along the gradients of what is advected. The equations are the canonical
 /// ones of H = ½⟨m, K(h) m⟩ with (I, λ) and (h, γ) as pairs, and ∂ and ∂ᵀ stand where H has them: the
 /// discrete H is constant in continuous time, at every boundary.
 ///
-/// `M` is a metric with weights, such as [`Mixture`](crate::metric::Mixture). Scalars are carried instead of
+/// `M` is a metric with weights, such as [`Mixture`](crate::metric::Mixture). Scalars are advected instead of
 /// covectors: D + 2(1 + N) differences a voxel more than N for the momentum form, and none of its D² for m.
 /// The momentum form is what models shoot with; it needs no image and has a transpose.
 ///
@@ -91,6 +91,7 @@ impl<T: Real, const D: usize, M: Metric<T, D, Weights = Weights<T, D>>> ImageGeo
         self.grid.expect_same(image.grid(), "image")?;
         self.grid.expect_same(image_adjoint.grid(), "adjoint of the image")?;
         self.grid.expect_same(weights.grid(), "pre-weights")?;
+        self.metric.expect_weights(&self.grid, weights)?;
         self.grid.expect_same(weights_adjoint.grid(), "adjoints of the pre-weights")?;
         let (expected, found) = (weights.components(), weights_adjoint.components());
         if expected != found {

@@ -253,7 +253,7 @@ pub(super) fn expect_covariance<const D: usize>(
 }
 
 /// Tolerance for weights that must sum to one: four digits typed by hand, e.g. three times 0.3333.
-pub(crate) const SHARES: f64 = 1e-3;
+pub(crate) const SUM_OF_WEIGHTS: f64 = 1e-3;
 
 /// `Ok` if there is one non-negative weight a Gaussian and they sum to one.
 pub(crate) fn expect_weights(squares: &[f64], gaussians: usize) -> Result<()> {
@@ -261,13 +261,13 @@ pub(crate) fn expect_weights(squares: &[f64], gaussians: usize) -> Result<()> {
         let (expected, found) = (gaussians, squares.len());
         return Err(Error::Length { what: "weights of the Gaussians", expected, found });
     }
-    if let Some(share) = squares.iter().find(|&&share| !(share >= 0.0 && share.is_finite())) {
-        return Err(Error::setting("weight of a Gaussian", "a finite number ≥ 0", share));
+    if let Some(bad) = squares.iter().find(|&&square| !(square >= 0.0 && square.is_finite())) {
+        return Err(Error::setting("weight of a Gaussian", "a finite number ≥ 0", bad));
     }
-    let found = squares.iter().fold(0.0, |sum, share| sum + share);
-    if (found - 1.0).abs() > SHARES {
+    let found = squares.iter().fold(0.0, |sum, square| sum + square);
+    if (found - 1.0).abs() > SUM_OF_WEIGHTS {
         let what = "weights of the Gaussians";
-        return Err(Error::WeightSum { what, tolerance: SHARES, found });
+        return Err(Error::WeightSum { what, tolerance: SUM_OF_WEIGHTS, found });
     }
     Ok(())
 }

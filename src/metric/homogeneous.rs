@@ -99,7 +99,7 @@ impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Homogeneous<K> {
     }
 }
 
-/// The velocity of a fixed metric needs no state: for stationary fields and preconditioners.
+/// The velocity of a homogeneous metric needs no state: for stationary fields and preconditioners.
 impl<K> Homogeneous<K> {
     /// The kernel.
     #[must_use]

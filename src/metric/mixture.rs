@@ -14,11 +14,11 @@ use crate::par;
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
-/// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h that the flow carries.
+/// v = Σ_i w_i K_i ⋆ (w_i m) with weights w = G ⋆ h; the flow advects h.
 ///
 #[doc = include_str!("../../docs/math/metric.html")]
 ///
-/// | `G` | what is carried | source |
+/// | `G` | what is advected | source |
 /// | --- | --- | --- |
 /// | [`Gaussian`](crate::kernel::Gaussian) | pre-weights h | Shen et al. 2019, Theorem 2 |
 /// | [`Identity`](crate::kernel::Identity) | the weights themselves | the weight-advected form |
@@ -31,7 +31,7 @@ use crate::space::StateSpace;
 ///
 #[doc = include_str!("../../docs/math/rdmm.html")]
 ///
-#[doc = include_str!("../../docs/math/carry.html")]
+#[doc = include_str!("../../docs/math/advection.html")]
 ///
 /// # References
 /// Shen, Vialard, Niethammer, *Region-specific diffeomorphic metric mapping*, `NeurIPS` 2019,
@@ -46,7 +46,7 @@ pub struct Mixture<K, G, T, const D: usize> {
 }
 
 impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
-    /// The metric of these kernels and this smoothing of the carried weights, all on `grid`, the smoothing with the
+    /// The metric of these kernels and this smoothing of the advected weights, all on `grid`, the smoothing with the
     /// boundary of weights: [`Gaussian::for_weights`](crate::kernel::Gaussian::for_weights).
     ///
     /// # Errors
@@ -78,9 +78,9 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Mixture<K, G, T, D> {
 
     /// w ← G ⋆ h.
     #[inline(never)]
-    pub fn smooth(&self, carried: &Weights<T, D>, weights: &mut Weights<T, D>) {
+    pub fn smooth(&self, advected: &Weights<T, D>, weights: &mut Weights<T, D>) {
         let mut ws = kernel::Workspace::new();
-        self.smoothing.apply(carried.data(), weights.data_mut(), &mut ws);
+        self.smoothing.apply(advected.data(), weights.data_mut(), &mut ws);
     }
 
     /// Whether fields and buffers are of this metric's grid and number of kernels.
@@ -190,9 +190,18 @@ impl<T: Real, const D: usize, K: Kernel<T>, G: Kernel<T>> Metric<T, D> for Mixtu
     type Workspace = Workspace<T>;
 
     fn tape(&self, _grid: &Grid<D>) -> Result<Tape<T>> {
-        let zeros = |components: usize| Aligned::zeros(components * self.n);
+        let zeros = |components: usize| Aligned::try_zeros(components.saturating_mul(self.n));
         let scales = self.kernels.len();
-        Ok(Tape { weights: zeros(scales), nu: zeros(scales * D), force: zeros(scales) })
+        Ok(Tape { weights: zeros(scales)?, nu: zeros(scales * D)?, force: zeros(scales)? })
+    }
+
+    fn expect_weights(&self, grid: &Grid<D>, weights: &Weights<T, D>) -> Result<()> {
+        grid.expect_same(weights.grid(), "weights of the metric")?;
+        let (expected, found) = (self.scales(), weights.components());
+        if expected == found {
+            return Ok(());
+        }
+        Err(Error::Length { what: "weights of the metric", expected, found })
     }
 
     #[inline(never)]

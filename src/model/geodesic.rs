@@ -223,6 +223,7 @@ where
 
     fn hamiltonian(&mut self, state: &State<T, D, Self>) -> Result<f64> {
         let Self { evolution, velocity, tape, ws, .. } = self;
+        evolution.metric().expect_weights(evolution.grid(), &state.body.weights)?;
         evolution.metric().velocity(state.body.inputs(), velocity, tape, ws);
         Ok(0.5 * state.body.momentum.integral_with(velocity)?)
     }

@@ -1,14 +1,12 @@
 //! The recipe of RDMM with given weights.
 
 use super::multi_gaussian::BORDER;
-use super::regions::{
-    Advected, pre_weights, pre_weights_as_given, pre_weights_carried, weights_at,
-};
+use super::regions::{Advected, pre_weights, pre_weights_as_given, pre_weights_at, weights_at};
 use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Weights};
 use crate::grid::Grid;
 use crate::kernel::Covariance;
-use crate::kernel::gaussian::{SHARES, expect_tolerance};
+use crate::kernel::gaussian::{SUM_OF_WEIGHTS, expect_tolerance};
 use crate::ops::difference::Order;
 use crate::scalar::Real;
 use crate::space::StateSpace;
@@ -84,9 +82,9 @@ impl<T: Real, const D: usize> Regions<T, D> {
                 return Err(Error::setting("weight of a Gaussian", "a number ≥ 0", bad));
             }
             let found: f64 = (0..squares.components()).map(of).sum();
-            if found.is_nan() || (found - 1.0).abs() > SHARES {
+            if found.is_nan() || (found - 1.0).abs() > SUM_OF_WEIGHTS {
                 let what = "weights of RDMM at a voxel";
-                return Err(Error::WeightSum { what, tolerance: SHARES, found });
+                return Err(Error::WeightSum { what, tolerance: SUM_OF_WEIGHTS, found });
             }
         }
         Ok(())
@@ -236,7 +234,7 @@ impl<T: Real, const D: usize, S: Clone> Rdmm<T, D, S> {
     pub(super) fn read_at(&self, map: &Displacement<T, D>) -> Result<Self> {
         let given = match &self.given {
             Regions::Weights(squares) => Regions::Weights(weights_at(squares, map)?),
-            Regions::PreWeights(h) => Regions::PreWeights(pre_weights_carried(h, map)?),
+            Regions::PreWeights(h) => Regions::PreWeights(pre_weights_at(h, map)?),
         };
         Ok(Self { given, ..self.clone() })
     }
@@ -419,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_and_their_roots_are_the_same_model() {
+    fn weights_and_their_roots_are_the_same_model() {
         let grid = Grid::new([16, 14], [1.0, 1.0]).unwrap();
         let h = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.6, 0.8][i]).unwrap();
         let squares = Weights::from_fn(&grid, 2, |_, i| [0.36, 0.64][i]).unwrap();

@@ -22,12 +22,12 @@ type RegionMetric<T, const D: usize> = Mixture<BoxedKernel<T>, BoxedKernel<T>, T
 fn smoothings<T: Real, const D: usize>(
     grid: &Grid<D>,
     sigma: f64,
-    carried: Advected,
+    advected: Advected,
     tolerance: f64,
 ) -> Result<(BoxedKernel<T>, BoxedKernel<T>)> {
     let gaussian: BoxedKernel<T> =
         Box::new(Gaussian::for_weights(grid, sigma)?.with_tolerance(tolerance)?);
-    Ok(match carried {
+    Ok(match advected {
         Advected::PreWeights => (gaussian, Box::new(Identity)),
         Advected::Weights => (Box::new(Identity), gaussian),
     })
@@ -124,6 +124,8 @@ impl<T: Real, const D: usize, S: GaussianSpec<D>> Model<T, D> for RdmmOptimised<
 /// # References
 /// Shen, Vialard, Niethammer, `NeurIPS` 2019, arXiv:1906.00139, Section 4.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Clone + serde::Deserialize<'de>")))]
 pub struct RdmmControlled<S = f64> {
     metric: MultiGaussian<S>,
     smoothing: f64,
@@ -134,6 +136,18 @@ impl<S> RdmmControlled<S> {
     #[must_use]
     pub fn new(metric: MultiGaussian<S>, smoothing: f64) -> Self {
         Self { metric, smoothing }
+    }
+
+    /// The Gaussians, and the pre-weights of the identity.
+    #[must_use]
+    pub fn metric(&self) -> &MultiGaussian<S> {
+        &self.metric
+    }
+
+    /// Standard deviation of G, physical units.
+    #[must_use]
+    pub fn smoothing(&self) -> f64 {
+        self.smoothing
     }
 }
 

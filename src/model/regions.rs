@@ -13,7 +13,7 @@ use crate::ops::warp::Warp;
 use crate::scalar::Real;
 use crate::world::Affine;
 
-/// What the flow carries: see [`Mixture`](crate::metric::Mixture).
+/// What the flow advects: see [`Mixture`](crate::metric::Mixture).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -57,8 +57,8 @@ pub fn weights_by_label<T: Real, const D: usize>(
         let squares = squares
             .get(label)
             .ok_or_else(|| Error::setting("label of a region", expected, label))?;
-        for (i, &share) in squares.iter().enumerate() {
-            out.data_mut()[i * n + at] = T::of(share);
+        for (i, &square) in squares.iter().enumerate() {
+            out.data_mut()[i * n + at] = T::of(square);
         }
     }
     Ok(out)
@@ -108,8 +108,8 @@ pub fn weights_by_mask<T: Real, const D: usize>(
         for i in 0..gaussians {
             let region =
                 |(mask, squares): &(Image<T, D>, Vec<f64>)| mask.data()[at].f64() * squares[i];
-            let share = rest * background[i] + masks.iter().map(region).sum::<f64>();
-            out.data_mut()[i * n + at] = T::of(share);
+            let square = rest * background[i] + masks.iter().map(region).sum::<f64>();
+            out.data_mut()[i * n + at] = T::of(square);
         }
     }
     Ok(out)
@@ -121,7 +121,7 @@ const MASKS: f64 = 1e-5;
 /// Weights h_i² of Gaussians with these σ (increasing, any unit of length) whose local standard deviation is
 /// `local` in the same unit: of all that fit, those of largest entropy.
 ///
-#[doc = include_str!("../../docs/math/localshares.html")]
+#[doc = include_str!("../../docs/math/localweights.html")]
 ///
 /// Negative β favours large σ, and β = 0 gives equal weights. The mean of σ² falls with β, so β is
 /// found by bisection, to rounding. For the smallest and the largest σ one Gaussian has it all.
@@ -175,7 +175,7 @@ pub fn weights_for_sigma(sigmas: &[f64], local: f64) -> Result<Vec<f64>> {
         e.iter().map(|e| e / sum).collect()
     };
     let excess =
-        |beta: f64| boltzmann(beta).iter().zip(&x).map(|(share, x)| share * x).sum::<f64>();
+        |beta: f64| boltzmann(beta).iter().zip(&x).map(|(weight, x)| weight * x).sum::<f64>();
     let (mut low, mut high) = (-1.0, 1.0);
     while excess(low) < 0.0 {
         low *= 2.0;
@@ -205,7 +205,7 @@ pub(super) fn pre_weights<T: Real, const D: usize>(
 ) -> Result<Weights<T, D>> {
     let mut out = interpolated(squares, grid, initial)?;
     normalise(&mut out);
-    out.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
+    out.data_mut().iter_mut().for_each(|weight| *weight = weight.sqrt());
     out.expect_finite("pre-weights")?;
     Ok(out)
 }
@@ -261,7 +261,7 @@ pub(super) fn weights_at<T: Real, const D: usize>(
 }
 
 /// Pre-weights read at x + u(x), on the grid of the map.
-pub(super) fn pre_weights_carried<T: Real, const D: usize>(
+pub(super) fn pre_weights_at<T: Real, const D: usize>(
     h: &Weights<T, D>,
     map: &Displacement<T, D>,
 ) -> Result<Weights<T, D>> {
@@ -305,11 +305,11 @@ mod tests {
     use crate::testing::random;
 
     fn variance(squares: &[f64], sigmas: &[f64]) -> f64 {
-        squares.iter().zip(sigmas).map(|(share, s)| share * s * s).sum()
+        squares.iter().zip(sigmas).map(|(weight, s)| weight * s * s).sum()
     }
 
     #[test]
-    fn shares_have_the_local_sigma_at_every_place_of_the_range() {
+    fn weights_have_the_local_sigma_at_every_place_of_the_range() {
         for sigmas in [
             vec![1.0, 2.0],
             vec![0.025, 0.05, 0.1, 0.2],
@@ -321,7 +321,7 @@ mod tests {
                 let s = min + (max - min) * f64::from(k) / 40.0;
                 let squares = weights_for_sigma(&sigmas, s).unwrap();
                 let sum: f64 = squares.iter().sum();
-                assert!((sum - 1.0).abs() < 1e-14 && squares.iter().all(|&share| share >= 0.0));
+                assert!((sum - 1.0).abs() < 1e-14 && squares.iter().all(|&weight| weight >= 0.0));
                 // To rounding of sums of terms as large as the variance of the largest.
                 let scaled: Vec<f64> = sigmas.iter().map(|x| x / max).collect();
                 let off = variance(&squares, &scaled) - (s / max).powi(2);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_those_of_largest_entropy() {
+    fn weights_are_those_of_largest_entropy() {
         let sigmas = [1.0, 2.0, 3.0, 5.0];
         let entropy = |p: &[f64]| -p.iter().map(|p| p * p.ln()).sum::<f64>();
         let best = weights_for_sigma(&sigmas, 2.4).unwrap();
@@ -346,7 +346,7 @@ mod tests {
         }
         // β = 0.
         let equal = weights_for_sigma(&sigmas, (39.0_f64 / 4.0).sqrt()).unwrap();
-        assert!(equal.iter().all(|share| (share - 0.25).abs() < 1e-14));
+        assert!(equal.iter().all(|weight| (weight - 0.25).abs() < 1e-14));
         assert_eq!(weights_for_sigma(&[3.0], 3.0).unwrap(), [1.0]);
         assert_eq!(weights_for_sigma(&sigmas, 1.0).unwrap(), [1.0, 0.0, 0.0, 0.0]);
         assert_eq!(weights_for_sigma(&sigmas, 5.0).unwrap(), [0.0, 0.0, 0.0, 1.0]);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_blend_their_shares_and_bad_ones_are_refused() {
+    fn masks_blend_their_weights_and_bad_ones_are_refused() {
         let grid = Grid::new([4, 5], [1.0, 1.0]).unwrap();
         let constant = |x: f64| Image::<f32, 2>::from_fn(&grid, |_| x).unwrap();
         let of = |a: f64, b: f64| {

@@ -55,14 +55,14 @@ pub(super) fn smallest<const D: usize>(scales: &[impl GaussianSpec<D>]) -> f64 {
     scales.iter().map(GaussianSpec::smallest_sigma).fold(f64::INFINITY, f64::min)
 }
 
-/// The weights √weight, the same at every voxel.
+/// The weights w_i from their squares w_i², the same at every voxel.
 pub(super) fn uniform_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
     squares: &[f64],
 ) -> Result<Weights<T, D>> {
     let mut weights = Weights::zeros_with(grid, squares.len())?;
-    for (i, share) in squares.iter().enumerate() {
-        weights.component_mut(i).fill(T::of(share.sqrt()));
+    for (i, square) in squares.iter().enumerate() {
+        weights.component_mut(i).fill(T::of(square.sqrt()));
     }
     Ok(weights)
 }

@@ -43,7 +43,7 @@ pub trait WeightControl<T: Real, W: StateSpace<T>>: Send {
         Box::new(Euclidean)
     }
 
-    /// Controls of another grid over the same box, carried to this one.
+    /// Controls of another grid over the same box, interpolated on this one.
     ///
     /// # Errors
     /// [`Error::GridMismatch`](crate::Error::GridMismatch) for another box;
@@ -123,9 +123,9 @@ impl<T: Real, const D: usize> WeightControl<T, Weights<T, D>> for PreWeights<T, 
     }
 }
 
-/// Weights that are optimised: logits θ, p = softmax(θ), h = p/‖p‖₂, then what is carried is S ⋆ h.
+/// Weights that are optimised: logits θ, p = softmax(θ), h = p/‖p‖₂, then what is advected is S ⋆ h.
 ///
-/// Σ h_i² = 1 holds for all θ. `S` is the identity where pre-weights are carried and the Gaussian G where
+/// Σ h_i² = 1 holds for all θ. `S` is the identity where pre-weights are advected and the Gaussian G where
 /// the smoothed weights are.
 pub struct Softmax<T, const D: usize> {
     grid: Grid<D>,
@@ -137,15 +137,15 @@ pub struct Softmax<T, const D: usize> {
     buffers: [Vec<T>; 2],
 }
 
-/// The share below which a Gaussian is not started: its logit would have no gradient.
-const SMALLEST_SHARE: f64 = 1e-4;
+/// The weight h_i² below which a Gaussian is not started: its logit would have no gradient.
+const SMALLEST_WEIGHT: f64 = 1e-4;
 
 impl<T: Real, const D: usize> Softmax<T, D> {
     /// Logits on `grid`, starting from the given weights h_i² everywhere; weights under 1e-4 start there.
     #[must_use]
     pub fn new(grid: &Grid<D>, squares: &[f64], smoothing: BoxedKernel<T>) -> Self {
-        // h_i ∝ p_i, so p_i ∝ √weight.
-        let neutral = squares.iter().map(|s| 0.5 * s.max(SMALLEST_SHARE).ln()).collect();
+        // h_i ∝ p_i, so p_i ∝ √(h_i²).
+        let neutral = squares.iter().map(|s| 0.5 * s.max(SMALLEST_WEIGHT).ln()).collect();
         let (ws, buffers) = (Workspace::new(), [Vec::new(), Vec::new()]);
         Self { grid: grid.clone(), neutral, smoothing, penalties: None, ws, buffers }
     }

@@ -38,7 +38,7 @@ pub struct RangePenalty {
 }
 
 impl RangePenalty {
-    /// The distance of the smoothed weights from the roots of these weights, with factor λ = `weight`.
+    /// The distance of the smoothed weights from the global ones, whose squares are `weights`, with factor λ = `weight`.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless λ is finite and ≥ 0;
@@ -56,7 +56,7 @@ impl RangePenalty {
         self
     }
 
-    /// The global weights, weights of the global weights, of sum one.
+    /// Squares of the global weights, of sum one.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights
@@ -87,7 +87,7 @@ impl<T: Real, const D: usize> Regularizer<T, D> for RangePenalty {
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
         expect_weights(&self.weights, sigmas.len())?;
-        let global = self.weights.iter().map(|share| share.sqrt()).collect();
+        let global = self.weights.iter().map(|square| square.sqrt()).collect();
         Ok(Box::new(Prepared { global, n: grid.len() }))
     }
 

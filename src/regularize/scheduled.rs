@@ -76,7 +76,7 @@ impl<T: Real, const D: usize> Regularizer<T, D> for Scheduled<T, D> {
 ///
 #[doc = include_str!("../../docs/math/schedule.html")]
 ///
-/// `decay` is k, in epochs: the larger, the slower.
+/// `decay` is k, in epochs: the larger, the slower. NaN gives NaN, which [`Scheduled::new`] refuses.
 ///
 /// ```
 /// use rdmm_core::regularize::range_fraction;
@@ -87,10 +87,12 @@ impl<T: Real, const D: usize> Regularizer<T, D> for Scheduled<T, D> {
 pub fn range_fraction(epoch: f64, decay: f64) -> f64 {
     const ALONE: f64 = 10.0;
     const LEAST: f64 = 0.1;
-    if epoch < ALONE {
+    if epoch < ALONE && !decay.is_nan() {
         return 1.0;
     }
-    (decay / (decay + ((epoch - ALONE) / decay).exp())).max(LEAST)
+    let c = decay / (decay + ((epoch - ALONE) / decay).exp());
+    // Not by `max`, which would turn NaN into a number.
+    if c < LEAST { LEAST } else { c }
 }
 
 #[cfg(test)]
@@ -107,6 +109,10 @@ mod tests {
         assert!((scheduled.weight() - 6.0).abs() < f64::EPSILON);
         for bad in [vec![], vec![1.0, -1.0], vec![f64::NAN], vec![f64::INFINITY]] {
             assert!(Scheduled::new(Arc::clone(&omt), &bad).is_err(), "{bad:?}");
+        }
+        let nan = f64::NAN;
+        for (epoch, decay) in [(nan, 5.0), (3.0, nan), (20.0, nan)] {
+            assert!(range_fraction(epoch, decay).is_nan(), "{epoch} {decay}");
         }
     }
 }

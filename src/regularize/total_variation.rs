@@ -76,7 +76,7 @@ impl<T: Real, const D: usize> TotalVariation<T, D> {
     }
 
     /// The same with g, on any grid over the box of the registration: where edges are cheap; see [`edge_weight`].
-    /// 1 everywhere by default.
+    /// 1 everywhere by default. Over another box, [`Regularizer::on_grid`] gives [`Error::GridMismatch`].
     ///
     /// # Errors
     /// [`Error::Setting`] for a value that is not from 0 to 1.
@@ -193,7 +193,14 @@ impl<T: Real, const D: usize> Regularizer<T, D> for TotalVariation<T, D> {
     #[inline(never)]
     fn on_grid(&self, grid: &Grid<D>, sigmas: &[f64]) -> Result<Box<dyn Penalty<T>>> {
         expect_increasing(sigmas)?;
-        let coarser = |g: &Image<T, D>| pyramid::coarser_mask(g, grid).map(Image::into_vec);
+        let coarser = |g: &Image<T, D>| {
+            if !g.grid().same_box(grid) {
+                let what = "edge weight of total variation";
+                let (expected, found) = (grid.to_string(), g.grid().to_string());
+                return Err(Error::GridMismatch { what, expected, found });
+            }
+            pyramid::coarser_mask(g, grid).map(Image::into_vec)
+        };
         Ok(Box::new(Prepared {
             forward: Forward::new(grid),
             edges: self.edges.as_ref().map(coarser).transpose()?,

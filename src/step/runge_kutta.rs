@@ -10,7 +10,7 @@ use crate::par;
 use crate::scalar::Real;
 use crate::space::{Compose, FlowState, MapSpace, StateSpace, VectorField, set_sum_of};
 
-/// How a step carries the inverse map.
+/// How a step advects the inverse map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::tableau::{DOPRI5, EULER, HEUN, MIDPOINT, RK4, Tableau};
 
+/// Methods are stored by their names: those of this crate, as one of one's own is a `const`.
 const KNOWN: [Tableau; 5] = [EULER, MIDPOINT, HEUN, RK4, DOPRI5];
 
 impl Serialize for Tableau {

@@ -218,7 +218,6 @@ pub const DOPRI5: Tableau = checked(Tableau::new(
     ]),
 ));
 
-/// Methods are stored by their names: those of this module, as one of one's own is a `const`.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,8 +35,8 @@ fn scales<const D: usize>() -> [Covariance<D>; 3] {
 
 type Tilted<const D: usize> = Covariance<D>;
 
-fn rdmm<const D: usize>(grid: &Grid<D>, carried: Advected) -> Rdmm<f64, D, Tilted<D>> {
-    Rdmm::anisotropic(&scales(), squares(grid), 0.12).unwrap().with_advected(carried)
+fn rdmm<const D: usize>(grid: &Grid<D>, advected: Advected) -> Rdmm<f64, D, Tilted<D>> {
+    Rdmm::anisotropic(&scales(), squares(grid), 0.12).unwrap().with_advected(advected)
 }
 
 fn metric<const D: usize>() -> MultiGaussian<Tilted<D>> {
@@ -82,9 +82,9 @@ fn the_energy_drift_has_the_order_of_the_integrator() {
         let plane = grid([20, 18], boundary);
         let volume = grid([10, 9, 11], boundary);
         check_drift(Lddmm::new(metric::<2>()).on(&plane).unwrap(), "LDDMM 2-D");
-        for carried in FORMS {
-            check_drift(rdmm(&plane, carried).on(&plane).unwrap(), &format!("{boundary:?} 2-D"));
-            check_drift(rdmm(&volume, carried).on(&volume).unwrap(), &format!("{boundary:?} 3-D"));
+        for advected in FORMS {
+            check_drift(rdmm(&plane, advected).on(&plane).unwrap(), &format!("{boundary:?} 2-D"));
+            check_drift(rdmm(&volume, advected).on(&volume).unwrap(), &format!("{boundary:?} 3-D"));
         }
         let windowed = rdmm(&plane, Advected::PreWeights).with_border(0.2).unwrap();
         check_drift(windowed.on(&plane).unwrap(), &format!("{boundary:?} window"));
@@ -124,16 +124,16 @@ where
 #[test]
 fn gradients_of_the_energy_equal_differences() {
     fn check<const D: usize>(grid: &Grid<D>) {
-        let optimised = |carried| {
+        let optimised = |advected| {
             let model = RdmmOptimised::new(metric(), 0.12).unwrap();
-            model.with_advected(carried).with_penalties(vec![])
+            model.with_advected(advected).with_penalties(vec![])
         };
         let name = format!("{:?} {D}-D", grid.boundary());
         let mut all =
             vec![end_to_end(grid, &Vsvf::new(metric())), end_to_end(grid, &Lddmm::new(metric()))];
-        for carried in FORMS {
-            all.push(end_to_end(grid, &rdmm(grid, carried)));
-            all.push(end_to_end(grid, &optimised(carried)));
+        for advected in FORMS {
+            all.push(end_to_end(grid, &rdmm(grid, advected)));
+            all.push(end_to_end(grid, &optimised(advected)));
         }
         println!("{name}: {all:?}");
         for (off, bend) in all {
@@ -171,7 +171,7 @@ fn equal_variances_are_the_recipe_with_standard_deviations() {
 
 /// A uniform RDMM is LDDMM with the same covariances, and the inverse metric is the inverse of its kernel.
 #[test]
-fn constant_shares_are_lddmm_and_its_inverse_metric() {
+fn constant_weights_are_lddmm_and_its_inverse_metric() {
     let grid = grid([16, 14], Boundary::Periodic);
     let constant = rdmm_core::field::Weights::from_fn(&grid, 3, |_, i| [0.2, 0.5, 0.3][i]).unwrap();
     let model = Rdmm::anisotropic(&scales(), constant, 0.12).unwrap();

@@ -360,10 +360,10 @@ fn kernels() {
 fn optimised<T: Real>(
     metric: MultiGaussian,
     smoothing: f64,
-    carried: Advected,
+    advected: Advected,
 ) -> RdmmOptimised<T, 2> {
     let model = RdmmOptimised::new(metric, smoothing).unwrap();
-    model.with_advected(carried).with_penalties(Vec::new())
+    model.with_advected(advected).with_penalties(Vec::new())
 }
 
 #[test]
@@ -445,7 +445,9 @@ fn metrics_and_models() {
     let mut state = shooting.initial_state(&shooting.identity());
     state.body.weights = Weights::zeros_with(&grid, 3).unwrap();
     refused!(shooting.local_sigma(&state), Error::Length { .. }, "length 2", "found 3");
-    assert!(shooting.hamiltonian(&state).unwrap().is_nan());
+    refused!(shooting.hamiltonian(&state), Error::Length { .. }, "length 2", "found 3");
+    let energy = shooting.evolution().hamiltonian(&state.body);
+    refused!(energy, Error::Length { .. }, "length 2", "found 3");
     state.body.weights = Weights::zeros_with(&small, 2).unwrap();
     refused!(shooting.local_sigma(&state), Error::GridMismatch { .. }, "[16, 16]", "[8, 8]");
     state.body.momentum = Momentum::zeros(&small).unwrap();
@@ -584,9 +586,9 @@ fn states_and_controls_of_another_grid() {
     let metric = MultiGaussian::new(&[2.0, 5.0, 8.0], &[0.2, 0.5, 0.3]).unwrap();
     wrong_grid_everywhere(&Vsvf::new(metric.clone()));
     wrong_grid_everywhere(&Lddmm::new(metric.clone()));
-    for carried in [Advected::PreWeights, Advected::Weights] {
-        wrong_grid_everywhere(&optimised(metric.clone(), 2.0, carried));
-        let penalised = RdmmOptimised::new(metric.clone(), 2.0).unwrap().with_advected(carried);
+    for advected in [Advected::PreWeights, Advected::Weights] {
+        wrong_grid_everywhere(&optimised(metric.clone(), 2.0, advected));
+        let penalised = RdmmOptimised::new(metric.clone(), 2.0).unwrap().with_advected(advected);
         wrong_grid_everywhere(&penalised);
         let (mut here, there) =
             (penalised.on(&square(16)).unwrap(), penalised.on(&square(200)).unwrap());
@@ -595,7 +597,7 @@ fn states_and_controls_of_another_grid() {
         here.add_penalty(&rest, &mut foreign);
         assert!(!foreign.is_finite());
         let squares = common::squares(&square(16));
-        let model = Rdmm::new(metric.sigmas(), squares, 2.0).unwrap().with_advected(carried);
+        let model = Rdmm::new(metric.sigmas(), squares, 2.0).unwrap().with_advected(advected);
         wrong_grid_everywhere(&model);
     }
 

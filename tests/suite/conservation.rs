@@ -100,7 +100,7 @@ impl<const D: usize, M: Metric<f64, D>> Metric<f64, D> for ScaledForce<M> {
 /// Pre-weights of unit norm that vary smoothly over the grid.
 fn weights<const D: usize>(grid: &Grid<D>) -> Weights<f64, D> {
     let mut weights: Weights<f64, D> = common::squares(grid);
-    weights.data_mut().iter_mut().for_each(|share| *share = share.sqrt());
+    weights.data_mut().iter_mut().for_each(|weight| *weight = weight.sqrt());
     weights
 }
 
@@ -182,20 +182,20 @@ fn check_semi_discrete<const D: usize>(grid: &Grid<D>) {
         let off = semi_discrete_drift(&lddmm, body());
         assert!(off < SEMI_DISCRETE, "LDDMM {name}: {off:.1e}");
         assert!(pairings(&lddmm, body())[0].abs() < SEMI_DISCRETE);
-        for carried in FORMS {
+        for advected in FORMS {
             let body = || {
                 let mut weights = Weights::zeros_with(grid, 3).unwrap();
                 weights.randomise(4);
                 Geodesic { momentum: rough(5), weights }
             };
-            let rdmm = Epdiff::new(grid, region(grid, carried, order), order);
+            let rdmm = Epdiff::new(grid, region(grid, advected, order), order);
             let off = semi_discrete_drift(&rdmm, body());
-            assert!(off < SEMI_DISCRETE, "RDMM {carried:?} {name}: {off:.1e}");
+            assert!(off < SEMI_DISCRETE, "RDMM {advected:?} {name}: {off:.1e}");
             let [sum, momentum_part] = pairings(&rdmm, body());
-            assert!(sum.abs() < SEMI_DISCRETE, "RDMM {carried:?} {name}: {sum:.1e}");
+            assert!(sum.abs() < SEMI_DISCRETE, "RDMM {advected:?} {name}: {sum:.1e}");
             assert!(momentum_part.abs() > 1e-3, "both parts matter: {momentum_part:.1e}");
             for factor in [0.0, -1.0] {
-                let metric = ScaledForce { metric: region(grid, carried, order), factor };
+                let metric = ScaledForce { metric: region(grid, advected, order), factor };
                 let wrong = semi_discrete_drift(&Epdiff::new(grid, metric, order), body());
                 assert!(wrong > 1e-3, "force times {factor}: {wrong:.1e}");
             }
@@ -287,13 +287,13 @@ fn check_drift<const D: usize>(grid: &Grid<D>, size: f64) {
     assert!(observed > 3.7, "LDDMM {name}: {observed:.2}, {last:.1e}");
     // Order 4 from a drift of a few per cent at most with four steps.
     assert!(last < 1e-3, "LDDMM {name}: {last:.1e}");
-    for carried in FORMS {
+    for advected in FORMS {
         let start = body(grid, size, weights(grid));
-        let rdmm = Epdiff::new(grid, region(grid, carried, order), order);
+        let rdmm = Epdiff::new(grid, region(grid, advected, order), order);
         let (observed, last) = drift_order(&rdmm, &start);
-        println!("RDMM {carried:?} {name}: order {observed:.2}, drift {last:.1e}");
-        assert!(observed > 3.7, "RDMM {carried:?} {name}: {observed:.2}, {last:.1e}");
-        assert!(last < 1e-3, "RDMM {carried:?} {name}: {last:.1e}");
+        println!("RDMM {advected:?} {name}: order {observed:.2}, drift {last:.1e}");
+        assert!(observed > 3.7, "RDMM {advected:?} {name}: {observed:.2}, {last:.1e}");
+        assert!(last < 1e-3, "RDMM {advected:?} {name}: {last:.1e}");
     }
 }
 
@@ -308,15 +308,15 @@ fn the_energy_drift_has_the_order_of_the_integrator() {
 /// Without the force, or with its sign flipped, what drifts is the model and not the integrator.
 #[test]
 fn the_drift_stays_without_the_force_and_with_a_flipped_sign() {
-    for carried in FORMS {
+    for advected in FORMS {
         for boundary in Boundary::ALL {
             let grid = grid([20, 18], boundary);
             let start = body(&grid, 0.2, weights(&grid));
             for factor in [0.0, -1.0] {
-                let metric = ScaledForce { metric: region(&grid, carried, Order::Fourth), factor };
+                let metric = ScaledForce { metric: region(&grid, advected, Order::Fourth), factor };
                 let evolution = Epdiff::new(&grid, metric, Order::Fourth);
                 let drifts = [8, 32].map(|n| drift(&evolution, &start, n));
-                println!("force × {factor}, {carried:?} {boundary:?}: drifts {drifts:?}");
+                println!("force × {factor}, {advected:?} {boundary:?}: drifts {drifts:?}");
                 assert!(drifts[1] > 1e-3, "{drifts:?}");
                 // Four times the steps: RK4 would gain a factor of 256. Here it is the same but for what
                 // the integrator does with eight steps; a wrong sign may also blow up.
@@ -363,8 +363,8 @@ fn a_border_window_conserves_and_holds_the_border() {
         let grid = grid([20, 18], boundary);
         let lddmm = Lddmm::new(common::metric().with_border(0.2).unwrap());
         check::<2, _>(lddmm.on(&grid).unwrap(), "LDDMM");
-        for carried in FORMS {
-            let rdmm = common::rdmm::<f64, 2>(&grid, carried).with_border(0.2).unwrap();
+        for advected in FORMS {
+            let rdmm = common::rdmm::<f64, 2>(&grid, advected).with_border(0.2).unwrap();
             check::<2, _>(rdmm.on(&grid).unwrap(), "RDMM");
         }
     }

@@ -6,6 +6,7 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use crate::common::{FORMS, deviation, grid, region, slope};
+use rdmm_core::Error;
 use rdmm_core::dynamics::{Epdiff, Evolution, Flow, Geodesic, ImageAdjoint, ImageGeodesic};
 use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::{Boundary, Grid};
@@ -50,10 +51,10 @@ fn shoot<E: Evolution<Scalar = f64>>(evolution: E, start: &E::State, steps: usiz
 }
 
 /// Momentum, map and relative energy at t = 1 of both forms, and the momentum without its γ.
-fn difference<const D: usize>(grid: &Grid<D>, carried: Advected, steps: usize) -> [f64; 4] {
+fn difference<const D: usize>(grid: &Grid<D>, advected: Advected, steps: usize) -> [f64; 4] {
     let order = Order::Fourth;
-    let image_form = Arc::new(ImageGeodesic::new(grid, region(grid, carried, order), order));
-    let momentum_form = Epdiff::new(grid, region(grid, carried, order), order);
+    let image_form = Arc::new(ImageGeodesic::new(grid, region(grid, advected, order), order));
+    let momentum_form = Epdiff::new(grid, region(grid, advected, order), order);
     let start = body(grid, 0.004);
     let rest = Displacement::zeros(grid).unwrap();
     let momentum = image_form.momentum(&start).unwrap();
@@ -80,20 +81,20 @@ fn difference<const D: usize>(grid: &Grid<D>, carried: Advected, steps: usize) -
 
 #[test]
 fn both_forms_give_the_same_geodesic() {
-    for carried in FORMS {
+    for advected in FORMS {
         let sizes = [24, 48, 96];
-        let found = sizes.map(|n| difference(&grid([n, n], Boundary::Periodic), carried, 40));
+        let found = sizes.map(|n| difference(&grid([n, n], Boundary::Periodic), advected, 40));
         for (k, name) in ["momentum", "map", "energy"].iter().enumerate() {
             let errors = found.map(|f| f[k]);
-            println!("{carried:?} {name}: {errors:?}");
+            println!("{advected:?} {name}: {errors:?}");
             // The two products of differences differ by the stencil's fourth order; the coarsest grid is
             // hardly in that range.
             let observed = slope(&[0.5, 0.25], &errors[1..]);
-            assert!(k == 2 || observed > 3.5, "{carried:?} {name}: {observed:.2} {errors:?}");
-            assert!(errors[2] < 1e-3, "{carried:?} {name}: {errors:?}");
+            assert!(k == 2 || observed > 3.5, "{advected:?} {name}: {observed:.2} {errors:?}");
+            assert!(errors[2] < 1e-3, "{advected:?} {name}: {errors:?}");
         }
         // Without γ the momenta differ: the comparison sees the term.
-        assert!(found[2][3] > 0.05, "{carried:?}: {:.1e}", found[2][3]);
+        assert!(found[2][3] > 0.05, "{advected:?}: {:.1e}", found[2][3]);
     }
 }
 
@@ -108,9 +109,9 @@ fn both_forms_agree_in_three_dimensions() {
 #[test]
 fn the_energy_drift_has_the_order_of_the_integrator_at_every_boundary() {
     for boundary in Boundary::ALL {
-        for carried in FORMS {
+        for advected in FORMS {
             let grid = grid([20, 24], boundary);
-            let metric = region(&grid, carried, Order::Fourth);
+            let metric = region(&grid, advected, Order::Fourth);
             let form = Arc::new(ImageGeodesic::new(&grid, metric, Order::Fourth));
             let start = body(&grid, 0.004);
             let energy = form.hamiltonian(&start).unwrap();
@@ -120,7 +121,7 @@ fn the_energy_drift_has_the_order_of_the_integrator_at_every_boundary() {
                 (form.hamiltonian(&end.body).unwrap() / energy - 1.0).abs()
             });
             let observed = slope(&[1.0, 0.5, 0.25], &drift);
-            println!("{boundary:?} {carried:?}: {observed:.2} {drift:?}");
+            println!("{boundary:?} {advected:?}: {observed:.2} {drift:?}");
             // RK4; the leading term of H's error may vanish, never fall below fourth order.
             assert!(observed > 3.6 && drift[2] < 1e-4, "{boundary:?}: {observed:.2} {drift:?}");
         }
@@ -133,8 +134,8 @@ fn constant_weights_leave_their_adjoint_without_effect() {
     let metric = region(&grid, Advected::PreWeights, Order::Fourth);
     let form = ImageGeodesic::new(&grid, metric, Order::Fourth);
     let mut start = body(&grid, 0.3);
-    for (i, share) in [0.2_f64, 0.5, 0.3].iter().enumerate() {
-        start.weights.component_mut(i).fill(share.sqrt());
+    for (i, square) in [0.2_f64, 0.5, 0.3].iter().enumerate() {
+        start.weights.component_mut(i).fill(square.sqrt());
     }
     let with = form.momentum(&start).unwrap();
     start.weights_adjoint.set_zero();
@@ -153,4 +154,9 @@ fn fields_that_do_not_fit_are_refused() {
     fewer.weights_adjoint = Weights::zeros_with(&small, 2).unwrap();
     let error = form.hamiltonian(&fewer).unwrap_err().to_string();
     assert!(error.contains('3') && error.contains('2'), "{error}");
+    // Another number than the metric has.
+    fewer.weights = Weights::zeros_with(&small, 2).unwrap();
+    for error in [form.momentum(&fewer).map(drop), form.hamiltonian(&fewer).map(drop)] {
+        assert!(matches!(error, Err(Error::Length { expected: 3, found: 2, .. })), "{error:?}");
+    }
 }

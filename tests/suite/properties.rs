@@ -63,7 +63,7 @@ fn few_steps<E: Evolution>(evolution: E, start: &E::State) -> E::State {
 /// rate of the weights over the velocity in voxels, momentum, map and weights after a few steps.
 fn constant_weights<T: Real, const D: usize>(
     grid: &Grid<D>,
-    carried: Advected,
+    advected: Advected,
     squares: &[f64],
     seed: u64,
 ) -> [f64; 6] {
@@ -72,12 +72,12 @@ fn constant_weights<T: Real, const D: usize>(
     let mut map = Displacement::<T, D>::zeros(grid).unwrap();
     map.randomise(seed + 1);
     let mut weights = Weights::<T, D>::zeros_with(grid, squares.len()).unwrap();
-    for (i, share) in squares.iter().enumerate() {
-        weights.component_mut(i).fill(T::of(share.sqrt()));
+    for (i, square) in squares.iter().enumerate() {
+        weights.component_mut(i).fill(T::of(square.sqrt()));
     }
     let kernel = GaussianBank::new(grid, &common::SIGMAS).unwrap().combined(squares).unwrap();
     let plain = Epdiff::new(grid, Homogeneous::new(kernel), Order::Fourth);
-    let mixed = Epdiff::new(grid, region(grid, carried, Order::Fourth), Order::Fourth);
+    let mixed = Epdiff::new(grid, region(grid, advected, Order::Fourth), Order::Fourth);
     let mut a =
         Flow { body: Geodesic { momentum: momentum.clone(), weights: () }, map: map.clone() };
     let mut b = Flow { body: Geodesic { momentum, weights: weights.clone() }, map };
@@ -146,7 +146,7 @@ proptest! {
     fn constant_weights_make_rdmm_epdiff(
         flat in strategies::grids::<2>(6..14),
         deep in strategies::grids::<3>(6..10),
-        carried in any_form(),
+        advected in any_form(),
         squares in strategies::convex::<3>(),
         seed in 0..1_000_u64,
     ) {
@@ -155,12 +155,12 @@ proptest! {
         let double = |boundary| if boundary == Boundary::Free { 1e-9 } else { 1e-12 };
         let (flat_double, deep_double) = (double(flat.boundary()), double(deep.boundary()));
         for (tolerance, off) in [
-            (flat_double, constant_weights::<f64, 2>(&flat, carried, &squares, seed)),
-            (deep_double, constant_weights::<f64, 3>(&deep, carried, &squares, seed)),
-            (1e-5, constant_weights::<f32, 2>(&flat, carried, &squares, seed)),
-            (1e-5, constant_weights::<f32, 3>(&deep, carried, &squares, seed)),
+            (flat_double, constant_weights::<f64, 2>(&flat, advected, &squares, seed)),
+            (deep_double, constant_weights::<f64, 3>(&deep, advected, &squares, seed)),
+            (1e-5, constant_weights::<f32, 2>(&flat, advected, &squares, seed)),
+            (1e-5, constant_weights::<f32, 3>(&deep, advected, &squares, seed)),
         ] {
-            prop_assert!(off.iter().all(|&x| x < tolerance), "{flat:?} {deep:?} {carried:?} {off:?}");
+            prop_assert!(off.iter().all(|&x| x < tolerance), "{flat:?} {deep:?} {advected:?} {off:?}");
         }
     }
 }
@@ -176,7 +176,7 @@ fn without_momentum_the_map_is_the_identity() {
                 let end = shoot(&mut shooting, &rest, how.clone());
                 let name = Model::<f64, D>::name(&model);
                 assert!(end.map().data().iter().all(|&u| u.abs() <= 0.0), "{name}: exactly zero");
-                // Weights that vary, too: they are carried by nothing.
+                // Weights that vary, too: nothing advects them.
                 let mut controls = shooting.identity();
                 controls.weights = randomised_weights(&controls);
                 let end = shoot(&mut shooting, &controls, how.clone());
@@ -286,13 +286,13 @@ fn every_equivariance<const D: usize>(
         equivariance(grid, (&common::vsvf(), &common::vsvf()), how, seed),
         equivariance(grid, (&common::lddmm(), &common::lddmm()), how, seed),
     ];
-    for carried in FORMS {
-        let model = common::rdmm::<f64, D>(grid, carried);
+    for advected in FORMS {
+        let model = common::rdmm::<f64, D>(grid, advected);
         let squares = model.weights().unwrap().rearranged(how);
         let moved = Rdmm::new(model.sigmas(), squares, model.smoothing()).unwrap();
-        let moved = moved.with_advected(carried);
+        let moved = moved.with_advected(advected);
         off.push(equivariance(grid, (&model, &moved), how, seed));
-        let model = common::rdmm_optimised(carried);
+        let model = common::rdmm_optimised(advected);
         off.push(equivariance(grid, (&model, &model), how, seed));
     }
     off
@@ -397,13 +397,13 @@ proptest! {
     fn the_unit_of_length_does_not_matter(
         exponent in -3.0..3.0_f64,
         boundary in strategies::boundaries(),
-        carried in any_form(),
+        advected in any_form(),
     ) {
         let s = 10_f64.powf(exponent);
         let flat = grid([11, 14], boundary);
         let cube = grid([6, 8, 7], boundary);
         let lddmm = |s| Lddmm::new(metric_in_unit(&common::metric(), s));
-        let (a, b) = (common::rdmm(&flat, carried), common::rdmm(&cube, carried));
+        let (a, b) = (common::rdmm(&flat, advected), common::rdmm(&cube, advected));
         for (one, other) in [
             (map_in_unit(&flat, &lddmm(1.0), 1.0), map_in_unit(&flat, &lddmm(s), s)),
             (map_in_unit(&cube, &lddmm(1.0), 1.0), map_in_unit(&cube, &lddmm(s), s)),
@@ -522,7 +522,7 @@ fn closed_form_weights(grid: &Grid<2>) -> Weights<f64, 2> {
 }
 
 #[test]
-fn the_constraint_on_pre_weights_is_carried_to_the_stencils_order() {
+fn the_constraint_on_pre_weights_holds_to_the_stencils_order() {
     let sizes = [24, 48, 96];
     let steps = sizes.map(|n| 1.0 / n as f64);
     for (order, expected) in [(Order::Second, 2.0), (Order::Fourth, 4.0)] {

@@ -304,13 +304,13 @@ fn a_model_is_chosen_at_run_time() {
     assert!(seen > 4);
 }
 
-/// Settings and reports are stored, and read again as they were.
 /// Midpoint, as a method of somebody else's.
 const THIRDS: Tableau = match Tableau::new("thirds", 1, &[&[], &[0.5]], &[0.0, 1.0], None) {
     Ok(tableau) => tableau,
     Err(_) => rdmm_core::step::EULER,
 };
 
+/// Settings and reports are stored, and read again as they were.
 #[test]
 fn settings_and_reports_are_stored() {
     let (fixed, moving) = (image(1), image(2));

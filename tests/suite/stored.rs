@@ -9,7 +9,9 @@ use rdmm_core::field::{Displacement, Image, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::Covariance;
 use rdmm_core::labels::Labels;
-use rdmm_core::model::{Advected, Lddmm, MultiGaussian, Rdmm, TwoSided, Vsvf, weights_by_label};
+use rdmm_core::model::{
+    Advected, Lddmm, MultiGaussian, Rdmm, RdmmControlled, TwoSided, Vsvf, weights_by_label,
+};
 use rdmm_core::ops::difference::Order;
 use rdmm_core::regularize::{Omt, On, RangePenalty, TotalVariation, edge_weight};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd, Window};
@@ -77,6 +79,7 @@ fn recipes() {
     same(&full);
     same(&Lddmm::new(full.clone()));
     same(&TwoSided(Vsvf::new(full.clone())));
+    same(&RdmmControlled::new(full.clone(), 1.5));
     let error = damaged(&full, |text| text["border"] = serde_json::json!(-1.0));
     assert!(error.contains("border window") && error.contains("-1"), "{error}");
 

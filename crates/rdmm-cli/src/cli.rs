@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// Writes, for t = 1: inverse_displacement.npy (Φ⁻¹ − id), forward_displacement.npy (Φ − id), momentum.npy,
     /// preweights.npy and report.json (energies, determinants, folds). Arrays are of double precision, C order,
     /// components first along the axes of the array, lengths in the unit of the spacing. The momentum of vSVF is not
-    /// carried: its momentum.npy is the initial one. preweights.npy holds what the flow carries, the weights with
+    /// advected: its momentum.npy is the initial one. preweights.npy holds what the flow advects, the weights with
     /// --advect weights, and the constants √share for vSVF and LDDMM.
     Shoot(ShootArgs),
     /// Figures of a transform: overlap, landmarks, folds, inverse consistency (JSON)
@@ -310,7 +310,7 @@ pub(crate) enum ShotModel {
     Rdmm,
 }
 
-/// What RDMM carries.
+/// What RDMM advects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Advected {
     /// Pre-weights, smoothed again at every instant
@@ -345,7 +345,7 @@ pub(crate) struct ShootArgs {
     /// Standard deviation of G, which smooths pre-weights (RDMM)
     #[arg(long, required_if_eq("model", "rdmm"), value_name = "SIGMA")]
     pub(crate) preweight_sigma: Option<f64>,
-    /// What the flow carries (RDMM)
+    /// What the flow advects (RDMM)
     #[arg(long, default_value = "preweights")]
     pub(crate) advect: Advected,
     /// What happens at the border

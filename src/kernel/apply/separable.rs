@@ -540,12 +540,12 @@ mod tests {
             let grid = Grid::new([13, 12, 20], [1.0; 3]).unwrap().with_boundary(boundary);
             let x: Vec<f64> = random(grid.len(), 5);
             for sigmas in [vec![0.7, 1.5], vec![2.0, 3.0, 4.0], vec![4.0]] {
-                let shares = vec![1.0 / sigmas.len() as f64; sigmas.len()];
+                let weights = vec![1.0 / sigmas.len() as f64; sigmas.len()];
                 let bank = GaussianBank::<f64, 3>::new(&grid, &sigmas).unwrap();
                 let reference = bank.clone().with_tolerance(0.0).unwrap();
                 let smooth = |bank: &GaussianBank<f64, 3>| {
                     let mut out = vec![f64::NAN; x.len()];
-                    bank.combined(&shares).unwrap().apply(&x, &mut out, &mut Workspace::new());
+                    bank.combined(&weights).unwrap().apply(&x, &mut out, &mut Workspace::new());
                     out
                 };
                 for (a, b) in smooth(&bank).iter().zip(smooth(&reference)) {

@@ -18,7 +18,7 @@ struct Scaled<K> {
 
 impl<T: Real, K: Kernel<T>, const D: usize> Metric<T, D> for Scaled<K> {
     type Weights = ();
-    /// The transposes of a fixed metric need nothing of the velocity.
+    /// The transposes of a homogeneous metric need nothing of the velocity.
     type Tape = ();
     type Workspace = homogeneous::Workspace<T>;
 

@@ -59,12 +59,12 @@ pub fn lddmm() -> Lddmm {
     Lddmm::new(metric())
 }
 
-pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, carried: Advected) -> Rdmm<T, D> {
-    Rdmm::new(&SIGMAS, squares(grid), 0.12).unwrap().with_advected(carried)
+pub fn rdmm<T: Real, const D: usize>(grid: &Grid<D>, advected: Advected) -> Rdmm<T, D> {
+    Rdmm::new(&SIGMAS, squares(grid), 0.12).unwrap().with_advected(advected)
 }
 
 /// With penalties that are as large as the other parts of the energy.
-pub fn rdmm_optimised<T: Real, const D: usize>(carried: Advected) -> RdmmOptimised<T, D> {
+pub fn rdmm_optimised<T: Real, const D: usize>(advected: Advected) -> RdmmOptimised<T, D> {
     let metric = metric();
     let penalties: Vec<Arc<dyn Regularizer<T, D>>> = vec![
         Arc::new(Omt::new(0.3).unwrap()),
@@ -72,7 +72,7 @@ pub fn rdmm_optimised<T: Real, const D: usize>(carried: Advected) -> RdmmOptimis
         Arc::new(RangePenalty::new(0.1, metric.weights()).unwrap()),
     ];
     let model = RdmmOptimised::new(metric, 0.12).unwrap();
-    model.with_advected(carried).with_penalties(penalties)
+    model.with_advected(advected).with_penalties(penalties)
 }
 
 /// A grid of anisotropic spacing and extent about one.
@@ -123,14 +123,14 @@ pub fn fixed_steps(n: usize) -> Integration {
 /// The metric of RDMM built by hand, for weights that no model would give.
 pub type Region<T, const D: usize> = Mixture<Gaussian<T, D>, BoxedKernel<T>, T, D>;
 
-/// Three Gaussians of [`SIGMAS`] with G of 0.12, or no G where the weights themselves are carried.
+/// Three Gaussians of [`SIGMAS`] with G of 0.12, or no G where the weights themselves are advected.
 pub fn region<T: Real, const D: usize>(
     grid: &Grid<D>,
-    carried: Advected,
+    advected: Advected,
     order: Order,
 ) -> Region<T, D> {
     let mirrored = grid.clone().with_boundary(grid.boundary().of_weights());
-    let smoothing: BoxedKernel<T> = match carried {
+    let smoothing: BoxedKernel<T> = match advected {
         Advected::PreWeights => Box::new(Gaussian::new(&mirrored, 0.12).unwrap()),
         _ => Box::new(Identity),
     };

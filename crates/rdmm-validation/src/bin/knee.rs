@@ -26,7 +26,7 @@ const SPACING: [f64; 3] = [1.4, 0.73, 0.73];
 
 /// Standard deviations over the longest extent, and the weights that the optimisation starts from.
 const SIGMAS: [f64; 5] = [0.025, 0.05, 0.1, 0.15, 0.2];
-const SHARES: [f64; 5] = [0.1, 0.2, 0.2, 0.2, 0.3];
+const WEIGHTS: [f64; 5] = [0.1, 0.2, 0.2, 0.2, 0.3];
 
 /// What a point is made of, by its place in the unit cube: left to right, down, front to back.
 #[derive(Clone, Copy, PartialEq)]
@@ -125,7 +125,7 @@ fn main() -> Fallible<()> {
     let (moving, moving_labels) = knee(&grid, other)?;
 
     let extent = grid.largest_extent();
-    let metric = MultiGaussian::new(&SIGMAS.map(|s| s * extent), &SHARES)?;
+    let metric = MultiGaussian::new(&SIGMAS.map(|s| s * extent), &WEIGHTS)?;
     let model = RdmmOptimised::new(metric, 0.05 * extent)?;
     let mut settings = Settings::default();
     if all_iterations {

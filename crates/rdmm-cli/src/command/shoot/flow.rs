@@ -47,9 +47,9 @@ impl Schedule {
     }
 }
 
-/// What the flow of a model carries beside the map.
+/// What the flow of a model has beside the map.
 pub(super) enum Moving<'a, const D: usize> {
-    /// The velocity of vSVF, which stays; the momentum is not carried.
+    /// The velocity of vSVF, which stays; the momentum is not advected.
     Stationary(&'a Velocity<f64, D>),
     /// The momentum, and the weights where they vary.
     Geodesic(&'a Momentum<f64, D>, Option<&'a Weights<f64, D>>),
@@ -81,9 +81,9 @@ pub(super) struct Instant<'a, const D: usize> {
     pub(super) inverse: &'a Displacement<f64, D>,
     /// Φ − id.
     pub(super) forward: &'a Displacement<f64, D>,
-    /// The momentum that is carried; for vSVF the initial one.
+    /// The momentum that is advected; for vSVF the initial one.
     pub(super) momentum: &'a Momentum<f64, D>,
-    /// Pre-weights, or weights where these are carried; constants √share without either. None where the metric is no sum of
+    /// Pre-weights, or weights where these are advected; constants √share without either. None where the metric is no sum of
     /// Gaussians.
     pub(super) weights: Option<Cow<'a, Weights<f64, D>>>,
 }
