@@ -23,7 +23,10 @@ use crate::metric::{Metric, Mixture};
 use crate::model::weights::{pre_weights, pre_weights_vjp};
 use crate::ops::difference::Difference;
 use crate::ops::inverse::Inverse;
-use crate::ops::jacobian::{fold_barrier, jacobian_determinant, smallest_determinant};
+use crate::ops::barrier::fold_barrier;
+use crate::ops::cells::cell_determinants;
+use crate::ops::jacobian::jacobian_determinant;
+use crate::ops::unfold::Unfold;
 use crate::ops::resample::Resample;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -93,7 +96,8 @@ fn operators<T: Real, const D: usize>() {
         Inverse::<T, D>::at,
         Inverse::<T, D>::displacement,
         jacobian_determinant::<T, D>,
-        smallest_determinant::<T, D>,
+        cell_determinants::<T, D>,
+        Unfold::apply::<T, D>,
         fold_barrier::<T, D>,
         momentum::rate::<T, D>,
         momentum::rate_vjp::<T, D>,

@@ -19,6 +19,8 @@ fn or_nan<T: Real>(fits: bool, out: &mut [T]) -> bool {
     fits
 }
 
+pub mod barrier;
+pub mod cells;
 pub mod compose;
 pub mod difference;
 pub mod forward;
@@ -27,6 +29,7 @@ pub mod jacobian;
 mod map_space;
 pub mod resample;
 pub mod spline;
+pub mod unfold;
 pub mod warp;
 
 pub use map_space::{Composer, SplineCoefficients};

@@ -10,6 +10,7 @@
 mod histogram;
 mod information;
 mod lncc;
+mod lncc_voxels;
 mod multi_lncc;
 mod ncc;
 mod ssd;
@@ -19,6 +20,7 @@ mod window;
 pub use histogram::Histogram;
 pub use information::{MutualInformation, Nmi};
 pub use lncc::Lncc;
+pub use lncc_voxels::LnccVoxels;
 pub use multi_lncc::MultiLncc;
 pub use ncc::Ncc;
 pub use ssd::Ssd;
@@ -198,6 +200,7 @@ mod tests {
             Box::new(Ssd),
             Box::new(Ncc),
             Box::new(Lncc { sigma: 1.2 }),
+            Box::new(LnccVoxels { sigma: 0.8 }),
             Box::new(MultiLncc::new(&windows).unwrap()),
             Box::new(MutualInformation { histogram }),
             Box::new(Nmi { histogram }),

@@ -197,21 +197,33 @@ fn expect_finite(what: &'static str, values: &[f64]) -> Result<()> {
 /// # References
 /// Bird, *A simple division-free algorithm for computing determinants*, Information Processing Letters 111 (2011),
 /// doi:10.1016/j.ipl.2011.08.006.
-pub(crate) fn determinant<const D: usize>(m: SMatrix<f64, D, D>) -> f64 {
+#[inline(always)]
+pub(crate) fn determinant_of<T: Real, const D: usize>(m: [[T; D]; D]) -> T {
     // F ← μ(F)·M, D − 1 times from F = M, with μ(F) the part of F above the diagonal and −Σ_{j>i} F_jj on it.
     let mut f = m;
     for _ in 1..D {
-        let mut product = SMatrix::zeros();
+        let mut product = [[T::zero(); D]; D];
         for i in 0..D {
-            let behind: f64 = (i + 1..D).map(|j| f[(j, j)]).sum();
+            let mut behind = T::zero();
+            for j in i + 1..D {
+                behind += f[j][j];
+            }
             for c in 0..D {
-                let above: f64 = (i + 1..D).map(|j| f[(i, j)] * m[(j, c)]).sum();
-                product[(i, c)] = above - behind * m[(i, c)];
+                let mut above = T::zero();
+                for j in i + 1..D {
+                    above += f[i][j] * m[j][c];
+                }
+                product[i][c] = above - behind * m[i][c];
             }
         }
         f = product;
     }
-    if D % 2 == 1 { f[(0, 0)] } else { -f[(0, 0)] }
+    if D % 2 == 1 { f[0][0] } else { -f[0][0] }
+}
+
+/// [`determinant_of`] a matrix.
+pub(crate) fn determinant<const D: usize>(m: SMatrix<f64, D, D>) -> f64 {
+    determinant_of(m.data.0)
 }
 
 /// What is stored of an affine map: checked when it is read.

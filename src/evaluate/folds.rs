@@ -1,15 +1,16 @@
 use super::is_interior;
 use crate::error::Result;
 use crate::field::Displacement;
+use crate::ops::cells::CellCount;
 use crate::ops::jacobian::jacobian_determinant;
 use crate::scalar::Real;
 
-/// Where a map folds: the signs of its Jacobian determinant, interior and border apart.
+/// Where a map folds: at voxels, by central differences, and in the cells between them, where it is applied.
 ///
-/// The determinant is the full one, by second-order central differences
-/// ([`jacobian_determinant`]). The interior holds the voxels at least two voxels from every face: in
-/// the outer two layers the differences of the evolution, and the one here, see mirrored values.
-/// Periodic grids are all interior.
+/// At voxels the determinant is the full one, by second-order central differences ([`jacobian_determinant`]), as most
+/// tools report it. It cannot see what the map does between the two neighbours of a voxel: a map may have no folded voxel
+/// and folded cells, and is one-to-one only without the latter. The interior holds the voxels at least two voxels from every
+/// face: in the outer two layers the differences of the evolution see mirrored values. Periodic grids are all interior.
 ///
 /// ```
 /// use rdmm_core::{evaluate::Folds, field::Displacement, grid::Grid};
@@ -18,6 +19,7 @@ use crate::scalar::Real;
 /// let folds = Folds::of(&identity)?;
 /// assert_eq!((folds.total().folded, folds.interior.voxels), (0, 12 * 12));
 /// assert_eq!(folds.interior.min, 1.0);
+/// assert_eq!((folds.cells.folded, folds.cells.cells), (0, 15 * 15));
 /// # Ok::<(), rdmm_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +30,9 @@ pub struct Folds {
     pub interior: FoldCount,
     /// The rest.
     pub border: FoldCount,
+    /// The cells, by the determinants of their simplices
+    /// ([`cell_determinants`](crate::ops::cells::cell_determinants)).
+    pub cells: CellCount,
 }
 
 /// Folds in a part of the grid.
@@ -79,7 +84,7 @@ impl FoldCount {
 }
 
 impl Folds {
-    /// The folds of x ↦ x + u(x). One pass; one value a voxel for the determinants.
+    /// The folds of x ↦ x + u(x). Two passes; one value a voxel for the determinants.
     ///
     /// # Errors
     /// [`Error::NonFinite`](crate::Error::NonFinite) for NaN or infinity in the map or in its determinant,
@@ -94,17 +99,21 @@ impl Folds {
             let region = if is_interior(map.grid(), i) { &mut interior } else { &mut border };
             region.add(det.f64());
         }
-        Ok(Self { interior, border })
+        Ok(Self { interior, border, cells: CellCount::of(map) })
     }
 
     /// The folds with every determinant times a factor > 0: those of the map with an affine one after it.
     pub(crate) fn scaled(self, factor: f64) -> Self {
         let scaled =
             |r: FoldCount| FoldCount { negative: factor * r.negative, min: factor * r.min, ..r };
-        Self { interior: scaled(self.interior), border: scaled(self.border) }
+        Self {
+            interior: scaled(self.interior),
+            border: scaled(self.border),
+            cells: self.cells.scaled(factor),
+        }
     }
 
-    /// Interior and border together.
+    /// The voxels of interior and border together.
     #[must_use]
     pub fn total(&self) -> FoldCount {
         let (a, b) = (self.interior, self.border);
@@ -154,8 +163,9 @@ mod tests {
         let folds = Folds::of(&map).unwrap();
         assert_eq!((folds.interior.voxels, folds.border.voxels), (0, 16));
         assert!(folds.interior.min.is_infinite() && folds.interior.fraction().abs() < 1e-15);
-        // Zero determinants count as folds and add nothing to the sum; mirrored ends keep ½.
-        assert_eq!((folds.border.folded, folds.border.negative.abs() < 1e-15), (8, true));
+        // Zero determinants count as folds and add nothing to the sum.
+        assert_eq!((folds.border.folded, folds.border.negative.abs() < 1e-15), (16, true));
+        assert_eq!((folds.cells.folded, folds.cells.cells, folds.cells.volume), (9, 9, 0.0));
 
         let periodic = grid.with_boundary(Boundary::Periodic);
         let identity = Displacement::<f32, 2>::zeros(&periodic).unwrap();

@@ -46,15 +46,16 @@ impl MultiGaussian {
         Self::of(sigmas, weights)
     }
 
-    /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
-    /// with weights .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
-    /// two voxels, but at most a tenth of the extent: narrower ones fold between voxels.
+    /// The default metric for images on `grid`: four Gaussians with weights .1, .3, .3, .3. The smallest spans two voxels of
+    /// the coarsest spacing, but at most a tenth of the largest extent; each other one is larger than the one before by the
+    /// same factor, so that the largest spans an eighth of that extent and at least eight times the smallest.
     #[must_use]
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
-        let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
+        let smallest = (2.0 * grid.coarsest_spacing()).min(0.1 * extent);
+        let factor = (0.125 * extent / smallest).max(8.0).cbrt();
         Self {
-            sigmas: [1.0, 2.0, 4.0, 8.0].map(|s| s * smallest).to_vec(),
+            sigmas: [0, 1, 2, 3].map(|k| smallest * factor.powi(k)).to_vec(),
             weights: vec![0.1, 0.3, 0.3, 0.3],
             order: Order::default(),
             border: None,

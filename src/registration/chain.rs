@@ -12,6 +12,7 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
 use crate::ops::compose::Composition;
+use crate::ops::unfold::Unfold;
 use crate::ops::warp::warp;
 use crate::optim::Clock;
 use crate::scalar::Real;
@@ -27,7 +28,7 @@ pub struct Chain<T, const D: usize> {
     pub forward_map: Displacement<T, D>,
     /// The moving image read once, at the whole map.
     pub warped: Image<T, D>,
-    /// Folds of the whole map on the fixed image's grid.
+    /// Folds of the whole map on the fixed image's grid: determinants are those of the non-linear part times |det A|.
     pub folds: Folds,
     /// The registrations. The moving image of each is the warped image of those before.
     pub segments: Vec<Registered<T, D>>,
@@ -41,7 +42,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
     /// whole map is a diffeomorphism but no geodesic. Maps are composed exactly and the moving image is
     /// read once in the result. [`Settings::min_jacobian`](super::Settings::min_jacobian) holds for the
-    /// whole map, as far as the last level is at full resolution. Between segments the image that the optimiser sees is interpolated once a segment.
+    /// whole map without its affine part; where the map so far is at the bound at the resolution of a level, that level
+    /// holds the next segment alone to it, and the whole map is held to it at the end. Between segments the image that the optimiser sees is interpolated once a segment.
     ///
     /// # Errors
     /// [`Error::Length`] for no segment; [`Error::Setting`] where there are channels, landmarks or further
@@ -121,7 +123,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             inverse_map: segment.inverse_map.clone(),
             forward_map: segment.forward_map.clone(),
             warped: segment.warped.clone(),
-            folds: Folds::of(&segment.inverse_map)?,
+            folds: segment.report.folds,
             segments: vec![segment],
         })
     }
@@ -138,23 +140,27 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             inverse_map: before, forward_map: forward, warped: image, mut segments, ..
         } = chain;
         let model = self.model().advected_by(&before)?;
+        // The bound is on the non-linear part, the affine map of the first segment taken off.
+        let first = segments.first().map_or_else(Affine::identity, |segment| segment.affine);
+        let bent = first.inverse().after_displacement(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
-        let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&before) };
+        let recipe = Recipe { model: &model, initial: &initial, map_before: Some(&bent) };
         let job = Job { clock, ..self.job(recipe, fixed, &image) };
         let segment = self.run_job(job, Begin::Identity, |progress, _| watch(progress))?.result;
         // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
-        let map = composed(&before, &segment.inverse_map)?;
-        let forward = composed(&segment.forward_map, &forward)?;
+        let mut bent = composed(&bent, &segment.inverse_map)?;
+        let mut forward = composed(&segment.forward_map, &forward)?;
+        if let Some(bound) = self.settings.min_jacobian {
+            let unfold = Unfold::new(bound)?;
+            unfold.apply(&mut bent)?;
+            unfold.with_affine(first.inverse().determinant()).apply(&mut forward)?;
+        }
+        let folds = Folds::of(&bent)?.scaled(first.determinant().abs());
+        let map = first.after_displacement(&bent)?;
         segments.push(segment);
         let warped = warp(moving, &map)?;
-        Ok(Chain {
-            folds: Folds::of(&map)?,
-            warped,
-            inverse_map: map,
-            forward_map: forward,
-            segments,
-        })
+        Ok(Chain { folds, warped, inverse_map: map, forward_map: forward, segments })
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) struct LevelState<C> {
     /// Fewest time steps that are allowed.
     pub(super) steps: usize,
     pub(super) refused: usize,
+    /// What the momentum at the start of the level was multiplied by.
+    pub(super) shrunk: f64,
     pub(super) seconds: f64,
 }
 

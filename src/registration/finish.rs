@@ -13,6 +13,7 @@ use crate::evaluate::{Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, State, resampled};
+use crate::ops::unfold::{Unfold, Unfolded};
 use crate::ops::warp::warp;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace};
@@ -25,7 +26,6 @@ struct Shot<S: Shooting<T, D>, T: Real, const D: usize> {
     end: State<T, D, S>,
     /// Φ⁻¹ on the fixed image's grid.
     deformation: Displacement<T, D>,
-    folds: Folds,
     step_sizes: Vec<f64>,
     /// max_t |H(t)/H(0) − 1|.
     drift: f64,
@@ -53,8 +53,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shot<S, T, D> {
             return Err(error);
         }
         let deformation = resampled(end.map(), fixed)?;
-        let (folds, step_sizes) = (Folds::of(&deformation)?, sweep.step_sizes().to_vec());
-        Ok(Self { start, end, deformation, folds, step_sizes, drift })
+        let step_sizes = sweep.step_sizes().to_vec();
+        Ok(Self { start, end, deformation, step_sizes, drift })
     }
 }
 
@@ -76,17 +76,24 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         }
         // No gradient follows.
         integration.checkpoints = Checkpoints::Binomial(1);
-        let within = |folds: &Folds| {
-            self.settings.min_jacobian.is_none_or(|bound| folds.total().min > bound)
+        let unfold = self.settings.min_jacobian.map(Unfold::new).transpose()?;
+        let unfolded = |map: &mut Displacement<T, D>, affine: &Affine<D>| match unfold {
+            Some(unfold) => unfold.with_affine(affine.determinant()).apply(map),
+            None => Ok(Unfolded::default()),
         };
-        let Shot { start, end, deformation, folds, step_sizes, drift } = loop {
-            let shot = Shot::of(&mut shooting, &controls, &integration, fixed)?;
-            if within(&shot.folds) {
-                break shot;
-            }
+        let (none, back) = (Affine::identity(), initial.inverse());
+        let mut shrunk = 1.0;
+        let (Shot { start, end, deformation, step_sizes, drift }, of_inverse) = loop {
+            let mut shot = Shot::of(&mut shooting, &controls, &integration, fixed)?;
             // Levels that end at a coarser resolution have seen the map there only.
+            let done = unfolded(&mut shot.deformation, &none)?;
+            if done.left == 0 {
+                break (shot, done);
+            }
             controls.momentum.scale(T::of(SHRINK));
+            shrunk *= SHRINK;
         };
+        let folds = Folds::of(&deformation)?;
         let (sigma_start, sigma_end) = (shooting.local_sigma(&start)?, shooting.local_sigma(&end)?);
         let (weights_start, weights_end) = (shooting.weights(&start)?, shooting.weights(&end)?);
         let forward =
@@ -94,7 +101,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let on_fixed =
             |sigma: Option<Image<T, D>>| sigma.map(|sigma| resampled(&sigma, fixed)).transpose();
         let map = initial.after_displacement(&deformation)?;
-        let deformation_forward = resampled(&forward, fixed)?;
+        let mut deformation_forward = resampled(&forward, fixed)?;
+        let of_forward = unfolded(&mut deformation_forward, &none)?;
+        let mut forward_map = after_affine(&forward, fixed, &back)?;
+        unfolded(&mut forward_map, &back)?;
         let result = Registered {
             sigma_start: on_fixed(sigma_start)?,
             sigma_end: on_fixed(sigma_end)?,
@@ -106,6 +116,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 similarity_weight: self.weight(),
                 levels: Vec::new(),
                 folds: folds.scaled(initial.determinant().abs()),
+                forward_folds: Folds::of(&deformation_forward)?,
+                unfolded: of_inverse,
+                forward_unfolded: of_forward,
+                shrunk,
                 refused: 0,
                 inverse_consistency: inverse_consistency(&deformation_forward, &deformation)?,
                 energy_drift: drift,
@@ -114,7 +128,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 stopped: false,
                 seconds: 0.0,
             },
-            forward_map: after_affine(&forward, fixed, &initial.inverse())?,
+            forward_map,
             forward_deformation: deformation_forward,
             affine: *initial,
             warped: warp(moving, &map)?,

@@ -20,7 +20,7 @@ pub struct LevelGrids<const D: usize> {
 /// Voxels of the map grid a smallest σ, on the last level and on those before, which only prepare the next:
 /// with one on the last level, RDMM with an optimised regulariser loses 0.013 of overlap
 /// on the hippocampi, with more than these nothing is gained on any of the images of the validation.
-const VOXELS_A_SIGMA: [f64; 2] = [1.25, 0.6];
+const VOXELS_A_SIGMA: [f64; 2] = [1.0, 0.5];
 
 /// The grids of each level for a fixed image on `finest`.
 pub(super) fn level_grids<const D: usize>(

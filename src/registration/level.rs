@@ -12,10 +12,10 @@ use super::result::LevelReport;
 use super::search::{Found, Start, Watch, minimise};
 use super::settings::Level;
 use crate::error::Result;
-use crate::evaluate::Folds;
 use crate::field::Displacement;
 use crate::grid::Grid;
 use crate::model::{Controls, Domain, Model, Shooting, resampled};
+use crate::ops::cells::cell_determinants;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace};
 use crate::world::Affine;
@@ -24,7 +24,8 @@ use crate::world::Affine;
 pub(super) struct Recipe<'a, M, T: Real, const D: usize> {
     pub(super) model: &'a M,
     pub(super) initial: &'a Affine<D>,
-    /// The map that the moving image was read at before: the smallest determinant is that of both together.
+    /// The map that the moving image was read at before, without an affine part: the bound on determinants is that of both
+    /// together.
     pub(super) map_before: Option<&'a Displacement<T, D>>,
 }
 
@@ -95,6 +96,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             refused: objective.refused(),
             first,
             last,
+            shrunk: objective.shrunk(),
             stop,
             bytes: objective.bytes_held(),
             seconds: earlier + clock.elapsed().as_secs_f64(),
@@ -163,7 +165,8 @@ fn admissible<S: Shooting<T, D>, T: Real, const D: usize>(
     Ok(controls)
 }
 
-/// The map before, at the resolution of a level, where it keeps the bound there: beyond it no control would.
+/// The map before, at the resolution of a level, where it keeps the bound there: beyond it no control would, and the bound
+/// is that of the segment alone.
 fn within<T: Real, const D: usize>(
     before: Option<&Displacement<T, D>>,
     bound: Option<f64>,
@@ -171,6 +174,6 @@ fn within<T: Real, const D: usize>(
 ) -> Result<Option<Displacement<T, D>>> {
     let (Some(before), Some(bound)) = (before, bound) else { return Ok(None) };
     let before = resampled(before, grid)?;
-    let least = Folds::of(&before)?.total().min;
-    Ok((least > bound).then_some(before))
+    let (least, largest) = cell_determinants(&before);
+    Ok((least > bound && largest * bound < 1.0).then_some(before))
 }

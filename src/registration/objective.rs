@@ -16,7 +16,7 @@ use crate::error::{Error, Result, positive};
 use crate::field::{Displacement, Image, axpy};
 use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State, energy_scale};
-use crate::ops::jacobian::smallest_determinant;
+use crate::ops::cells::cell_determinants;
 use crate::ops::resample::{Resample, Workspace};
 use crate::optim::Objective;
 use crate::scalar::Real;
@@ -60,6 +60,8 @@ pub struct PairObjective<S: Shooting<T, D>, T: Real, const D: usize> {
     forward: Option<Displacement<T, D>>,
     steps: Steps,
     refused: usize,
+    /// What the momentum was last multiplied by.
+    shrunk: f64,
     /// Diagnostics of the evaluations since they were last asked for.
     seen: Vec<Diagnostics>,
 }
@@ -144,6 +146,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             forward: None,
             steps,
             refused: 0,
+            shrunk: 1.0,
             seen: Vec::new(),
             shooting,
         })
@@ -231,9 +234,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         Ok(())
     }
 
-    /// The same, with [`Error::Folded`] for controls whose map has a full determinant of `bound` or less
-    /// at a voxel of the fixed image, and a [barrier](crate::ops::jacobian::fold_barrier) before it; `None` for no
-    /// bound.
+    /// The same, with [`Error::Folded`] for controls whose map has a
+    /// [determinant](crate::ops::cells::cell_determinants) of `bound` or less, or of 1/`bound` or more, in a cell of the
+    /// fixed image's grid, and a [barrier](crate::ops::barrier::fold_barrier) before it; `None` for no bound.
     #[must_use]
     pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
         self.terms.folding.set_bound(bound);
@@ -293,7 +296,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     ) -> Result<()> {
         moving.expect_finite("moving image of a channel")?;
         let found = self.terms.channels.len();
-        let none = Error::Length { what: "channels", expected: channel + 1, found };
+        let expected = channel.saturating_add(1);
+        let none = Error::Length { what: "channels", expected, found };
         self.terms.channels.get_mut(channel).ok_or(none)?.exchange(moving, similarity);
         self.forget();
         Ok(())
@@ -314,7 +318,8 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         fixed.expect_finite("fixed image of a reverse term")?;
         fixed.grid().expect_same(self.inverse.grid(), "fixed image of a reverse term")?;
         let found = self.terms.reverse.len();
-        let none = Error::Length { what: "reverse terms", expected: term + 1, found };
+        let expected = term.saturating_add(1);
+        let none = Error::Length { what: "reverse terms", expected, found };
         self.terms.reverse.get_mut(term).ok_or(none)?.0.exchange(fixed, similarity);
         self.forget();
         Ok(())
@@ -324,7 +329,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     fn forget(&mut self) {
         self.sweep.forget_steps();
         self.seen.clear();
-        self.refused = 0;
+        (self.refused, self.shrunk) = (0, 1.0);
     }
 
     /// Like [`Objective::evaluate`], with `controls` made admissible first: where their flow cannot be integrated
@@ -342,7 +347,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         let mut factor = 1.0;
         for _ in 0..SHRINKS {
             match self.evaluate(controls, gradient) {
-                Ok(value) => return Ok(Shrunk { value, factor }),
+                Ok(value) => {
+                    self.shrunk = factor;
+                    return Ok(Shrunk { value, factor });
+                }
                 Err(error) if error.is_recoverable() => {
                     controls.momentum.scale(T::of(SHRINK));
                     factor *= SHRINK;
@@ -351,6 +359,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
             }
         }
         controls.momentum.set_zero();
+        self.shrunk = 0.0;
         Ok(Shrunk { value: self.evaluate(controls, gradient)?, factor: 0.0 })
     }
 
@@ -363,6 +372,12 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refused
+    }
+
+    /// What [`PairObjective::evaluate_shrunk`] last multiplied a momentum by; 1 before.
+    #[must_use]
+    pub fn shrunk(&self) -> f64 {
+        self.shrunk
     }
 
     /// The model on this level.
@@ -396,8 +411,9 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         first: Diagnostics,
         seconds: f64,
     ) -> LevelState<C> {
-        let (seen, refused) = (self.seen.clone(), self.refused);
-        LevelState { optimiser, first, seen, steps: self.sweep.kept_steps(), refused, seconds }
+        let (seen, refused, shrunk) = (self.seen.clone(), self.refused, self.shrunk);
+        let steps = self.sweep.kept_steps();
+        LevelState { optimiser, first, seen, steps, refused, shrunk, seconds }
     }
 
     /// Goes on from a state of an objective like this one.
@@ -408,12 +424,13 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> PairObjective<S, T, D> {
         self.identity.expect_like(state.optimiser.control())?;
         self.sweep.keep_steps(state.steps);
         self.seen.clone_from(&state.seen);
-        self.refused = state.refused;
+        (self.refused, self.shrunk) = (state.refused, state.shrunk);
         Ok(())
     }
 
     /// What the evaluation with this value found, once an optimiser has accepted it; forgets the others
-    /// but the lowest.
+    /// but the lowest. Of a value that no evaluation gave since the last call, what the last evaluation found; before the
+    /// first one, zeros.
     pub fn diagnostics(&mut self, value: f64) -> Diagnostics {
         let found = self.seen.iter().rev().find(|d| d.terms.total.to_bits() == value.to_bits());
         let found = found.or(self.seen.last()).cloned().unwrap_or_default();
@@ -447,7 +464,7 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Objective<T> for PairObjective<
         let before = self.shooting.initial_hamiltonian(energy, &self.start)?;
         let end = self.sweep.forward(&self.start)?;
         let after = self.shooting.hamiltonian(end)?;
-        let min_det = smallest_determinant(end.map());
+        let (min_det, _) = cell_determinants(end.map());
         let (upsample, ws) = (&self.upsample, &mut self.resample);
         upsample.apply(end.map().data(), self.inverse.data_mut(), ws);
         if let (Some(out), Some(forward)) = (&mut self.forward, end.forward()) {

@@ -4,6 +4,7 @@ use super::terms::Diagnostics;
 use crate::evaluate::{Consistency, Folds};
 use crate::field::{Displacement, Image, Momentum, Weights};
 use crate::model::Controls;
+use crate::ops::unfold::Unfolded;
 use crate::optim::Stop;
 use crate::world::Affine;
 
@@ -26,6 +27,9 @@ pub struct LevelReport {
     pub first: Diagnostics,
     /// What was found at the best controls.
     pub last: Diagnostics,
+    /// What the momentum that the level began with was multiplied by, so that its flow could be integrated and no term
+    /// refused it: 1 where nothing had to be done.
+    pub shrunk: f64,
     /// Why the level ended.
     pub stop: Stop,
     /// Bytes of the states of the flow that were held for the gradient: see
@@ -50,6 +54,16 @@ pub struct Report {
     pub levels: Vec<LevelReport>,
     /// Folds of the whole map on the fixed image's grid: determinants are those of Φ⁻¹ times |det A|.
     pub folds: Folds,
+    /// The same of the forward map Φ, the non-linear part.
+    pub forward_folds: Folds,
+    /// What was smoothed away of the inverse map, the non-linear part, for
+    /// [`Settings::min_jacobian`](super::Settings::min_jacobian).
+    pub unfolded: Unfolded,
+    /// The same of the forward map. What is [left](Unfolded::left) of it folds.
+    pub forward_unfolded: Unfolded,
+    /// What the momentum of the last level was multiplied by where smoothing was not enough: the energies of that level
+    /// are of the momentum before. 1 where nothing had to be done.
+    pub shrunk: f64,
     /// Evaluations that a term refused, such as for [`Settings::min_jacobian`](super::Settings::min_jacobian), all
     /// levels.
     pub refused: usize,

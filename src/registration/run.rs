@@ -19,6 +19,7 @@ use crate::labels::Labels;
 use crate::model::{Controls, Model};
 use crate::optim::Clock;
 use crate::scalar::Real;
+use crate::space::StateSpace;
 
 /// Where a registration begins.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +31,8 @@ pub enum Begin<T, const D: usize, W> {
     /// At controls that were found elsewhere, such as by a registration with other settings or by a network:
     /// momentum and controls of the weights on any grid over the box of the fixed image. The first level carries
     /// them to its grid. Controls that it cannot integrate or that break a bound are scaled down, see
-    /// [`PairObjective::evaluate_shrunk`](super::PairObjective::evaluate_shrunk).
+    /// [`PairObjective::evaluate_shrunk`](super::PairObjective::evaluate_shrunk), and the report of the level says by how
+    /// much.
     Controls(Controls<T, D, W>),
     /// Where it was interrupted: with the same registration and images the result has the same bits as without the
     /// interruption. Seconds go on from those of the checkpoint.
@@ -333,12 +335,19 @@ struct Outset<C> {
     seconds: f64,
 }
 
-impl<T: Real, const D: usize, W> Outset<Controls<T, D, W>> {
+impl<T: Real, const D: usize, W: StateSpace<T>> Outset<Controls<T, D, W>> {
     fn of(begin: Begin<T, D, W>, levels: &[Level]) -> Result<Self> {
         let at_once = |first| Self { finished: Vec::new(), first, seconds: 0.0 };
         Ok(match begin {
             Begin::Identity => at_once(level::Begin::Identity),
-            Begin::Controls(controls) => at_once(level::Begin::From(controls)),
+            Begin::Controls(controls) => {
+                controls.momentum.expect_finite("initial momentum")?;
+                if !controls.weights.is_finite() {
+                    let (name, expected) = ("controls of the weights", "finite numbers");
+                    return Err(Error::setting(name, expected, "NaN or infinity"));
+                }
+                at_once(level::Begin::From(controls))
+            }
             Begin::Checkpoint(checkpoint) => {
                 checkpoint.expect_level_of(levels)?;
                 let Checkpoint { finished, state, seconds } = *checkpoint;

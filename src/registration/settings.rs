@@ -87,12 +87,16 @@ pub struct Settings {
     pub search: Search,
     /// Grey values.
     pub intensities: Intensities,
-    /// The full determinant of DΦ⁻¹, the non-linear part, stays above this on the fixed image's grid, at
-    /// every iterate and in the result: a number from 0, which promises a map without folds, to below 1.
-    /// A barrier ([`fold_barrier`](crate::ops::jacobian::fold_barrier)) pushes back over the first quarter
-    /// of the way from here to 1; controls beyond it count as infinitely high, so that the line search
-    /// takes a smaller step; what a level starts from is scaled down until it holds. 0.05 by default;
-    /// `None` promises nothing. One determinant and its transpose more an evaluation.
+    /// The determinants of Φ⁻¹, the non-linear part, stay above this, and below its reciprocal, in every cell of the
+    /// fixed image's grid ([`cell_determinants`](crate::ops::cells::cell_determinants)), at every iterate and in the
+    /// result: a number from 0, which promises a map without folds, to below 1. A barrier
+    /// ([`fold_barrier`](crate::ops::barrier::fold_barrier)) pushes back over the first quarter of the way from here to 1;
+    /// controls beyond it count as infinitely high, so that the line search takes a smaller step; what a level starts from
+    /// is scaled down until it holds ([`LevelReport::shrunk`](super::LevelReport::shrunk)). In the result, what
+    /// interpolation from a coarser last level leaves is smoothed away around the cells where it is
+    /// ([`Unfold`](crate::ops::unfold::Unfold)), and the forward map is held to the same bound by that means alone: the
+    /// [report](super::Report) says where. 0.05 by default; `None` promises nothing. One pass over the map more an
+    /// evaluation.
     pub min_jacobian: Option<f64>,
     /// Wall time of a run, of each pair of a batch or of a whole chain. It is looked at after each iteration; once it
     /// is over, the best state so far is the result, and the report [says so](super::Report::timed_out). No limit by

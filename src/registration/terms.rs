@@ -92,6 +92,6 @@ pub struct Diagnostics {
     pub steps: usize,
     /// H(1)/H(0) − 1.
     pub energy_drift: f64,
-    /// Smallest determinant of DΦ⁻¹ on the map grid.
+    /// Smallest [determinant](crate::ops::cells::cell_determinants) of Φ⁻¹ in the cells of the map grid.
     pub min_det: f64,
 }

@@ -103,9 +103,9 @@ pub(crate) enum MeasureKind {
     /// Sum of squared differences: the same scanner and scale
     Ssd,
     /// Normalised cross-correlation: the same kind of image
-    #[default]
     Ncc,
-    /// Local NCC in Gaussian windows: uneven illumination
+    /// Local NCC in Gaussian windows: the same kind of image, uneven illumination
+    #[default]
     Lncc,
     /// Local NCC in the windows of the RDMM paper
     MkLncc,
@@ -145,19 +145,34 @@ impl BoundaryKind {
 pub(crate) struct AffineConfig {
     pub(crate) transform: AffineKind,
     pub(crate) start: StartKind,
+    /// By default `nmi` beside `mi` and `nmi`, and `ncc` beside all others.
+    pub(crate) similarity: Auto<MeasureKind>,
     /// Times fewer voxels an axis, and most iterations, from coarse to fine.
     pub(crate) levels: Auto<Vec<Level>>,
 }
 
 /// `[similarity]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SimilarityConfig {
     pub(crate) measure: MeasureKind,
     /// λ against the regulariser.
     pub(crate) weight: Auto<f64>,
-    /// Standard deviation of the windows of `lncc`, mm.
+    /// Standard deviation of the windows of `lncc`, mm, in place of `window_voxels`.
     pub(crate) window: Auto<f64>,
+    /// The same in voxels of each level.
+    pub(crate) window_voxels: f64,
+}
+
+impl Default for SimilarityConfig {
+    fn default() -> Self {
+        Self {
+            measure: MeasureKind::default(),
+            weight: Auto::default(),
+            window: Auto::default(),
+            window_voxels: 2.5,
+        }
+    }
 }
 
 /// `[intensities]`: fractions of the voxels that are mapped to 0 and 1.
@@ -301,6 +316,8 @@ impl Config {
         for (name, weight) in weights {
             within(name, weight.or_else(|| 1.0), "a finite number > 0", &positive)?;
         }
+        let window = self.similarity.window_voxels;
+        within("similarity.window_voxels", window, "a finite number > 0", &positive)?;
         within("intensities.low", intensities.low, "a fraction from 0 to 1", &fractions)?;
         within("intensities.high", intensities.high, "a fraction from 0 to 1", &fractions)?;
         within(

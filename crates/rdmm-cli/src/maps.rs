@@ -3,7 +3,7 @@
 use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::{Displacement, Image};
-use rdmm_core::grid::Grid;
+use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 
@@ -35,6 +35,20 @@ pub(crate) fn read<const D: usize>(
         }
     });
     Ok(moved)
+}
+
+/// The map over a grid that is not periodic: with an affine part, maps of periodic images are not, and their differences
+/// end at the border.
+pub(crate) fn without_seam<const D: usize>(
+    map: Displacement<f32, D>,
+) -> Done<Displacement<f32, D>> {
+    match map.grid().boundary() {
+        Boundary::Periodic => {
+            let grid = map.grid().clone().with_boundary(Boundary::Reflecting);
+            Ok(map.on_grid(&grid)?)
+        }
+        _ => Ok(map),
+    }
 }
 
 /// Whether the map leads from a voxel of its grid onto the grid `from`.

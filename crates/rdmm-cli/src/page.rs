@@ -104,6 +104,10 @@ fn table(json: &Value) -> Vec<[String; 3]> {
     for (name, entry, decimals) in [
         ("smallest determinant", "min_det", 4),
         ("largest determinant", "max_det", 4),
+        ("folded cells", "folded_cells", 0),
+        ("smallest determinant of a cell", "min_cell_det", 4),
+        ("folded cells of the inverse", "inverse_folded_cells", 0),
+        ("smallest determinant of a cell of the inverse", "inverse_min_cell_det", 4),
         ("inverse consistency, mean (mm)", "inverse_consistency_mean", 4),
         ("inverse consistency, largest (mm)", "inverse_consistency_max", 4),
         ("energy drift", "energy_drift", 6),
@@ -155,6 +159,11 @@ fn warnings(json: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(folds) = json["folds"].as_u64().filter(|&folds| folds > 0) {
         warnings.push(format!("The map folds at {folds} voxels."));
+    }
+    for (entry, map) in [("folded_cells", "map"), ("inverse_folded_cells", "inverse map")] {
+        if let Some(cells) = json[entry].as_u64().filter(|&cells| cells > 0) {
+            warnings.push(format!("The {map} folds in {cells} cells between voxels."));
+        }
     }
     match json["stopped"].as_str() {
         Some("time-limit") => {

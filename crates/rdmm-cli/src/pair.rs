@@ -17,6 +17,7 @@ use rdmm_core::model::{
     Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Shooting, Vsvf, weights_by_label,
     weights_for_sigma,
 };
+use rdmm_core::ops::unfold::{Unfold, Unfolded};
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
     Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Search, Settings,
@@ -31,7 +32,7 @@ use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
 use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
-use crate::maps::{consistency, read};
+use crate::maps::{consistency, read, without_seam};
 use crate::watch::{CheckpointFile, Saved, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
@@ -40,6 +41,10 @@ const SMOOTHING: f64 = 0.05;
 /// Shares of these Gaussians in the background and in labelled regions: those of the paper.
 const STIFF: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
 const PERMISSIVE: [f64; 4] = [0.2, 0.5, 0.3, 0.0];
+
+/// Determinants of cells of the files that are written are above this, and below its reciprocal: far enough from zero that
+/// rounding to single precision does not turn a cell over.
+const LEAST: f64 = 1e-3;
 
 /// What a registration found. All maps pull back.
 pub(crate) struct Found<const D: usize> {
@@ -51,7 +56,11 @@ pub(crate) struct Found<const D: usize> {
     pub(crate) affine: Affine<D>,
     /// Determinant of the whole map.
     pub(crate) det: Image<f32, D>,
+    /// Of the whole map, on the fixed grid, and of its inverse, on the moving grid: what is written.
     pub(crate) folds: Folds,
+    pub(crate) inverse_folds: Folds,
+    /// What was smoothed away around folded cells of what is written.
+    pub(crate) unfolded: [Unfolded; 2],
     /// The moving image, original grey values.
     pub(crate) warped: Image<f32, D>,
     /// The non-linear part; `None` for an affine registration.
@@ -126,7 +135,8 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
     let levels = || Settings::default_levels(grid);
     config.affine.levels = Auto::Value(config.affine.levels.or_else(levels));
     config.optimiser.levels = Auto::Value(config.optimiser.levels.or_else(levels));
-    config.similarity.window = Auto::Value(config.similarity.window_for(grid));
+    let of_affine = config.similarity.measure.of_affine();
+    config.affine.similarity = Auto::Value(config.affine.similarity.or_else(|| of_affine));
     let metric = MultiGaussian::for_grid(grid);
     let regional = config.preset == Preset::RdmmRegions;
     let regulariser = &mut config.regulariser;
@@ -260,7 +270,9 @@ impl<const D: usize> Run<'_, D> {
         };
         let mut settings = AffineSettings::default().with_intensities(self.intensities());
         settings.levels = self.config.affine.levels.value();
-        let measure = self.config.similarity.on(self.grid());
+        let mut similarity = self.config.similarity.clone();
+        similarity.measure = self.config.affine.similarity.or_else(|| similarity.measure);
+        let measure = similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
         if let Some(mask) = &self.inputs.fixed_mask {
@@ -441,7 +453,7 @@ impl<const D: usize> Run<'_, D> {
         flow: Option<Registered<f32, D>>,
     ) -> Done<Found<D>> {
         let moving = &self.inputs.moving;
-        let (whole, inverse) = match &self.before {
+        let (mut whole, mut inverse) = match &self.before {
             Before::Affine(_) => (map.clone(), Displacement::from_map(moving.grid(), inverse)?),
             Before::Warped(_) => {
                 let (chain, sampler) = (&self.inputs.initial, PointMap::new(map)?);
@@ -452,7 +464,22 @@ impl<const D: usize> Run<'_, D> {
                 )
             }
         };
-        let folds = Folds::of(&whole)?;
+        (whole, inverse) = (without_seam(whole)?, without_seam(inverse)?);
+        // The optimiser holds the non-linear part to its bound. This is for what initial warps and the interpolation on
+        // the moving image's grid bring.
+        let mut unfolded = [Unfolded::default(); 2];
+        // What turns space over as a whole is no matter of some cells.
+        if affine.determinant() > 0.0 {
+            let unfold = Unfold::new(LEAST)?;
+            unfolded = [unfold.apply(&mut whole)?, unfold.apply(&mut inverse)?];
+        }
+        if let Some(flow) = &flow {
+            let beside = [&flow.report.unfolded, &flow.report.forward_unfolded];
+            for (done, of_flow) in unfolded.iter_mut().zip(beside) {
+                *done = done.after(of_flow);
+            }
+        }
+        let (folds, inverse_folds) = (Folds::of(&whole)?, Folds::of(&inverse)?);
         let inverse_consistency = consistency(&whole, &inverse)?;
         Ok(Found {
             det: whole.jacobian_determinant()?,
@@ -461,6 +488,8 @@ impl<const D: usize> Run<'_, D> {
             inverse,
             affine,
             folds,
+            inverse_folds,
+            unfolded,
             flow,
             inverse_consistency,
             stopped: self.watch.stopped,

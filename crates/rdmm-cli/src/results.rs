@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rdmm_core::field::Displacement;
 use rdmm_core::labels::Labels;
+use rdmm_core::optim::Stop;
 use rdmm_core::registration::{LevelReport, Progress};
 use rdmm_io::Volume;
 use rdmm_io::transform::{fsl, itk, write_warp};
@@ -151,6 +152,14 @@ pub(crate) fn json<const D: usize>(
     put("folds", json!(total.folded));
     put("min_det", json!(total.min));
     put("max_det", json!(largest));
+    for (prefix, folds) in [("", &found.folds), ("inverse_", &found.inverse_folds)] {
+        put(&format!("{prefix}folded_cells"), json!(folds.cells.folded));
+        put(&format!("{prefix}min_cell_det"), json!(folds.cells.min));
+        put(&format!("{prefix}max_cell_det"), json!(folds.cells.max));
+        put(&format!("{prefix}folded_volume"), json!(folds.cells.volume));
+    }
+    let [map, inverse] = &found.unfolded;
+    put("unfolded", json!({ "map": map, "inverse": inverse }));
     put("inverse_consistency_mean", json!(found.inverse_consistency[0]));
     put("inverse_consistency_max", json!(found.inverse_consistency[1]));
     for (suffix, figures) in
@@ -162,6 +171,8 @@ pub(crate) fn json<const D: usize>(
     }
     put("stopped", json!(found.stopped));
     put("converged", json!(converged(found)));
+    let last = report.and_then(|report| report.levels.last());
+    put("error", json!(last.and_then(|level| failure(&level.stop))));
     put("seconds", json!(named.seconds));
     put("peak_mb", json!(peak_mb()));
     if let Some(report) = report {
@@ -205,7 +216,6 @@ const WINDOW: usize = 5;
 
 /// Whether the last level ended by itself, or at its limit of iterations with little left to gain.
 pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
-    use rdmm_core::optim::Stop;
     let Some(flow) = &found.flow else { return found.stopped.is_none() };
     let Some(level) = flow.report.levels.last() else { return false };
     match level.stop {
@@ -227,9 +237,20 @@ pub(crate) fn converged<const D: usize>(found: &Found<D>) -> bool {
     }
 }
 
+/// What an optimisation failed by.
+fn failure(stop: &Stop) -> Option<String> {
+    if let Stop::Failed(error) = stop { Some(error.to_string()) } else { None }
+}
+
 /// What is to be said of a registration that was not stopped, from its `report.json`.
 pub(crate) fn verdict(report: &Value, max_folds: usize) -> Done {
-    let folds = report["folds"].as_u64().unwrap_or(u64::MAX);
+    if let Some(error) = report["error"].as_str() {
+        return Err(Failure::Unfinished(format!("the last level ended by an error: {error}")));
+    }
+    // Reports of earlier versions count no cells.
+    let cells = |name: &str| report[name].as_u64().unwrap_or(0);
+    let worst = cells("folded_cells").max(cells("inverse_folded_cells"));
+    let folds = report["folds"].as_u64().unwrap_or(u64::MAX).max(worst);
     if usize::try_from(folds).is_ok_and(|folds| folds <= max_folds) {
         if report["converged"] == Value::Bool(true) {
             return Ok(());
@@ -241,8 +262,7 @@ pub(crate) fn verdict(report: &Value, max_folds: usize) -> Done {
         ));
     }
     Err(Failure::Unfinished(format!(
-        "the map folds at {folds} voxels, expected at most {max_folds}: \
-         use larger σ, a smaller weight of the similarity or a larger min_jacobian",
+        "the map or its inverse folds in {folds} voxels or cells, expected at most {max_folds}: use larger σ, a smaller weight of the similarity or a larger min_jacobian",
     )))
 }
 
@@ -252,4 +272,39 @@ fn peak_mb() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kilobytes / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdmm_core::Error;
+
+    #[test]
+    fn an_error_is_told_before_folds_and_convergence() {
+        let said = |report: &Value| verdict(report, 0).map_err(|failure| failure.to_string());
+        let error = failure(&Stop::Failed(Error::Diverged { step: 3, steps: 10 }));
+        assert!(error.is_some() && failure(&Stop::MaxIterations).is_none());
+        for folds in [0, 7] {
+            let report = json!({ "folds": folds, "converged": false, "error": error });
+            let said = said(&report).unwrap_err();
+            assert!(said.starts_with("the last level ended by an error: "), "{said}");
+            assert!(said.contains("in step 3 of 10"), "{said}");
+        }
+        // Reports of earlier versions have no such entry.
+        for error in [json!({}), json!({ "error": null })] {
+            let with = |folds: u64, converged: bool| {
+                let mut report = error.clone();
+                report["folds"] = json!(folds);
+                report["converged"] = json!(converged);
+                said(&report)
+            };
+            assert_eq!(with(0, true), Ok(()));
+            assert!(with(0, false).unwrap_err().contains("allow more iterations"));
+            assert!(with(7, true).unwrap_err().contains("folds in 7 voxels"));
+            for cells in ["folded_cells", "inverse_folded_cells"] {
+                let report = json!({ "folds": 0, "converged": true, cells: 2 });
+                assert!(said(&report).unwrap_err().contains("folds in 2 voxels or cells"));
+            }
+        }
+    }
 }

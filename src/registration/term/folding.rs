@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, axpy};
 use crate::grid::Grid;
 use crate::model::resampled;
+use crate::ops::barrier::{FoldBarrier, fold_barrier};
 use crate::ops::compose::Composition;
-use crate::ops::jacobian::{FoldBarrier, fold_barrier};
 use crate::scalar::Real;
 use crate::space::StateSpace;
 
@@ -17,8 +17,8 @@ const WEIGHT: f64 = 1e-1;
 /// Where the barrier begins, from the bound (0) to the determinant of the identity (1).
 const REACH: f64 = 0.25;
 
-/// A tenth of the mean barrier over the determinants of the map, or of a map before it with this one; maps at the
-/// bound or beyond are refused. Nothing without a bound.
+/// A tenth of the mean barrier over the cells of the map, or of a map before it with this one; maps at the bound or beyond
+/// are refused. Nothing without a bound.
 pub(in crate::registration) struct FoldingTerm<T: Real, const D: usize> {
     barrier: Option<FoldBarrier>,
     before: Option<MapBefore<T, D>>,

@@ -70,12 +70,16 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
     let mut entries = Map::new();
     entries.extend(subject.under(&Displacement::zeros(&grid)?)?.entries("_before"));
     entries.extend(subject.under(&map)?.entries("_after"));
-    let folds = Folds::of(&map)?.total();
+    let found = Folds::of(&map)?;
+    let folds = found.total();
     let det = map.jacobian_determinant()?;
     let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     entries.insert("folds".to_owned(), json!(folds.folded));
     entries.insert("min_det".to_owned(), json!(folds.min));
     entries.insert("max_det".to_owned(), json!(largest));
+    entries.insert("folded_cells".to_owned(), json!(found.cells.folded));
+    entries.insert("min_cell_det".to_owned(), json!(found.cells.min));
+    entries.insert("folded_volume".to_owned(), json!(found.cells.volume));
     if !args.inverse.is_empty() {
         let inverse = inputs::chain::<D>("--inverse", &args.inverse)?;
         let there = moving.as_ref().map_or(&grid, |moving| moving.grid());

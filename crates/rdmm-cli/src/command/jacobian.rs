@@ -23,7 +23,8 @@ pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
 
 fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
     let map = read_warp::<D>(&args.warp)?;
-    let folds = Folds::of(&map)?.total();
+    let found = Folds::of(&map)?;
+    let (folds, cells) = (found.total(), found.cells);
     let mut det = map.jacobian_determinant()?;
     let largest = det.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if args.log {
@@ -42,6 +43,11 @@ fn write<const D: usize>(args: &JacobianArgs, log: &Log) -> Done {
         "folds": folds.folded,
         "min_det": folds.min,
         "max_det": largest,
+        "cells": cells.cells,
+        "folded_cells": cells.folded,
+        "min_cell_det": cells.min,
+        "max_cell_det": cells.max,
+        "folded_volume": cells.volume,
     });
     print(&found.to_string())?;
     log.say(&format!("written: {}", args.out.display()));
