@@ -368,7 +368,11 @@ impl<const D: usize> Grid<D> {
 impl<const D: usize> std::fmt::Display for Grid<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let origin: [f64; D] = self.origin.into();
-        write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)
+        write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)?;
+        if self.direction == SMatrix::<f64, D, D>::identity() {
+            return Ok(());
+        }
+        write!(f, " with axes along {:?}", self.axes())
     }
 }
 
