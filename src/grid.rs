@@ -413,6 +413,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn grids_that_differ_in_direction_only_are_told_apart() {
+        let grid = Grid::new([9, 12], [2.0, 0.5]).unwrap();
+        assert_eq!(grid.to_string(), "[9, 12] voxels of [2.0, 0.5] from [0.0, 0.0]");
+        let turned = grid.clone().with_axes([[0.6, 0.8], [-0.8, 0.6]]).unwrap();
+        let expected = "[9, 12] voxels of [2.0, 0.5] from [0.0, 0.0] with axes along [[0.6, 0.8], [-0.8, 0.6]]";
+        assert_eq!(turned.to_string(), expected);
+        let error = grid.expect_same(&turned, "mask").unwrap_err().to_string();
+        assert!(error.contains("[[0.6, 0.8], [-0.8, 0.6]]"), "{error}");
+    }
+
+    #[test]
     fn a_coarser_grid_covers_the_same_box() {
         let turn = SMatrix::<f64, 2, 2>::new(0.6, -0.8, 0.8, 0.6);
         let grid = Grid::new([9, 12], [2.0, 0.5])

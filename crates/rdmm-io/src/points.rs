@@ -108,11 +108,10 @@ impl<const D: usize> Points<D> {
             let signs = slicer::signs(slicer::entry(&comments, "CoordinateSystem").unwrap_or("RAS"))?;
             let names = slicer::entry(&comments, "columns").unwrap_or(slicer::COLUMNS);
             let columns = columns(&names.split(',').map(str::to_owned).collect::<Vec<_>>())?;
-            // Lines of comments stay, empty, so that errors name the lines of the file.
-            let rows: Vec<&str> =
-                text.lines().map(|line| if line.starts_with('#') { "" } else { line }).collect();
-            let separator = Separator::Character(b',');
-            let (table, mut positions) = Table::parse(&rows.join("\n"), separator, Some(columns))?;
+            let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            let (rows, separator) = (rows.join("\n"), Separator::Character(b','));
+            let before = comments.len() as u64;
+            let (table, mut positions) = Table::parse(&rows, before, separator, Some(columns))?;
             positions.iter_mut().for_each(|position| *position = slicer::turned(*position, signs));
             return Ok(Self { kept: Kept::Fiducials(comments, table, signs), positions });
         }
@@ -123,7 +122,7 @@ impl<const D: usize> Points<D> {
             Some(_) => Separator::Character(b'\t'),
             None => Separator::Space,
         };
-        let (table, positions) = Table::parse(text, separator, None)?;
+        let (table, positions) = Table::parse(text, 0, separator, None)?;
         Ok(Self { kept: Kept::Table(table), positions })
     }
 
@@ -194,9 +193,10 @@ impl<const D: usize> Points<D> {
 }
 
 impl<const D: usize> Table<D> {
-    /// Rows and their positions. Without `columns` the first row may name them.
+    /// Rows and their positions, after `before` lines of the file. Without `columns` the first row may name them.
     fn parse(
         text: &str,
+        before: u64,
         separator: Separator,
         columns: Option<[usize; D]>,
     ) -> std::result::Result<(Self, Vec<[f64; D]>), Problem> {
@@ -218,6 +218,7 @@ impl<const D: usize> Table<D> {
         let mut width = header.as_ref().map(Vec::len);
         let (mut rows, mut positions) = (Vec::new(), Vec::new());
         for (line, cells) in lines {
+            let line = before + line;
             let expected = *width.get_or_insert(cells.len());
             if cells.len() != expected || cells.len() < least {
                 let found = format!("{} on line {line}, not {}", cells.len(), expected.max(least));

@@ -13,6 +13,9 @@ use rdmm_core::{Error, Real};
 
 use super::{Transform, inverse};
 use crate::error::{Problem, Result};
+use crate::placement::Geometry;
+use crate::samples::{reserved, single};
+use crate::volume::{Meaning, Sample, Volume};
 
 /// Voxels that are worked on together.
 const BLOCK: usize = 1 << 18;
@@ -142,19 +145,54 @@ impl<const D: usize> Chain<D> {
     pub fn displacement(&self, grid: &Grid<D>) -> rdmm_core::Result<Displacement<f32, D>> {
         let axes = grid.direction();
         let back = axes.try_inverse().unwrap_or_else(|| axes.transpose());
-        let moved = |flat: usize| -> rdmm_core::Result<SVector<f64, D>> {
-            let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
-            Ok(back * (SVector::from(self.apply(x)?) - SVector::from(x)))
-        };
         let mut out = Displacement::zeros(grid)?;
-        let n = grid.len();
+        let place = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64));
+        self.moved(grid.len(), place, |flat, u| {
+            let along = back * u;
+            (0..D).for_each(|a| out.component_mut(a)[flat] = Real::of(along[a]));
+        })?;
+        out.expect_finite("displacement of a list of transforms")?;
+        Ok(out)
+    }
+
+    /// The whole list as vectors on any lattice, in the world's axes as files hold them: a warp for [`write`](
+    /// crate::write), also where an axis has fewer voxels than a grid needs. The same cost as
+    /// [`Chain::displacement`], in double precision.
+    ///
+    /// # Errors
+    /// Those of [`Chain::displacement`] and [`Geometry::lattice`].
+    pub fn warp(&self, geometry: &Geometry) -> std::result::Result<Volume, Problem> {
+        let lattice = geometry.lattice::<D>()?;
+        let n = lattice.len();
+        let mut values = reserved(n * D)?;
+        values.resize(n * D, 0.0);
+        let place = |flat: usize| lattice.to_world(lattice.unravel(flat).map(|i| i as f64));
+        self.moved(n, place, |flat, u| (0..D).for_each(|a| values[a * n + flat] = u[a]))?;
+        if let Some(index) = values.iter().position(|&x| !single(x).is_finite()) {
+            let what = "displacement of a list of transforms";
+            return Err(Error::NonFinite { what, index, found: values[index] }.into());
+        }
+        Ok(Volume::new(geometry.clone(), D, Meaning::Vectors, Sample::F32, values))
+    }
+
+    /// Hands what moves each of `n` points to `put`, in their order.
+    fn moved(
+        &self,
+        n: usize,
+        place: impl Fn(usize) -> [f64; D] + Sync,
+        mut put: impl FnMut(usize, SVector<f64, D>),
+    ) -> rdmm_core::Result<()> {
+        let moved = |flat: usize| -> rdmm_core::Result<SVector<f64, D>> {
+            let x = place(flat);
+            Ok(SVector::from(self.apply(x)?) - SVector::from(x))
+        };
         let (mut points, mut farthest, mut tolerance) = (0, 0.0_f64, 0.0);
         for lo in (0..n).step_by(BLOCK) {
             let voxels = lo..n.min(lo + BLOCK);
             let block: Vec<_> = voxels.into_par_iter().map(moved).collect();
             for (flat, found) in (lo..).zip(block) {
                 match found {
-                    Ok(u) => (0..D).for_each(|a| out.component_mut(a)[flat] = Real::of(u[a])),
+                    Ok(u) => put(flat, u),
                     Err(Error::Inverse { farthest: far, tolerance: asked, .. }) => {
                         (points, farthest, tolerance) = (points + 1, farthest.max(far), asked);
                     }
@@ -165,8 +203,7 @@ impl<const D: usize> Chain<D> {
         if points > 0 {
             return Err(Error::Inverse { points, of: n, farthest, tolerance });
         }
-        out.expect_finite("displacement of a list of transforms")?;
-        Ok(out)
+        Ok(())
     }
 
     /// The list as one affine map; `None` where it holds a warp, or where the product of its matrices is too
