@@ -114,14 +114,21 @@ impl<const D: usize> Chain<D> {
     /// Reads a list of files.
     ///
     /// # Errors
-    /// Those of [`Transform::read`] and [`Chain::new`], with the file.
+    /// Those of [`Transform::read_list`] and [`Chain::new`], with the file.
     pub fn read(listed: &[Listed]) -> Result<Self> {
-        let step = |listed: &Listed| {
-            let transform = Transform::read(&listed.path)?;
-            Step::new(transform, listed.inverted)
-                .map_err(|error| Problem::from(error).at(&listed.path))
-        };
-        Ok(Self { steps: listed.iter().map(step).collect::<Result<_>>()? })
+        let mut steps = Vec::new();
+        for Listed { path, inverted } in listed {
+            let mut maps = Transform::read_list(path)?;
+            // The inverse of a list has its inverses in reverse order.
+            if *inverted {
+                maps.reverse();
+            }
+            for map in maps {
+                let step = Step::new(map, *inverted);
+                steps.push(step.map_err(|error| Problem::from(error).at(path))?);
+            }
+        }
+        Ok(Self { steps })
     }
 
     /// Where a point of the fixed image lies in the moving one, world coordinates.
