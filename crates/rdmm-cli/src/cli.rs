@@ -241,8 +241,8 @@ pub(crate) struct ApplyArgs {
     /// Image whose grid the result has
     #[arg(long, short, required_unless_present = "points")]
     pub(crate) fixed: Option<PathBuf>,
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first
     #[arg(long = "transform", short, required = true, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// How the image is interpolated
@@ -259,8 +259,8 @@ pub(crate) struct ApplyArgs {
 /// `rdmm compose`
 #[derive(Debug, Args)]
 pub(crate) struct ComposeArgs {
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first
     #[arg(long = "transform", short, required = true, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// Image whose grid the warp has
@@ -372,8 +372,8 @@ pub(crate) struct EvaluateArgs {
     /// Moving image: for the similarity
     #[arg(long, short)]
     pub(crate) moving: Option<PathBuf>,
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first. None stands for the identity
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first. None stands for the identity
     #[arg(long = "transform", short, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// Inverse of the transforms: for the inverse consistency

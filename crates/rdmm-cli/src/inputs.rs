@@ -6,7 +6,7 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::registration::Intensities;
-use rdmm_io::{Meaning, Volume};
+use rdmm_io::{Forms, Meaning, Volume};
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
 
@@ -29,6 +29,8 @@ pub(crate) struct Inputs<const D: usize> {
     pub(crate) landmarks: Option<Landmarks<D>>,
     pub(crate) regions: Option<Labels<D>>,
     pub(crate) initial: Chain<D>,
+    /// How the fixed file gives its place, for results on its lattice.
+    pub(crate) forms: Option<Forms>,
 }
 
 /// The number of axes of both images.
@@ -176,6 +178,7 @@ impl<const D: usize> Inputs<D> {
             ))?,
             regions: label_map(&beside.regions)?,
             initial: chain("--initial", &beside.initial)?,
+            forms: fixed.1.forms.clone(),
         };
         for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
             let first = image.data().first();

@@ -194,13 +194,9 @@ fn content(path: &Path) -> std::result::Result<Content, Problem> {
     }
     let expected = "ITK's transform as text, .mat or .h5, or an image of vectors";
     let named = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-    let numbers = std::str::from_utf8(&start).is_ok_and(|text| {
-        let mut words = text.split_whitespace();
-        words.next().is_some_and(|word| word.parse::<f64>().is_ok())
-    });
-    if numbers {
-        let found = "rows of numbers: a matrix of FLIRT needs the fixed and the moving image, one of greedy \
-                     or c3d is converted with `c3d_affine_tool -oitk`";
+    if is_numbers(&start) {
+        let found = "rows of numbers: a matrix of FLIRT needs the fixed and the moving image \
+                     (fsl:path,reference,input), one of greedy or c3d is converted with `c3d_affine_tool -oitk`";
         return Err(Problem::content("transform file", expected, found));
     }
     if named("mat") {
@@ -210,6 +206,14 @@ fn content(path: &Path) -> std::result::Result<Content, Problem> {
         return Err(Problem::content("transform file", expected, "text without ITK's first line"));
     }
     Ok(Content::Image)
+}
+
+/// Whether a file begins with a number as text, as matrices of FLIRT do.
+fn is_numbers(start: &[u8]) -> bool {
+    std::str::from_utf8(start).is_ok_and(|text| {
+        let mut words = text.split_whitespace();
+        words.next().is_some_and(|word| word.parse::<f64>().is_ok())
+    })
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn points_go_where_simpleitk_takes_them() {
         ("field.tfm", FIELD),
         ("turn.h5", TURN),
     ] {
-        let chain = Chain::<3>::read(&[Listed { path: file(name), inverted: false }]).unwrap();
+        let chain = Chain::<3>::read(&[Listed::new(file(name))]).unwrap();
         for (x, y) in POINTS.into_iter().zip(expected) {
             let found = chain.apply(x).unwrap();
             // The field turned to its axes and back in single precision, through slopes of little more than one.
@@ -51,12 +51,12 @@ fn points_go_where_simpleitk_takes_them() {
 #[test]
 fn the_inverse_of_a_list_is_the_list_of_inverses() {
     // Its field folds, and so has no inverse; the turn has one.
-    let listed = [Listed { path: file("turn.h5"), inverted: true }];
+    let listed = [Listed { inverted: true, ..Listed::new(file("turn.h5")) }];
     let back = Chain::<3>::read(&listed).unwrap();
     for (x, y) in POINTS.into_iter().zip(TURN) {
         assert!(near(back.apply(y).unwrap(), x, 1e-12));
     }
-    let listed = [Listed { path: file("composite.h5"), inverted: true }];
+    let listed = [Listed { inverted: true, ..Listed::new(file("composite.h5")) }];
     let error = Chain::<3>::read(&listed).unwrap_err().to_string();
     assert!(error.contains("composite.h5") && error.contains("fold"), "{error}");
 }
