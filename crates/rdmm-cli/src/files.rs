@@ -64,19 +64,9 @@ fn top(volume: &Volume) -> Option<f64> {
     }
 }
 
-/// The image in the range of the file that it came from: PNG holds integers only.
+/// A volume in the range of the file that it came from: PNG and colours hold integers only.
 ///
-/// Samples that PNG cannot hold are refused, not scaled.
-pub(crate) fn write_image<const D: usize>(
-    path: &Path,
-    kind: Kind,
-    image: &rdmm_core::field::Image<f32, D>,
-    like: &Volume,
-) -> Done {
-    write_volume(path, kind, Volume::of_image(image), like)
-}
-
-/// The same of a volume. Colours are integers in every format.
+/// Samples that these cannot hold are refused, not scaled.
 pub(crate) fn write_volume(path: &Path, kind: Kind, mut volume: Volume, like: &Volume) -> Done {
     let colours = volume.meaning == Meaning::Colours;
     if kind == Kind::Png || colours {

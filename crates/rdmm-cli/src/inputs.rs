@@ -6,9 +6,9 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::registration::Intensities;
-use rdmm_io::{Forms, Meaning, Volume};
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
+use rdmm_io::{Forms, Meaning, Volume};
 
 use crate::cli::BesideArgs;
 use crate::config::Config;

@@ -87,9 +87,15 @@ mod tests {
     #[test]
     fn names_lists_and_patterns() {
         assert_eq!(found("x y.raw", &[], 6).unwrap(), ["a/x y.raw"]);
-        assert_eq!(found("LIST", &["p.raw", " q r.raw ", ""], 6).unwrap(), ["a/p.raw", "a/q r.raw"]);
+        assert_eq!(
+            found("LIST", &["p.raw", " q r.raw ", ""], 6).unwrap(),
+            ["a/p.raw", "a/q r.raw"]
+        );
         assert_eq!(found("LIST 2", &["p.raw"], 6).unwrap(), ["a/p.raw"]);
-        assert_eq!(found("s%03d.raw 9 11 1", &[], 6).unwrap(), ["a/s009.raw", "a/s010.raw", "a/s011.raw"]);
+        assert_eq!(
+            found("s%03d.raw 9 11 1", &[], 6).unwrap(),
+            ["a/s009.raw", "a/s010.raw", "a/s011.raw"]
+        );
         assert_eq!(found("s%d 5 1 -4 2", &[], 6).unwrap(), ["a/s5", "a/s1"]);
         assert_eq!(found("s%3d 5 5 1", &[], 6).unwrap(), ["a/s  5"]);
     }

@@ -227,13 +227,13 @@ fn numbers_of(form: &Form, mut file: BufReader<File>, files: usize) -> Fallible<
     if form.text {
         return numbers(&mut file, expected / form.sample.bytes() as u64);
     }
-        let mut reader: Box<dyn Read> =
-            if form.packed { Box::new(ZlibDecoder::new(file)) } else { Box::new(file) };
-        let bytes = take(&mut reader, "voxels", expected)?;
-        if form.packed {
-            end(&mut reader)?;
-        }
-        decode(&bytes, form.sample, form.endian)
+    let mut reader: Box<dyn Read> =
+        if form.packed { Box::new(ZlibDecoder::new(file)) } else { Box::new(file) };
+    let bytes = take(&mut reader, "voxels", expected)?;
+    if form.packed {
+        end(&mut reader)?;
+    }
+    decode(&bytes, form.sample, form.endian)
 }
 
 fn volume(form: Form, values: Vec<f64>) -> Fallible<Volume> {

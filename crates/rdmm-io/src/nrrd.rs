@@ -85,7 +85,8 @@ fn header(file: &mut BufReader<File>) -> Fallible<(Fields, Option<Named>)> {
     }
     let mut after = Vec::new();
     if let Some(last) = text.last().filter(|last| !last.is_empty()) {
-        let list = last.split_once(':').is_some_and(|(_, name)| name.trim_start().starts_with("LIST"));
+        let list =
+            last.split_once(':').is_some_and(|(_, name)| name.trim_start().starts_with("LIST"));
         let mut rest = String::new();
         file.by_ref().take(1 << 20).read_to_string(&mut rest)?;
         after.extend(rest.lines().map(|line| line.trim_end().to_owned()));

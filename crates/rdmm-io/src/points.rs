@@ -79,7 +79,10 @@ impl<const D: usize> Points<D> {
         let rows = vec![vec!["0".to_owned(); header.len().max(D)]; positions.len()];
         let columns = std::array::from_fn(|a| a);
         let separator = Separator::Character(b',');
-        Self { kept: Kept::Table(Table { header: Some(header), rows, columns, separator }), positions }
+        Self {
+            kept: Kept::Table(Table { header: Some(header), rows, columns, separator }),
+            positions,
+        }
     }
 
     /// Reads points.
@@ -105,7 +108,8 @@ impl<const D: usize> Points<D> {
             return Ok(Self { kept: Kept::Markups(markups), positions });
         }
         if let Some(comments) = slicer::comments(text) {
-            let signs = slicer::signs(slicer::entry(&comments, "CoordinateSystem").unwrap_or("RAS"))?;
+            let signs =
+                slicer::signs(slicer::entry(&comments, "CoordinateSystem").unwrap_or("RAS"))?;
             let names = slicer::entry(&comments, "columns").unwrap_or(slicer::COLUMNS);
             let columns = columns(&names.split(',').map(str::to_owned).collect::<Vec<_>>())?;
             let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -173,7 +177,8 @@ impl<const D: usize> Points<D> {
                 let names = slicer::entry(comments, "columns").unwrap_or(slicer::COLUMNS);
                 let column = names.split(',').position(|name| name.trim() == "label");
                 let label = |row: &Vec<String>| column.and_then(|at| row.get(at)).cloned();
-                let labels: Vec<_> = table.rows.iter().map(|row| label(row).unwrap_or_default()).collect();
+                let labels: Vec<_> =
+                    table.rows.iter().map(|row| label(row).unwrap_or_default()).collect();
                 self.write_columns(path, &labels)
             }
             Kept::Markups(markups) => self.write_columns(path, &markups.labels()),

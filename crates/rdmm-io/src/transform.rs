@@ -54,7 +54,8 @@ impl<const D: usize> Transform<D> {
         match (maps.pop(), maps.len()) {
             (Some(map), 0) => Ok(map),
             (_, others) => {
-                let found = format!("a list of {} of them: compose it to one warp first", others + 1);
+                let found =
+                    format!("a list of {} of them: compose it to one warp first", others + 1);
                 Err(Problem::content("transform file", "one transform", found).at(path))
             }
         }

@@ -85,7 +85,10 @@ fn fields_that_do_not_fit_are_refused() {
     let many = "0 ".repeat(32);
     for (text, part) in [
         (text(&many, "4 4 0 0 1 1 1 0 0"), "9 numbers"),
-        (text("0 0", "4 4 0 0 1 1 1 0 0 1"), "2 of DisplacementFieldTransform_double_2_2 instead of 32"),
+        (
+            text("0 0", "4 4 0 0 1 1 1 0 0 1"),
+            "2 of DisplacementFieldTransform_double_2_2 instead of 32",
+        ),
         (text(&many, "4 4.5 0 0 1 1 1 0 0 1"), "voxels an axis"),
         (text(&many, "1e9 1e9 0 0 1 1 1 0 0 1"), "32 of"),
         (text(&many, "4 4 0 0 1 1 1 0.5 0 1"), "sheared"),

@@ -336,7 +336,10 @@ fn holes_of_the_header_are_filled() {
     let mut spacing = scan(1, 0);
     let (found, warnings) = place(spacing.f32(88, 0.0));
     assert_eq!(found, [2.0, 2.0, 1.0]);
-    assert!(warnings.len() == 1 && warnings[0].contains("pixdim is 0 along axis 2"), "{warnings:?}");
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("pixdim is 0 along axis 2"),
+        "{warnings:?}"
+    );
     // The sform needs no pixdim.
     let mut spacing = scan(0, 1);
     spacing.f32(80, 0.0).f32(84, 0.0).f32(88, 0.0);
@@ -367,10 +370,16 @@ fn a_form_that_is_no_place_gives_way_to_the_other() {
         let mut header = scan(1, 1);
         header.sform(rows);
         let found = read_as("a.nii", &header.with(&ramp(120))).unwrap();
-        assert_eq!(found.geometry, read_as("a.nii", &scan(1, 0).with(&ramp(120))).unwrap().geometry);
+        assert_eq!(
+            found.geometry,
+            read_as("a.nii", &scan(1, 0).with(&ramp(120))).unwrap().geometry
+        );
         let [warning] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
         assert!(warning.contains("the sform (code 1) is no place"), "{warning}");
-        assert!(warning.contains(part) && warning.contains("the qform (code 1) is taken"), "{warning}");
+        assert!(
+            warning.contains(part) && warning.contains("the qform (code 1) is taken"),
+            "{warning}"
+        );
         // Alone it is refused.
         header.i16(252, 0);
         assert!(refused("a.nii", &header.with(&ramp(120))).contains(part));
@@ -385,7 +394,10 @@ fn a_scale_of_the_sform_that_pixdim_has_not_is_said() {
     let found = read_as("a.nii", &header.with(&ramp(120))).unwrap();
     assert!((found.geometry.spacing[0] - 2.14).abs() < 1e-6);
     let [warning] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
-    assert!(warning.contains("2.14") && warning.contains("pixdim one of [2.0, 2.0, 2.5]"), "{warning}");
+    assert!(
+        warning.contains("2.14") && warning.contains("pixdim one of [2.0, 2.0, 2.5]"),
+        "{warning}"
+    );
     // Headers round: 2.0005 is 2.
     header.f32(80, 2.1405).f32(84, 2.14).f32(88, 2.675);
     assert!(read_as("a.nii", &header.with(&ramp(120))).unwrap().warnings.is_empty());
@@ -407,7 +419,8 @@ fn both_forms_are_kept_where_they_differ() {
     assert!(warning.contains("up to 8.000 mm apart: the qform is taken"), "{warning}");
     let result = rdmm_io::Volume::of_image(&fixed.image::<3>().unwrap());
     rdmm_io::write(&path, &result.clone().placed_as(&fixed)).unwrap();
-    let forms = |bytes: &[u8]| (bytes[252..256].to_vec(), bytes[76..92].to_vec(), bytes[256..328].to_vec());
+    let forms =
+        |bytes: &[u8]| (bytes[252..256].to_vec(), bytes[76..92].to_vec(), bytes[256..328].to_vec());
     let written = std::fs::read(&path).unwrap();
     assert_eq!(forms(&written), forms(&header.bytes));
     assert_eq!(read(&path).unwrap().geometry, fixed.geometry);

@@ -73,8 +73,11 @@ fn opacity_beside_grey_is_dropped() {
 
 #[test]
 fn what_is_transparent_has_no_grey_value() {
-    let pixels = |opacity: fn(u8) -> u8| -> Vec<u8> { (0..35).flat_map(|i| [i, i, i, opacity(i)]).collect() };
-    let clear = picture(ColorType::Rgba, BitDepth::Eight, &pixels(|i| if i == 9 { 254 } else { 255 }));
+    let pixels = |opacity: fn(u8) -> u8| -> Vec<u8> {
+        (0..35).flat_map(|i| [i, i, i, opacity(i)]).collect()
+    };
+    let clear =
+        picture(ColorType::Rgba, BitDepth::Eight, &pixels(|i| if i == 9 { 254 } else { 255 }));
     let found = read_as("a.png", &clear).unwrap();
     assert_eq!((found.components, found.values[3 * 35 + 9]), (4, 254.0), "the file is read");
     let message = found.image::<2>().unwrap_err().to_string();
@@ -82,7 +85,10 @@ fn what_is_transparent_has_no_grey_value() {
     assert!(message.contains("opaque") && message.contains("254 at the pixel [2, 1]"), "{message}");
     let opaque = picture(ColorType::Rgba, BitDepth::Eight, &pixels(|_| 255));
     let image = read_as("a.png", &opaque).unwrap().image::<2>().unwrap();
-    assert!((image.data()[5] - 1.0).abs() < 1e-6, "the second column of the first row is (1, 1, 1)");
+    assert!(
+        (image.data()[5] - 1.0).abs() < 1e-6,
+        "the second column of the first row is (1, 1, 1)"
+    );
 }
 
 #[test]

@@ -104,7 +104,8 @@ fn data_in_several_files_follow_one_another() {
     let nrrd = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 4 5 6\nencoding: raw\n";
     let meta = "NDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\n";
     let list: String = (0..6).map(|slice| format!("data/s{slice:03}.raw\n")).collect();
-    let digits: String = (0..120).map(|x| format!("{x:02X}{}", if x % 7 == 0 { "\n" } else { "" })).collect();
+    let digits: String =
+        (0..120).map(|x| format!("{x:02X}{}", if x % 7 == 0 { "\n" } else { "" })).collect();
     let packed = nrrd.replace("raw", "gzip");
     for (name, text) in [
         ("list.nhdr", format!("{nrrd}data file: LIST\n{list}")),
@@ -144,8 +145,14 @@ fn ends_of_axes_give_the_origin_of_nrrd() {
         (format!("{given}\ncenterings: node cell ???"), [100.0, 51.0, 21.5]),
         (given.to_owned(), [100.8, 51.0, 21.5]),
         // The last node at 106 leaves 106 - 3 steps for the first one.
-        ("spacings: 1.6 2 3\naxis maxs: 104.8 58 35\ncenters: node node node".to_owned(), [100.0, 50.0, 20.0]),
-        ("spacings: 1.6 2 3\naxis mins: 100 nan 20\ncenters: node node node".to_owned(), [100.0, 0.0, 20.0]),
+        (
+            "spacings: 1.6 2 3\naxis maxs: 104.8 58 35\ncenters: node node node".to_owned(),
+            [100.0, 50.0, 20.0],
+        ),
+        (
+            "spacings: 1.6 2 3\naxis mins: 100 nan 20\ncenters: node node node".to_owned(),
+            [100.0, 0.0, 20.0],
+        ),
     ] {
         let found = read(&lines);
         assert_eq!(found.geometry.spacing, [1.6, 2.0, 3.0]);

@@ -56,7 +56,8 @@ fn carry_image<const D: usize>(
     let kind = Kind::of(&args.out);
     let onto = || -> Done<Grid<D>> { fixed.geometry.grid().map_err(|p| thin(fixed_path, p)) };
     let sampled = |source: &Volume, value: fn(&Component<'_, D>, [f64; D]) -> f64| {
-        sampled(source, fixed, &chain, value).map_err(|problem| Failure::from(problem.at(fixed_path)))
+        sampled(source, fixed, &chain, value)
+            .map_err(|problem| Failure::from(problem.at(fixed_path)))
     };
     match args.interpolation {
         Interpolation::Cubic => {
@@ -146,7 +147,13 @@ fn interpolable(path: &Path, volume: &Volume) -> Done<Volume> {
     }
     if (volume.meaning, volume.components) == (Meaning::Indexed, 4) {
         let values = volume.values[..3 * voxels].to_vec();
-        return Ok(Volume::new(volume.geometry.clone(), 3, Meaning::Colours, volume.sample, values));
+        return Ok(Volume::new(
+            volume.geometry.clone(),
+            3,
+            Meaning::Colours,
+            volume.sample,
+            values,
+        ));
     }
     numbers(path, volume)
 }
@@ -177,7 +184,8 @@ fn sampled<const D: usize>(
     let mut values = Vec::new();
     for component in moving.values.chunks_exact(from.len()) {
         let component = Component { shape: from.shape(), values: component };
-        values.extend(places.iter().map(|place| place.map_or(0.0, |index| value(&component, index))));
+        values
+            .extend(places.iter().map(|place| place.map_or(0.0, |index| value(&component, index))));
     }
     let geometry = fixed.geometry.clone();
     Ok(Volume::new(geometry, moving.components, moving.meaning, moving.sample, values))

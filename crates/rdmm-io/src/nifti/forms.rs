@@ -159,13 +159,10 @@ impl Forms {
     }
 
     /// The lattice: by the first of the forms that is one. `warnings` says where that is doubtful.
-    pub(super) fn geometry(
-        &self,
-        shape: &[usize],
-        warnings: &mut Vec<String>,
-    ) -> Result<Geometry> {
+    pub(super) fn geometry(&self, shape: &[usize], warnings: &mut Vec<String>) -> Result<Geometry> {
         let places = self.places();
-        let placed = |place: &Place| placement::geometry(shape.to_vec(), &place.steps, &place.origin);
+        let placed =
+            |place: &Place| placement::geometry(shape.to_vec(), &place.steps, &place.origin);
         let (taken, geometry) = match (places.as_slice(), places.first().map(placed)) {
             ([first, second], Some(Err(refused))) => {
                 // The header says first what the first form lacks.
@@ -231,7 +228,8 @@ impl Forms {
 fn distance(a: &Place, b: &Place, geometry: &Geometry) -> f64 {
     let last = |axis: usize| geometry.shape.get(axis).map_or(0.0, |&n| n as f64 - 1.0);
     let corner = |bits: usize| {
-        let index = std::array::from_fn(|axis| if bits >> axis & 1 == 1 { last(axis) } else { 0.0 });
+        let index =
+            std::array::from_fn(|axis| if bits >> axis & 1 == 1 { last(axis) } else { 0.0 });
         let (a, b) = (a.at(index), b.at(index));
         (0..3).map(|r| (a[r] - b[r]).powi(2)).sum::<f64>().sqrt()
     };

@@ -32,7 +32,13 @@ pub(super) fn signs<const D: usize>(system: &str) -> Result<[f64; D]> {
     let signs = match system.to_ascii_uppercase().as_str() {
         "LPS" | "1" => [1.0, 1.0],
         "RAS" | "0" => [-1.0, -1.0],
-        _ => return Err(Problem::content("coordinate system of points", "LPS (1) or RAS (0)", system)),
+        _ => {
+            return Err(Problem::content(
+                "coordinate system of points",
+                "LPS (1) or RAS (0)",
+                system,
+            ));
+        }
     };
     Ok(std::array::from_fn(|a| signs.get(a).copied().unwrap_or(1.0)))
 }
@@ -55,7 +61,8 @@ impl<const D: usize> Markups<D> {
         let whole: Value = serde_json::from_str(text)
             .map_err(|error| Problem::content("points", "markups of Slicer in JSON", error))?;
         let (mut points, mut positions) = (Vec::new(), Vec::new());
-        let missing = |what: &str| Problem::content("markups of Slicer", "lists of control points", what);
+        let missing =
+            |what: &str| Problem::content("markups of Slicer", "lists of control points", what);
         let lists = whole["markups"].as_array().ok_or_else(|| missing("no \"markups\""))?;
         for (k, list) in lists.iter().enumerate() {
             let signs = signs(list["coordinateSystem"].as_str().unwrap_or("LPS"))?;
@@ -64,7 +71,9 @@ impl<const D: usize> Markups<D> {
                 return Err(Problem::content("coordinateUnits", "\"mm\"", units));
             }
             let found = list["controlPoints"].as_array();
-            for (n, point) in found.ok_or_else(|| missing("no \"controlPoints\""))?.iter().enumerate() {
+            for (n, point) in
+                found.ok_or_else(|| missing("no \"controlPoints\""))?.iter().enumerate()
+            {
                 let coordinate = |a: usize| point["position"].get(a).and_then(Value::as_f64);
                 let mut position = [0.0; D];
                 for a in 0..D {
@@ -174,11 +183,17 @@ mod tests {
             (ijk.as_str(), "LPS (1) or RAS (0), found 2"),
             ("{\"markups\":[{\"coordinateSystem\":\"IJK\",\"controlPoints\":[]}]}", "IJK"),
             ("{\"markups\":[{\"coordinateUnits\":\"um\",\"controlPoints\":[]}]}", "um"),
-            ("{\"markups\":[{\"controlPoints\":[{\"position\":[1,2]}]}]}", "[1,2] (point 0 of list 0)"),
+            (
+                "{\"markups\":[{\"controlPoints\":[{\"position\":[1,2]}]}]}",
+                "[1,2] (point 0 of list 0)",
+            ),
             ("{\"markups\":[{}]}", "controlPoints"),
             ("{}", "markups"),
             ("{", "JSON"),
-            ("# Markups fiducial file version = 4.11\n# columns = id,x,y,z\n1,2,3\n", "3 on line 3, not 4"),
+            (
+                "# Markups fiducial file version = 4.11\n# columns = id,x,y,z\n1,2,3\n",
+                "3 on line 3, not 4",
+            ),
             ("# Markups fiducial file version = 4.11\n1,2,a,4\n", "\"a\" (line 2, column 3)"),
         ] {
             let error = Points::<3>::parse(text).unwrap_err().to_string();

@@ -73,9 +73,7 @@ const FIELD: &str = "DisplacementFieldTransform_";
 
 /// A displacement field: vectors voxel by voxel, the first axis the fastest, and the lattice as fixed parameters: size,
 /// origin, spacing, and the direction by rows.
-fn field<const D: usize>(
-    record: &Record,
-) -> std::result::Result<Displacement<f32, D>, Problem> {
+fn field<const D: usize>(record: &Record) -> std::result::Result<Displacement<f32, D>, Problem> {
     class_of::<D>(&record.name)?;
     if record.fixed.len() != 3 * D + D * D {
         let found = format!("{} numbers of {}", record.fixed.len(), record.name);

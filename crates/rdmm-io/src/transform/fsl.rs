@@ -310,7 +310,10 @@ mod tests {
             Chain::<3>::read(&[text.parse().unwrap()]).unwrap().apply(x).unwrap()
         };
         let near = |a: [f64; 3], b: [f64; 3], most: f64| (0..3).all(|k| (a[k] - b[k]).abs() < most);
-        assert!(near(read("flirt.mat"), map().apply(x), 1e-4), "spacings of files are single precision");
+        assert!(
+            near(read("flirt.mat"), map().apply(x), 1e-4),
+            "spacings of files are single precision"
+        );
         let warp = Transform::Warp(wave(&fixed));
         assert!(near(read("fnirt.nii.gz"), warp.apply(x), 1e-4));
         for (file, expected) in [("flirt.mat", 2), ("fnirt.nii.gz", 2)] {

@@ -29,11 +29,13 @@ pub(super) fn records(path: &Path) -> Result<Vec<Record>> {
 }
 
 fn record(group: &Group) -> Result<Record> {
-    let name = group.dataset("TransformType").and_then(|name| name.read_string()).map_err(refused)?;
+    let name =
+        group.dataset("TransformType").and_then(|name| name.read_string()).map_err(refused)?;
     let (_, names) = group.member_names().map_err(refused)?;
     // ITK before 5.0 left out an s.
     let numbers = |spellings: [&str; 2]| {
-        let found = spellings.into_iter().find(|spelling| names.iter().any(|name| name == spelling));
+        let found =
+            spellings.into_iter().find(|spelling| names.iter().any(|name| name == spelling));
         found.map_or(Ok(Vec::new()), |name| numbers(&group.dataset(name).map_err(refused)?))
     };
     Ok(Record {

@@ -362,7 +362,18 @@ mod tests {
             let images = Some(["b.nii", "c d.nii"].map(PathBuf::from));
             assert_eq!(parse(text).unwrap(), Listed { path: path.into(), inverted, images });
         }
-        for text in ["", "[a.mat,2]", "[a.mat,1", "[a.mat]", "[,1]", "[a.mat,true]", "fsl:a.mat", "fsl:a.mat,b", "fsl:a,,c", "[fsl:a,b,1]"] {
+        for text in [
+            "",
+            "[a.mat,2]",
+            "[a.mat,1",
+            "[a.mat]",
+            "[,1]",
+            "[a.mat,true]",
+            "fsl:a.mat",
+            "fsl:a.mat,b",
+            "fsl:a,,c",
+            "[fsl:a,b,1]",
+        ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("[path,1]"), "{text}: {error}");
         }
