@@ -368,7 +368,11 @@ impl<const D: usize> Grid<D> {
 impl<const D: usize> std::fmt::Display for Grid<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let origin: [f64; D] = self.origin.into();
-        write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)
+        write!(f, "{:?} voxels of {:?} from {:?}", self.shape, self.spacing, origin)?;
+        if self.direction == SMatrix::<f64, D, D>::identity() {
+            return Ok(());
+        }
+        write!(f, " with axes along {:?}", self.axes())
     }
 }
 
@@ -407,6 +411,17 @@ mod stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grids_that_differ_in_direction_only_are_told_apart() {
+        let grid = Grid::new([9, 12], [2.0, 0.5]).unwrap();
+        assert_eq!(grid.to_string(), "[9, 12] voxels of [2.0, 0.5] from [0.0, 0.0]");
+        let turned = grid.clone().with_axes([[0.6, 0.8], [-0.8, 0.6]]).unwrap();
+        let expected = "[9, 12] voxels of [2.0, 0.5] from [0.0, 0.0] with axes along [[0.6, 0.8], [-0.8, 0.6]]";
+        assert_eq!(turned.to_string(), expected);
+        let error = grid.expect_same(&turned, "mask").unwrap_err().to_string();
+        assert!(error.contains("[[0.6, 0.8], [-0.8, 0.6]]"), "{error}");
+    }
 
     #[test]
     fn a_coarser_grid_covers_the_same_box() {

@@ -193,10 +193,10 @@ pub(crate) struct BesideArgs {
     /// Label map of the moving image: carried along, and for the overlap
     #[arg(long, value_name = "FILE")]
     pub(crate) moving_labels: Option<PathBuf>,
-    /// Mask of the fixed image: voxels count by their value from 0 to 1
+    /// Mask of the fixed image: of integers all but 0 are inside, fractions from 0 to 1 are shares
     #[arg(long, value_name = "FILE")]
     pub(crate) fixed_mask: Option<PathBuf>,
-    /// Points of the fixed image (CSV: x,y[,z], LPS mm)
+    /// Points of the fixed image (CSV: x,y[,z], LPS mm; or .fcsv, .mrk.json of Slicer)
     #[arg(long, value_name = "CSV", requires = "moving_landmarks")]
     pub(crate) fixed_landmarks: Option<PathBuf>,
     /// The same points of the moving image
@@ -223,7 +223,7 @@ pub(crate) enum Interpolation {
     Cubic,
     /// Linear
     Linear,
-    /// The nearest voxel: label maps
+    /// The nearest voxel: any numbers, as they are stored
     Nearest,
     /// Label maps: each label linearly, the largest wins
     Labels,
@@ -235,14 +235,14 @@ pub(crate) struct ApplyArgs {
     /// Image or label map to carry
     #[arg(long, short, required_unless_present = "points", conflicts_with = "points")]
     pub(crate) moving: Option<PathBuf>,
-    /// Points to carry (CSV: x,y[,z], LPS mm): those of the fixed image go to the moving image
+    /// Points to carry (CSV: x,y[,z], LPS mm; or .fcsv, .mrk.json of Slicer): those of the fixed image go to the moving image
     #[arg(long, short)]
     pub(crate) points: Option<PathBuf>,
     /// Image whose grid the result has
     #[arg(long, short, required_unless_present = "points")]
     pub(crate) fixed: Option<PathBuf>,
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first
     #[arg(long = "transform", short, required = true, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// How the image is interpolated
@@ -259,8 +259,8 @@ pub(crate) struct ApplyArgs {
 /// `rdmm compose`
 #[derive(Debug, Args)]
 pub(crate) struct ComposeArgs {
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first
     #[arg(long = "transform", short, required = true, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// Image whose grid the warp has
@@ -372,8 +372,8 @@ pub(crate) struct EvaluateArgs {
     /// Moving image: for the similarity
     #[arg(long, short)]
     pub(crate) moving: Option<PathBuf>,
-    /// Transform: FILE, or [FILE,1] for its inverse. Again for a list: points of the fixed image go through the first
-    /// one first. None stands for the identity
+    /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
+    /// the fixed image go through the first one first. None stands for the identity
     #[arg(long = "transform", short, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// Inverse of the transforms: for the inverse consistency
@@ -395,7 +395,7 @@ pub(crate) struct EvaluateBeside {
     /// Label map of the moving image
     #[arg(long, value_name = "FILE", requires = "fixed_labels")]
     pub(crate) moving_labels: Option<PathBuf>,
-    /// Points of the fixed image (CSV: x,y[,z], LPS mm)
+    /// Points of the fixed image (CSV: x,y[,z], LPS mm; or .fcsv, .mrk.json of Slicer)
     #[arg(long, value_name = "CSV", requires = "moving_landmarks")]
     pub(crate) fixed_landmarks: Option<PathBuf>,
     /// The same points of the moving image

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rdmm_io::{Sample, Volume};
+use rdmm_io::{Meaning, Sample, Volume};
 use serde_json::Value;
 
 use crate::failure::{Done, Failure};
@@ -64,22 +64,17 @@ fn top(volume: &Volume) -> Option<f64> {
     }
 }
 
-/// The image in the range of the file that it came from: PNG holds integers only.
+/// A volume in the range of the file that it came from: PNG and colours hold integers only.
 ///
-/// Samples that PNG cannot hold are refused, not scaled.
-pub(crate) fn write_image<const D: usize>(
-    path: &Path,
-    kind: Kind,
-    image: &rdmm_core::field::Image<f32, D>,
-    like: &Volume,
-) -> Done {
-    let mut volume = Volume::of_image(image);
-    if kind == Kind::Png {
+/// Samples that these cannot hold are refused, not scaled.
+pub(crate) fn write_volume(path: &Path, kind: Kind, mut volume: Volume, like: &Volume) -> Done {
+    let colours = volume.meaning == Meaning::Colours;
+    if kind == Kind::Png || colours {
         let Some(top) = top(like) else {
             return Err(Failure::at(
                 path.display(),
                 format!(
-                    "expected a moving image of 8 or 16 bits without sign for PNG, found {:?}: \
+                    "expected a moving image of 8 or 16 bits without sign for PNG and for colours, found {:?}: \
                      write .nii.gz, .nrrd or .mha",
                     like.sample
                 ),

@@ -6,13 +6,14 @@ use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::registration::Intensities;
-use rdmm_io::Volume;
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
+use rdmm_io::{Forms, Meaning, Volume};
 
 use crate::cli::BesideArgs;
 use crate::config::Config;
 use crate::failure::{Done, Failure};
+use crate::log::Log;
 use crate::maps::inside;
 
 /// Points of the fixed image, and the same ones of the moving image.
@@ -28,6 +29,8 @@ pub(crate) struct Inputs<const D: usize> {
     pub(crate) landmarks: Option<Landmarks<D>>,
     pub(crate) regions: Option<Labels<D>>,
     pub(crate) initial: Chain<D>,
+    /// How the fixed file gives its place, for results on its lattice.
+    pub(crate) forms: Option<Forms>,
 }
 
 /// The number of axes of both images.
@@ -41,6 +44,27 @@ pub(crate) fn common_dimension(fixed: (&Path, &Volume), moving: (&Path, &Volume)
         fixed.0.display(),
         moving.0.display(),
     )))
+}
+
+/// A file of an image, with what is doubtful about it said.
+pub(crate) fn volume(path: &Path, log: &Log) -> Done<Volume> {
+    let volume = rdmm_io::read(path)?;
+    for warning in &volume.warnings {
+        log.warn(&format!("{}: {warning}", path.display()));
+    }
+    Ok(volume)
+}
+
+/// The same of an image that is used by its grey values: it is said where these are made of colours.
+pub(crate) fn grey(path: &Path, log: &Log) -> Done<Volume> {
+    let volume = volume(path, log)?;
+    if matches!(volume.meaning, Meaning::Colours | Meaning::Indexed) {
+        log.warn(&format!(
+            "{}: colours are used, and written, as grey values; rdmm apply carries the colours",
+            path.display()
+        ));
+    }
+    Ok(volume)
 }
 
 /// An image of a volume that was read from `path`.
@@ -99,6 +123,17 @@ pub(crate) fn expect_grid<const D: usize>(
     Err(Failure::at(path.display(), problem))
 }
 
+/// What is wrong with the percentiles of an image that is not constant: few of its voxels are of other values.
+fn contrast(error: &rdmm_core::Error) -> String {
+    match error {
+        rdmm_core::Error::NoContrast { .. } => format!(
+            "{error}; if only few voxels are bright, as in sparse images and masks, set low = 0 and high = 1 under \
+             [intensities] in the configuration (--config)"
+        ),
+        _ => error.to_string(),
+    }
+}
+
 /// Points of two files, as many in both.
 pub(crate) fn landmarks<const D: usize>(
     files: (Option<&PathBuf>, Option<&PathBuf>),
@@ -136,13 +171,14 @@ impl<const D: usize> Inputs<D> {
             moving: with_boundary(image(moving.0, moving.1)?)?,
             fixed_labels: label_map(&beside.fixed_labels)?,
             moving_labels: label_map(&beside.moving_labels)?,
-            fixed_mask: beside.fixed_mask.as_deref().map(rdmm_io::read_image).transpose()?,
+            fixed_mask: beside.fixed_mask.as_deref().map(rdmm_io::read_mask).transpose()?,
             landmarks: landmarks((
                 beside.fixed_landmarks.as_ref(),
                 beside.moving_landmarks.as_ref(),
             ))?,
             regions: label_map(&beside.regions)?,
             initial: chain("--initial", &beside.initial)?,
+            forms: fixed.1.forms.clone(),
         };
         for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
             let first = image.data().first();
@@ -153,7 +189,7 @@ impl<const D: usize> Inputs<D> {
             let (low, high) = (config.intensities.low, config.intensities.high);
             Intensities::Percentiles { low, high }
                 .applied(image, "image between its percentiles [intensities]")
-                .map_err(|error| Failure::at(path.display(), error))?;
+                .map_err(|error| Failure::at(path.display(), contrast(&error)))?;
         }
         inputs.checked(beside, boundary)
     }
@@ -175,12 +211,6 @@ impl<const D: usize> Inputs<D> {
         }
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
             expect_grid(path, mask.grid(), self.fixed.grid())?;
-            if let Some(found) = mask.data().iter().find(|x| !(0.0..=1.0).contains(*x)) {
-                let problem = format!(
-                    "expected a mask with values from 0 to 1, found {found}: divide it by its largest value"
-                );
-                return Err(Failure::at(path.display(), problem));
-            }
             let grid = mask.grid().clone().with_boundary(boundary);
             if mask.data().iter().all(|&x| x == 0.0) {
                 let problem = "the mask is empty: expected some voxels above 0";
@@ -192,7 +222,7 @@ impl<const D: usize> Inputs<D> {
             && !beside.landmarks_only_measured
         {
             let grid = self.fixed.grid();
-            if let Some(at) = fixed.iter().position(|&x| !inside(grid, grid.to_index(x))) {
+            if let Some(at) = fixed.iter().position(|&x| !inside(grid.shape(), grid.to_index(x))) {
                 let problem = format!(
                     "expected landmarks inside the fixed image (LPS, mm), found {:?} as number {}: \
                      leave it out, turn the signs of x and y of RAS, or add --landmarks-only-measured",

@@ -60,15 +60,15 @@ fn known<'a, const D: usize>(
     move |flat| {
         let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
         let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
-        inside(from, from.to_index((x + grid.direction() * along).into()))
+        inside(from.shape(), from.to_index((x + grid.direction() * along).into()))
     }
 }
 
-/// Whether a fractional voxel is on the grid, the outer halves of its outermost voxels included, to rounding.
-pub(crate) fn inside<const D: usize>(grid: &Grid<D>, index: [f64; D]) -> bool {
+/// Whether a fractional voxel is on a lattice of this shape, the outer halves of its outermost voxels included, to rounding.
+pub(crate) fn inside<const D: usize>(shape: [usize; D], index: [f64; D]) -> bool {
     let reach = 0.5 + 1e-3;
     let within = |(i, n): (&f64, usize)| *i >= -reach && *i <= n as f64 - 1.0 + reach;
-    index.iter().zip(grid.shape()).all(within)
+    index.iter().zip(shape).all(within)
 }
 
 /// How far `inverse` brings points back to where `map` took them from, mm: the mean and the largest distance over the

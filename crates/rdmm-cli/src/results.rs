@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::{Done, Failure};
 use crate::figures::Figures;
-use crate::files::{Kind, remove, write_image};
+use crate::files::{Kind, remove, write_volume};
 use crate::inputs::Inputs;
 use crate::maps::carried;
 use crate::pair::Found;
@@ -73,17 +73,20 @@ pub(crate) fn write<const D: usize>(
     for name in NAMES {
         remove(&path(name))?;
     }
-    write_image(&path(&kind.name("warped")), kind, &found.warped, moving)?;
+    // On the lattice of the fixed file, wherever its header says that is.
+    let placed = |volume: Volume| Volume { forms: inputs.forms.clone(), ..volume };
+    let warped = placed(Volume::of_image(&found.warped));
+    write_volume(&path(&kind.name("warped")), kind, warped, moving)?;
     let labels =
         inputs.moving_labels.as_ref().map(|labels| carried(labels, &found.map)).transpose()?;
     if let Some(labels) = &labels {
-        rdmm_io::write_labels(path(&kind.name("warped_labels")), labels)?;
+        rdmm_io::write(path(&kind.name("warped_labels")), &placed(Volume::of_labels(labels)))?;
     }
     write_warp(path("warp.nii.gz"), &found.map)?;
     write_warp(path("inverse_warp.nii.gz"), &found.inverse)?;
     itk::write_text(path("affine.txt"), &found.affine)?;
     itk::write_mat(path("affine.mat"), &found.affine)?;
-    rdmm_io::write_image(path("jacobian.nii.gz"), &found.det)?;
+    rdmm_io::write(path("jacobian.nii.gz"), &placed(Volume::of_image(&found.det)))?;
     if let Some(flow) = &found.flow {
         let at = path("momentum.nii.gz");
         let momentum = Volume::of_vectors(&flow.momentum).map_err(|problem| problem.at(&at))?;

@@ -407,7 +407,7 @@ fn volume(array: &Array, spacing: &[f64], meaning: Meaning) -> Volume {
     };
     let (spacing, origin) = (spacing.to_vec(), vec![7.0; axes]);
     let geometry = Geometry { shape, spacing, origin, direction };
-    Volume { geometry, components, meaning, sample: Sample::F32, values }
+    Volume::new(geometry, components, meaning, Sample::F32, values)
 }
 
 /// Rounded to single precision, which is what images hold.

@@ -19,6 +19,10 @@ use crate::volume::{Meaning, Sample, Volume};
 
 type Fallible<T> = std::result::Result<T, Problem>;
 
+/// How far numbers may be from the integers that they stand for: slopes of headers are of single precision, and leave
+/// up to 1e-7 of the largest label of a file, thousands say.
+const ROUNDING: f64 = 1e-3;
+
 impl Geometry {
     /// The lattice of a grid, its boundary left out.
     #[must_use]
@@ -87,7 +91,7 @@ impl Volume {
         };
         let geometry = Geometry::of_grid(labels.grid());
         let values = file_order(&geometry.shape, labels.data()).map(f64::from).collect();
-        Self { geometry, components: 1, meaning: Meaning::Values, sample, values }
+        Self::new(geometry, 1, Meaning::Values, sample, values)
     }
 
     /// Vectors along the grid's axes, turned into the world's: v ↦ direction · v.
@@ -109,20 +113,22 @@ impl Volume {
         let components = field.components();
         let blocks = (0..components).flat_map(|c| file_order(&geometry.shape, field.component(c)));
         let values = blocks.map(f64::from).collect();
-        Self { geometry, components, meaning: Meaning::Values, sample: Sample::F32, values }
+        Self::new(geometry, components, Meaning::Values, Sample::F32, values)
     }
 
     /// The image: one value a voxel, colours as their luma (ITU-R BT.601) in the units of the file.
     ///
     /// # Errors
-    /// [`Problem::Axes`] for another dimension; [`Problem::Content`] for several values a voxel and for
-    /// voxels that are not finite in single precision; those of [`Geometry::grid`].
+    /// [`Problem::Axes`] for another dimension; [`Problem::Content`] for several values a voxel, for
+    /// voxels that are not finite in single precision, and for colours that are not opaque: what is transparent has no
+    /// grey value; those of [`Geometry::grid`].
     pub fn image<const D: usize>(&self) -> Fallible<Image<f32, D>> {
         self.check()?;
         let grid = self.geometry.grid::<D>()?;
         let voxels = self.voxels();
         let grey = match (self.meaning, self.components) {
             (Meaning::Colours | Meaning::Indexed, 3..) => {
+                self.expect_opaque()?;
                 let [red, green, blue] = [0, 1, 2].map(|c| &self.values[c * voxels..][..voxels]);
                 let luma = |v: usize| 0.299 * red[v] + 0.587 * green[v] + 0.114 * blue[v];
                 &(0..voxels).map(luma).collect()
@@ -143,7 +149,8 @@ impl Volume {
         Ok(Image::from_vec(&grid, data)?)
     }
 
-    /// The labels: integers ≥ 0, or the indices of a palette.
+    /// The labels: integers ≥ 0, or the indices of a palette. Numbers within 1e-3 of an integer are that integer:
+    /// slope and intercept of a header leave 0.9999999 for 1.
     ///
     /// # Errors
     /// [`Problem::Axes`] for another dimension; [`Problem::Content`] for several values a voxel and for
@@ -161,11 +168,35 @@ impl Volume {
         };
         if let Some(at) = values.iter().position(|&x| label(x).is_none()) {
             let found = format!("{} at the voxel {:?}", values[at], self.index(at));
-            return Err(Problem::content("labels", "integers from 0 to 4294967295", found));
+            let expected = "integers from 0 to 4294967295, to 1e-3";
+            return Err(Problem::content("labels", expected, found));
         }
         let mut data = reserved(values.len())?;
         data.extend(c_order(&self.geometry.shape, values).filter_map(label));
         Ok(Labels::from_vec(&grid, data)?)
+    }
+
+    /// A mask: 1 inside, 0 outside. Of integers, to 1e-3, every one but zero is inside, as in ITK, ANTs and FSL; numbers
+    /// between them are shares from 0 to 1.
+    ///
+    /// # Errors
+    /// Those of [`Volume::image`]; [`Problem::Content`] for fractions beside numbers that are not from 0 to 1.
+    pub fn mask<const D: usize>(&self) -> Fallible<Image<f32, D>> {
+        let mut image = self.image::<D>()?;
+        let off = |x: f64| (x - x.round()).abs() > ROUNDING;
+        if image.data().iter().any(|&x| off(f64::from(x))) {
+            let shares = 0.0..=1.0;
+            let Some(at) = image.data().iter().position(|x| !shares.contains(x)) else {
+                return Ok(image);
+            };
+            let index = image.grid().unravel(at);
+            let found = format!("{} at the voxel {index:?}, beside fractions", image.data()[at]);
+            let expected = "integers, of which all but 0 are inside, or shares from 0 to 1";
+            return Err(Problem::content("mask", expected, found));
+        }
+        let inside = |x: &mut f32| *x = if x.round() == 0.0 { 0.0 } else { 1.0 };
+        image.data_mut().iter_mut().for_each(inside);
+        Ok(image)
     }
 
     /// Vectors, turned from the world's axes into the grid's.
@@ -213,6 +244,20 @@ impl Volume {
         Ok(Field::from_vec(grid, data)?)
     }
 
+    /// `Ok` unless the fourth of the colours, opacity, says that something is transparent.
+    fn expect_opaque(&self) -> Fallible<()> {
+        if self.meaning != Meaning::Colours || self.components != 4 {
+            return Ok(());
+        }
+        let opacity = &self.values[3 * self.voxels()..];
+        let full = if self.sample == Sample::U8 { 255.0 } else { 65535.0 };
+        let Some(at) = opacity.iter().position(|&x| x < full) else { return Ok(()) };
+        let found = format!("an opacity of {} at the pixel {:?}", opacity[at], self.index(at));
+        let expected = "opaque colours: lay the picture on a ground of one colour first, what is transparent has no \
+                        grey value";
+        Err(Problem::content("colours", expected, found))
+    }
+
     fn expect_finite(&self, values: &[f64]) -> Fallible<()> {
         let Some(at) = values.iter().position(|&x| !single(x).is_finite()) else { return Ok(()) };
         let index = self.index(at % self.voxels());
@@ -237,8 +282,9 @@ impl Volume {
     reason = "checked to be an integer in range"
 )]
 fn label(x: f64) -> Option<u32> {
-    let fits = (0.0..=f64::from(u32::MAX)).contains(&x) && x.fract().abs() < f64::EPSILON;
-    fits.then_some(x as u32)
+    let integer = x.round();
+    let fits = (0.0..=f64::from(u32::MAX)).contains(&integer) && (x - integer).abs() <= ROUNDING;
+    fits.then_some(integer as u32)
 }
 
 fn expect_vectors(axes: usize, components: usize) -> Fallible<()> {
@@ -277,6 +323,15 @@ pub fn read_image<const D: usize>(path: impl AsRef<Path>) -> Result<Image<f32, D
 pub fn read_labels<const D: usize>(path: impl AsRef<Path>) -> Result<Labels<D>> {
     let path = path.as_ref();
     crate::read(path)?.labels().map_err(|problem| problem.at(path))
+}
+
+/// Reads a mask, see [`read`](crate::read) and [`Volume::mask`].
+///
+/// # Errors
+/// Those of both.
+pub fn read_mask<const D: usize>(path: impl AsRef<Path>) -> Result<Image<f32, D>> {
+    let path = path.as_ref();
+    crate::read(path)?.mask().map_err(|problem| problem.at(path))
 }
 
 /// Writes an image in single precision, see [`write`](crate::write).

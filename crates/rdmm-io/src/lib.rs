@@ -26,6 +26,7 @@
 
 pub mod atomic;
 mod convert;
+mod detached;
 mod error;
 mod format;
 mod metaimage;
@@ -41,9 +42,10 @@ mod source;
 pub mod transform;
 mod volume;
 
-pub use convert::{read_image, read_labels, write_image, write_labels};
+pub use convert::{read_image, read_labels, read_mask, write_image, write_labels};
 pub use error::{Error, Problem, Result};
 pub use format::{read, write};
-pub use placement::Geometry;
+pub use nifti::Forms;
+pub use placement::{Geometry, Lattice};
 pub use transform::{Chain, Listed, Transform};
 pub use volume::{Meaning, Sample, Volume};

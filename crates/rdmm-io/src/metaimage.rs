@@ -1,7 +1,7 @@
 //! `MetaImage`, in one file (`.mha`) and with the data in another (`.mhd`).
 //!
 //! The format does not say what several numbers a voxel mean. As many as axes are read as vectors, three
-//! or four unsigned ones as colours. Not read: data in several files, more than three axes.
+//! or four unsigned ones as colours. Not read: more than three axes.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom, Write as _};
@@ -13,6 +13,7 @@ use flate2::write::ZlibEncoder;
 use nalgebra::DMatrix;
 
 use crate::atomic;
+use crate::detached;
 use crate::error::{Problem, Result};
 use crate::name::{has_ending, with_ending};
 use crate::nifti::no_palette;
@@ -40,14 +41,25 @@ pub(crate) fn read(path: &Path) -> Result<Volume> {
     let form = Form::of(&entries).map_err(at)?;
     let name = entries.need("ElementDataFile").map_err(at)?;
     if name.eq_ignore_ascii_case("local") {
-        return body(&form, file).map_err(at);
+        return numbers_of(&form, file, 1).and_then(|values| volume(form, values)).map_err(at);
     }
-    if name.starts_with("LIST") || name.contains('%') {
-        return Err(at(Problem::content("ElementDataFile", "LOCAL or the name of one file", name)));
+    let count = form.voxels.iter().try_fold(form.components, |count, &n| count.checked_mul(n));
+    let count = count.unwrap_or(usize::MAX);
+    let after = if name.starts_with("LIST") { rest(&mut file).map_err(at)? } else { Vec::new() };
+    let files = detached::names("ElementDataFile", name, &after, path, count).map_err(at)?;
+    let mut values = Vec::new();
+    for data in &files {
+        let read = || numbers_of(&form, BufReader::new(File::open(data)?), files.len());
+        values.append(&mut read().map_err(|problem: Problem| problem.at(data))?);
     }
-    let data = path.parent().unwrap_or(Path::new("")).join(name);
-    let open = || Ok(BufReader::new(File::open(&data)?));
-    open().and_then(|file| body(&form, file)).map_err(|problem| problem.at(&data))
+    volume(form, values).map_err(at)
+}
+
+/// The lines after the header.
+fn rest(file: &mut BufReader<File>) -> Fallible<Vec<String>> {
+    let mut text = String::new();
+    file.by_ref().take(1 << 20).read_to_string(&mut text)?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Keys in small letters, and values.
@@ -196,8 +208,9 @@ fn geometry(entries: &Entries, axes: usize, voxels: &[usize]) -> Fallible<Geomet
     placement::geometry(voxels.to_vec(), &steps, &origin)
 }
 
-fn body(form: &Form, mut file: BufReader<File>) -> Fallible<Volume> {
-    let expected = size(&form.voxels, form.components, form.sample)?;
+/// The numbers of one of `files` files, each of which holds as many.
+fn numbers_of(form: &Form, mut file: BufReader<File>, files: usize) -> Fallible<Vec<f64>> {
+    let expected = size(&form.voxels, form.components, form.sample)? / files as u64;
     match form.skipped {
         Some(bytes) => file.seek_relative(i64::try_from(bytes).unwrap_or(i64::MAX))?,
         None if form.packed || form.text => {
@@ -211,26 +224,21 @@ fn body(form: &Form, mut file: BufReader<File>) -> Fallible<Volume> {
             file.seek(SeekFrom::Start(start))?;
         }
     }
-    let values = if form.text {
-        let mut sizes = form.voxels.clone();
-        sizes.push(form.components);
-        numbers(&mut file, &sizes)?
-    } else {
-        let mut reader: Box<dyn Read> =
-            if form.packed { Box::new(ZlibDecoder::new(file)) } else { Box::new(file) };
-        let bytes = take(&mut reader, "voxels", expected)?;
-        if form.packed {
-            end(&mut reader)?;
-        }
-        decode(&bytes, form.sample, form.endian)?
-    };
-    Ok(Volume {
-        geometry: form.geometry.clone(),
-        components: form.components,
-        meaning: form.meaning,
-        sample: form.sample,
-        values: planar(values, 1, form.components)?,
-    })
+    if form.text {
+        return numbers(&mut file, expected / form.sample.bytes() as u64);
+    }
+    let mut reader: Box<dyn Read> =
+        if form.packed { Box::new(ZlibDecoder::new(file)) } else { Box::new(file) };
+    let bytes = take(&mut reader, "voxels", expected)?;
+    if form.packed {
+        end(&mut reader)?;
+    }
+    decode(&bytes, form.sample, form.endian)
+}
+
+fn volume(form: Form, values: Vec<f64>) -> Fallible<Volume> {
+    let values = planar(values, 1, form.components)?;
+    Ok(Volume::new(form.geometry, form.components, form.meaning, form.sample, values))
 }
 
 pub(crate) fn write(path: &Path, volume: &Volume) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `NIfTI`-1 and `NIfTI`-2, in one file or as a pair of header and data.
 
+mod forms;
 mod header;
 
 use std::io::Write as _;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+pub use self::forms::Forms;
 pub(crate) use self::header::INTENT_FSL;
 use crate::atomic;
 use crate::error::{Problem, Result};
@@ -70,7 +72,9 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
         let found = format!("{components} of them a voxel");
         return Err(Problem::content("colours", "one a voxel", found));
     }
-    let geometry = header.geometry(shape.clone())?;
+    let mut warnings = Vec::new();
+    let forms = header.forms(&mut warnings);
+    let geometry = forms.geometry(&shape, &mut warnings)?;
     source.skip("header", header.offset.saturating_sub(read))?;
     let bytes = source.take("voxels", size(&shape, components * colours, sample)?)?;
     source.finish()?;
@@ -85,7 +89,9 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
     };
     let inner = if colours > 1 { 1 } else { shape.iter().product() };
     let values = planar(values, inner, components)?;
-    let mut volume = Volume { geometry, components, meaning, sample, values };
+    let forms = forms.beside(&geometry);
+    let volume = Volume::new(geometry, components, meaning, sample, values);
+    let mut volume = Volume { warnings, forms, ..volume };
     if colours == 1 {
         rescale(&mut volume, header)?;
     }

@@ -1,7 +1,6 @@
 //! NRRD, attached (`.nrrd`) and with the data in another file (`.nhdr`).
 //!
-//! Not read: encodings `hex` and `bzip2`, data in several files, positions by `axis mins`, units of
-//! length but millimetres. Vectors are taken in LPS in every space, as ITK takes them.
+//! Not read: the encoding `bzip2`. Vectors are taken in LPS in every space, as ITK takes them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -12,6 +11,7 @@ use flate2::write::GzEncoder;
 use nalgebra::DMatrix;
 
 use crate::atomic;
+use crate::detached;
 use crate::error::{Problem, Result};
 use crate::name::{has_ending, with_ending};
 use crate::nifti::no_palette;
@@ -33,10 +33,25 @@ pub(crate) fn read(path: &Path) -> Result<Volume> {
     let mut file = open().map_err(at)?;
     let (fields, detached) = header(&mut file).map_err(at)?;
     let form = Form::of(&fields).map_err(at)?;
-    let Some(name) = detached else { return body(&form, file).map_err(at) };
-    let data = path.parent().unwrap_or(Path::new("")).join(name);
-    let open = || Ok(BufReader::new(File::open(&data)?));
-    open().and_then(|file| body(&form, file)).map_err(|problem| problem.at(&data))
+    let count = form.sizes.iter().try_fold(1, |count: usize, &n| count.checked_mul(n));
+    let Some(Named { name, after }) = detached else {
+        let values = numbers_of(&form, file, 1).map_err(at)?;
+        return volume(form, values).map_err(at);
+    };
+    let count = count.unwrap_or(usize::MAX);
+    let files = detached::names("data file", &name, &after, path, count).map_err(at)?;
+    let mut values = Vec::new();
+    for data in &files {
+        let read = || numbers_of(&form, BufReader::new(File::open(data)?), files.len());
+        values.append(&mut read().map_err(|problem: Problem| problem.at(data))?);
+    }
+    volume(form, values).map_err(at)
+}
+
+/// What names the data of a header of another file, and the lines that follow it.
+struct Named {
+    name: String,
+    after: Vec<String>,
 }
 
 /// Names in small letters, and values.
@@ -56,8 +71,8 @@ impl Fields {
     }
 }
 
-/// The fields, and the name of the file with the data. The file is then at its data.
-fn header(file: &mut BufReader<File>) -> Fallible<(Fields, Option<String>)> {
+/// The fields, and what names the files with the data. The file is then at its data.
+fn header(file: &mut BufReader<File>) -> Fallible<(Fields, Option<Named>)> {
     let ends = |line: &str| {
         let line = line.to_ascii_lowercase();
         line.is_empty() || line.starts_with("data file:") || line.starts_with("datafile:")
@@ -68,10 +83,17 @@ fn header(file: &mut BufReader<File>) -> Fallible<(Fields, Option<String>)> {
     if !is(text.first().map_or(b"", |line| line.as_bytes())) {
         return Err(Problem::content("format", "a file that begins with NRRD000", "another"));
     }
-    if text.last().is_some_and(|last| !last.is_empty()) {
+    let mut after = Vec::new();
+    if let Some(last) = text.last().filter(|last| !last.is_empty()) {
+        let list =
+            last.split_once(':').is_some_and(|(_, name)| name.trim_start().starts_with("LIST"));
         let mut rest = String::new();
         file.by_ref().take(1 << 20).read_to_string(&mut rest)?;
-        text.extend(rest.lines().map(|line| line.trim_end().to_owned()));
+        after.extend(rest.lines().map(|line| line.trim_end().to_owned()));
+        // Other fields may follow one name, though the format wants it last.
+        if !list {
+            text.append(&mut after);
+        }
     }
     for line in text.iter().skip(1) {
         if line.starts_with('#') || line.contains(":=") {
@@ -82,13 +104,8 @@ fn header(file: &mut BufReader<File>) -> Fallible<(Fields, Option<String>)> {
         }
     }
     let fields = Fields(fields);
-    let detached = fields.first(["data file", "datafile"]).map(str::to_owned);
-    if let Some(name) = &detached
-        && (name.starts_with("LIST") || name.contains('%'))
-    {
-        return Err(Problem::content("data file", "the name of one file", name));
-    }
-    Ok((fields, detached))
+    let name = fields.first(["data file", "datafile"]).map(str::to_owned);
+    Ok((fields, name.map(|name| Named { name, after })))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +113,13 @@ enum Encoding {
     Raw,
     Gzip,
     Text,
+    Hex,
 }
 
 /// How the numbers are stored and where they belong.
 struct Form {
     geometry: Geometry,
+    warnings: Vec<String>,
     sample: Sample,
     endian: Endian,
     encoding: Encoding,
@@ -122,7 +141,8 @@ impl Form {
             "raw" => Encoding::Raw,
             "gzip" | "gz" => Encoding::Gzip,
             "ascii" | "text" | "txt" => Encoding::Text,
-            other => return Err(Problem::content("encoding", "raw, gzip or ascii", other)),
+            "hex" => Encoding::Hex,
+            other => return Err(Problem::content("encoding", "raw, gzip, ascii or hex", other)),
         };
         let endian = match fields.get("endian").map(str::to_ascii_lowercase).as_deref() {
             Some("little") => Endian::Little,
@@ -153,9 +173,11 @@ impl Form {
             None => 0,
         };
         let meaning = axes.meaning(fields, sample, components)?;
-        let geometry = axes.geometry(fields, &sizes)?;
+        let mut warnings = Vec::new();
+        let geometry = axes.geometry(fields, &sizes, &mut warnings)?;
         Ok(Self {
             geometry,
+            warnings,
             sample,
             endian,
             encoding,
@@ -285,23 +307,23 @@ impl Axes {
         Ok(meaning)
     }
 
-    fn geometry(&self, fields: &Fields, sizes: &[usize]) -> Fallible<Geometry> {
+    fn geometry(
+        &self,
+        fields: &Fields,
+        sizes: &[usize],
+        warnings: &mut Vec<String>,
+    ) -> Fallible<Geometry> {
         let shape: Vec<usize> = self.space.iter().map(|&axis| sizes[axis]).collect();
         let Some(directions) = &self.directions else {
-            let spacings: Vec<f64> = match fields.get("spacings") {
-                Some(text) => list("spacings", text)?,
-                None => vec![1.0; sizes.len()],
-            };
-            let entry = |&axis: &usize| spacings.get(axis).copied().unwrap_or(f64::NAN);
-            // Files that know no spacing say so by NaN.
-            let known = |x: f64| if x.is_nan() { 1.0 } else { x };
-            let spacing: Vec<f64> = self.space.iter().map(entry).map(known).collect();
-            let origin = vec![0.0; shape.len()];
-            return placement::geometry(shape, &DMatrix::from_diagonal(&spacing.into()), &origin);
+            let along = |&axis: &usize| Along::of(fields, sizes, axis, warnings);
+            let along: Vec<Along> = self.space.iter().map(along).collect::<Fallible<_>>()?;
+            let steps: Vec<f64> = along.iter().map(|along| along.step * along.unit).collect();
+            let origin: Vec<f64> = along.iter().map(|along| along.first * along.unit).collect();
+            return placement::geometry(shape, &DMatrix::from_diagonal(&steps.into()), &origin);
         };
         let world =
             self.space.first().and_then(|&axis| directions[axis].as_ref()).map_or(0, Vec::len);
-        let flips = flips(fields, world)?;
+        let scales = scales(fields, world)?;
         let origin = match fields.get("space origin") {
             Some(text) => vectors("space origin", text)?.into_iter().flatten().flatten().collect(),
             None => vec![0.0; world],
@@ -312,20 +334,98 @@ impl Axes {
             let expected = "as many coordinates as the space has axes";
             return Err(Problem::content("space directions", expected, "another number"));
         }
-        let steps = DMatrix::from_fn(world, steps.len(), |r, c| flips[r] * steps[c][r]);
-        let origin: Vec<f64> = origin.iter().zip(&flips).map(|(x, flip)| x * flip).collect();
+        let steps = DMatrix::from_fn(world, steps.len(), |r, c| scales[r] * steps[c][r]);
+        let origin: Vec<f64> = origin.iter().zip(&scales).map(|(x, scale)| x * scale).collect();
         placement::geometry(shape, &steps, &origin)
     }
 }
 
-/// Signs that turn the space of the file into LPS. Spaces without patient are taken as LPS, as in ITK.
-fn flips(fields: &Fields, world: usize) -> Fallible<Vec<f64>> {
-    if let Some(units) = fields.get("space units") {
-        let names = units.split('"').map(str::trim).filter(|unit| !unit.is_empty());
-        if let Some(unit) =
-            names.into_iter().find(|unit| !["mm", "millimeter", "???"].contains(unit))
-        {
-            return Err(Problem::content("space units", "\"mm\": convert the header", unit));
+/// One axis of a header without directions: where its first sample lies, the step to the next, and the unit of both.
+struct Along {
+    first: f64,
+    step: f64,
+    unit: f64,
+}
+
+impl Along {
+    /// By spacing, ends and centering: the ends of an axis are the faces of its outermost cells, or its outermost
+    /// nodes. Cells are what is meant where nothing is said, as in Teem and ITK.
+    fn of(
+        fields: &Fields,
+        sizes: &[usize],
+        axis: usize,
+        warnings: &mut Vec<String>,
+    ) -> Fallible<Self> {
+        // Files that know no number say so by NaN.
+        let entry = |names: [&'static str; 2]| -> Fallible<Option<f64>> {
+            let Some(text) = fields.first(names) else { return Ok(None) };
+            let entries: Vec<f64> = list(names[0], text)?;
+            if entries.len() != sizes.len() {
+                let found = format!("{} for {} axes", entries.len(), sizes.len());
+                return Err(Problem::content(names[0], "as many as axes", found));
+            }
+            Ok(Some(entries[axis]).filter(|x| !x.is_nan()))
+        };
+        let centering = fields.first(["centerings", "centers"]).unwrap_or_default();
+        let centering = centering.split_whitespace().nth(axis).unwrap_or("???");
+        let cells = match centering.to_ascii_lowercase().as_str() {
+            "cell" | "???" | "none" => true,
+            "node" => false,
+            other => return Err(Problem::content("centerings", "cell, node or ???", other)),
+        };
+        let (low, high) = (entry(["axis mins", "axismins"])?, entry(["axis maxs", "axismaxs"])?);
+        let spacing = match entry(["spacings", "spacing"])? {
+            Some(spacing) => Some(spacing),
+            None => low.zip(high).map(|(low, high)| {
+                let steps = if cells { sizes[axis] } else { sizes[axis].saturating_sub(1).max(1) };
+                (high - low) / steps as f64
+            }),
+        };
+        let step = spacing.unwrap_or(1.0);
+        let offset = if cells { 0.5 * step } else { 0.0 };
+        let ends = (sizes[axis] - 1) as f64 * step + 2.0 * offset;
+        let low = low.or_else(|| high.map(|high| high - ends));
+        let first = low.map_or(0.0, |low| low + offset);
+        let units = fields.get("units").map(quoted).unwrap_or_default();
+        let name = units.get(axis).copied().unwrap_or_default();
+        let unit = millimetres(name).unwrap_or_else(|| {
+            warnings.push(format!(
+                "units: {name:?} along axis {axis} is no length that is known: taken as millimetres"
+            ));
+            1.0
+        });
+        Ok(Self { first, step, unit })
+    }
+}
+
+/// Millimetres of a unit of length; nothing said is a millimetre.
+fn millimetres(unit: &str) -> Option<f64> {
+    Some(match unit.to_lowercase().as_str() {
+        "mm" | "millimeter" | "millimeters" | "millimetre" | "millimetres" | "???" | "" => 1.0,
+        // The sign of micro, the Greek letter, and what is left of the sign in Latin-1.
+        "micron" | "microns" | "um" | "\u{b5}m" | "\u{3bc}m" | "\u{fffd}m" | "micrometer"
+        | "micrometers" | "micrometre" | "micrometres" => 1e-3,
+        "nm" | "nanometer" | "nanometers" | "nanometre" | "nanometres" => 1e-6,
+        "cm" | "centimeter" | "centimeters" | "centimetre" | "centimetres" => 10.0,
+        "m" | "meter" | "meters" | "metre" | "metres" => 1e3,
+        _ => return None,
+    })
+}
+
+/// Entries in quotation marks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('"').skip(1).step_by(2).map(str::trim).collect()
+}
+
+/// Factors, an axis each, that turn the space of the file into millimetres and LPS. Spaces without patient are taken
+/// as LPS, as in ITK.
+fn scales(fields: &Fields, world: usize) -> Fallible<Vec<f64>> {
+    let mut scales = vec![1.0; world];
+    if let Some(text) = fields.get("space units") {
+        for (scale, name) in scales.iter_mut().zip(quoted(text)) {
+            let expected = "a unit of length from \"nm\" to \"m\": convert the header";
+            *scale =
+                millimetres(name).ok_or_else(|| Problem::content("space units", expected, name))?;
         }
     }
     let name = fields.get("space").unwrap_or_default().to_ascii_lowercase();
@@ -337,55 +437,84 @@ fn flips(fields: &Fields, world: usize) -> Fallible<Vec<f64>> {
         | "scanner-xyz"
         | "3d-right-handed"
         | "3d-left-handed" => &[1.0; 3],
-        "" => return Ok(vec![1.0; world]),
+        "" => return Ok(scales),
         other => {
             let expected = "LPS, RAS, LAS, scanner-xyz or a handed space of three axes";
             return Err(Problem::content("space", expected, other));
         }
     };
     if world == signs.len() {
-        return Ok(signs.to_vec());
+        scales.iter_mut().zip(signs).for_each(|(scale, sign)| *scale *= sign);
+        return Ok(scales);
     }
     Err(Problem::content("space", "vectors of three coordinates", format!("{world} of them")))
 }
 
-fn body(form: &Form, mut file: BufReader<File>) -> Fallible<Volume> {
+/// The numbers of one of `files` files, each of which holds as many.
+fn numbers_of(form: &Form, mut file: BufReader<File>, files: usize) -> Fallible<Vec<f64>> {
     for _ in 0..form.skipped_lines {
         if file.skip_until(b'\n')? == 0 {
             return Err(Problem::content("line skip", "no more lines than there are", "the end"));
         }
     }
-    let expected = size(&form.sizes, 1, form.sample)?;
-    let values = match form.encoding {
+    let expected = size(&form.sizes, 1, form.sample)? / files as u64;
+    let skipped = form.skipped_bytes.unwrap_or(0);
+    let bytes = match form.encoding {
         Encoding::Text => {
-            skip(&mut file, form.skipped_bytes.unwrap_or(0))?;
-            numbers(&mut file, &form.sizes)?
+            skip(&mut file, skipped)?;
+            return numbers(&mut file, expected / form.sample.bytes() as u64);
         }
-        Encoding::Raw => {
-            let bytes = match form.skipped_bytes {
-                Some(bytes) => {
-                    skip(&mut file, bytes)?;
-                    take(&mut file, "voxels", expected)?
-                }
-                None => last(file, expected)?,
-            };
-            decode(&bytes, form.sample, form.endian)?
+        Encoding::Hex => {
+            skip(&mut file, skipped)?;
+            hexadecimal(&mut file, expected)?
         }
+        Encoding::Raw => match form.skipped_bytes {
+            Some(bytes) => {
+                skip(&mut file, bytes)?;
+                take(&mut file, "voxels", expected)?
+            }
+            None => last(file, expected)?,
+        },
         Encoding::Gzip => {
             let mut unpacked = BufReader::new(Members::new(file));
-            skip(&mut unpacked, form.skipped_bytes.unwrap_or(0))?;
+            skip(&mut unpacked, skipped)?;
             let bytes = take(&mut unpacked, "voxels", expected)?;
             crate::source::end(&mut unpacked)?;
-            decode(&bytes, form.sample, form.endian)?
+            bytes
         }
     };
-    Ok(Volume {
-        geometry: form.geometry.clone(),
-        components: form.components,
-        meaning: form.meaning,
-        sample: form.sample,
-        values: planar(values, form.inner, form.components)?,
-    })
+    decode(&bytes, form.sample, form.endian)
+}
+
+fn volume(form: Form, values: Vec<f64>) -> Fallible<Volume> {
+    let values = planar(values, form.inner, form.components)?;
+    let volume = Volume::new(form.geometry, form.components, form.meaning, form.sample, values);
+    Ok(Volume { warnings: form.warnings, ..volume })
+}
+
+/// Bytes as two digits each; spaces and lines between digits do not count.
+fn hexadecimal(reader: &mut dyn BufRead, expected: u64) -> Fallible<Vec<u8>> {
+    let what = "hexadecimal digits";
+    let mut bytes = Vec::new();
+    let mut high = None;
+    for digit in reader.bytes() {
+        let digit = digit?;
+        if digit.is_ascii_whitespace() {
+            continue;
+        }
+        let value = char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let value = value.ok_or_else(|| {
+            Problem::content(what, "0 to 9 and a to f", format!("{:?}", char::from(digit)))
+        })?;
+        match high.take() {
+            None => high = Some(value),
+            Some(high) => bytes.push(16 * high + value),
+        }
+        if bytes.len() as u64 == expected {
+            return Ok(bytes);
+        }
+    }
+    Err(Problem::Truncated { what, expected: 2 * expected, found: 2 * bytes.len() as u64 })
 }
 
 fn skip(reader: &mut dyn BufRead, expected: u64) -> Fallible<()> {
@@ -406,8 +535,7 @@ fn last(mut file: BufReader<File>, expected: u64) -> Fallible<Vec<u8>> {
 }
 
 /// Numbers as text.
-pub(crate) fn numbers(reader: &mut dyn BufRead, sizes: &[usize]) -> Fallible<Vec<f64>> {
-    let expected = size(sizes, 1, Sample::U8)?;
+pub(crate) fn numbers(reader: &mut dyn BufRead, expected: u64) -> Fallible<Vec<f64>> {
     let mut values: Vec<f64> = Vec::new();
     let mut line = Vec::new();
     while (values.len() as u64) < expected {

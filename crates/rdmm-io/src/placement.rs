@@ -1,6 +1,6 @@
 //! Where voxels are: a lattice in the world, from the steps between them to spacing and direction.
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, SMatrix, SVector};
 
 use crate::error::Problem;
 
@@ -26,7 +26,85 @@ pub struct Geometry {
     pub direction: DMatrix<f64>,
 }
 
+/// A lattice of as many axes as are known when the code is compiled: where its voxels are, and nothing else. Unlike a
+/// [`Grid`](rdmm_core::grid::Grid) it has any number of voxels an axis, as images have that are not registered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lattice<const D: usize> {
+    shape: [usize; D],
+    spacing: [f64; D],
+    origin: SVector<f64, D>,
+    direction: SMatrix<f64, D, D>,
+}
+
+impl<const D: usize> Lattice<D> {
+    /// Voxels along each axis.
+    #[must_use]
+    pub fn shape(&self) -> [usize; D] {
+        self.shape
+    }
+
+    /// Number of voxels.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a lattice is never empty")]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Index of the voxel at `flat` in a volume's values, where the first axis is the fastest.
+    #[must_use]
+    pub fn unravel(&self, mut flat: usize) -> [usize; D] {
+        self.shape.map(|n| {
+            let index = flat % n;
+            flat /= n;
+            index
+        })
+    }
+
+    /// World coordinates of a (fractional) index.
+    #[must_use]
+    pub fn to_world(&self, index: [f64; D]) -> [f64; D] {
+        let local = SVector::<f64, D>::from_fn(|a, _| index[a] * self.spacing[a]);
+        (self.origin + self.direction * local).into()
+    }
+
+    /// Fractional index of a point in world coordinates.
+    #[must_use]
+    pub fn to_index(&self, world: [f64; D]) -> [f64; D] {
+        let local = self.direction.transpose() * (SVector::from(world) - self.origin);
+        std::array::from_fn(|a| local[a] / self.spacing[a])
+    }
+}
+
 impl Geometry {
+    /// This lattice, of `D` axes.
+    ///
+    /// # Errors
+    /// [`Problem::Axes`] for another dimension; [`Problem::Content`] for what is no lattice.
+    ///
+    /// ```
+    /// # use rdmm_io::Geometry;
+    /// use nalgebra::DMatrix;
+    /// let geometry = Geometry {
+    ///     shape: vec![48, 40, 3],
+    ///     spacing: vec![1.0, 1.0, 8.0],
+    ///     origin: vec![-20.0, 10.0, 5.0],
+    ///     direction: DMatrix::identity(3, 3),
+    /// };
+    /// let lattice = geometry.lattice::<3>()?;
+    /// assert_eq!(lattice.to_world([0.0, 0.0, 2.0]), [-20.0, 10.0, 21.0]);
+    /// assert!(geometry.grid::<3>().is_err(), "three slices cannot be registered");
+    /// # Ok::<(), rdmm_io::Problem>(())
+    /// ```
+    pub fn lattice<const D: usize>(&self) -> Result<Lattice<D>> {
+        self.check()?;
+        let axes = || Problem::Axes { expected: D, found: self.shape.len() };
+        let shape = self.shape.as_slice().try_into().map_err(|_| axes())?;
+        let spacing = self.spacing.as_slice().try_into().map_err(|_| axes())?;
+        let origin = SVector::from_fn(|a, _| self.origin[a]);
+        let direction = SMatrix::from_fn(|r, c| self.direction[(r, c)]);
+        Ok(Lattice { shape, spacing, origin, direction })
+    }
+
     /// `Ok` where the numbers of entries fit and the lattice is one.
     pub(crate) fn check(&self) -> Result<()> {
         let axes = self.shape.len();

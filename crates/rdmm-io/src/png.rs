@@ -1,8 +1,8 @@
 //! PNG: grey values, colours and palettes.
 //!
 //! The first axis runs along a row (x, to the right), the second down the rows (y), as ITK has it; the
-//! spacing is one. Values are those of the file, 0 to 255 or 0 to 65535. Opacity beside grey values is
-//! dropped.
+//! spacing is one. Values are those of the file, 0 to 255 or 0 to 65535. Opacity beside grey values and palettes is
+//! left out, with a warning where something is transparent.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -65,14 +65,25 @@ fn volume(path: &Path) -> std::result::Result<Volume, Problem> {
         depth => (Sample::U8, unpacked(&buffer, depth, shape[0] * channels, frame.line_size)),
     };
     let mut values = planar(values, 1, channels)?;
+    let mut warnings = Vec::new();
+    let left_out = || "the picture is transparent in places: its opacity is left out".to_owned();
     let (components, meaning) = match frame.color_type {
         ColorType::Grayscale | ColorType::GrayscaleAlpha => {
+            let full = if sample == Sample::U8 { 255.0 } else { 65535.0 };
+            if values[shape[0] * shape[1]..].iter().any(|&opacity| opacity < full) {
+                warnings.push(left_out());
+            }
             values.truncate(shape[0] * shape[1]);
             (1, Meaning::Values)
         }
         ColorType::Rgb | ColorType::Rgba => (channels, Meaning::Colours),
         ColorType::Indexed => {
             let palette = reader.info().palette.as_deref().unwrap_or_default();
+            let opacities = reader.info().trns.as_deref().unwrap_or_default();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a byte")]
+            if values.iter().any(|&x| opacities.get(x as usize).is_some_and(|&x| x < u8::MAX)) {
+                warnings.push(left_out());
+            }
             values = coloured(&values, palette)?;
             (4, Meaning::Indexed)
         }
@@ -83,7 +94,8 @@ fn volume(path: &Path) -> std::result::Result<Volume, Problem> {
         origin: vec![0.0; 2],
         direction: DMatrix::identity(2, 2),
     };
-    Ok(Volume { geometry, components, meaning, sample, values })
+    let volume = Volume::new(geometry, components, meaning, sample, values);
+    Ok(Volume { warnings, ..volume })
 }
 
 /// Samples of 1, 2, 4 or 8 bits; each line begins with a new byte.

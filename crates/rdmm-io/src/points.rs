@@ -1,7 +1,8 @@
-//! Points and landmarks in columns of text, as ANTs keeps them.
+//! Points and landmarks: columns of text, as ANTs keeps them, and the files of 3D Slicer (`.fcsv`, `.mrk.json`).
 //!
 //! Coordinates are in the world of the images, LPS millimetres; those of ANTs' `antsApplyTransformsToPoints`
-//! are so too, while FreeSurfer, Slicer's older files and NIfTI's own world are RAS: turn the signs of x and y.
+//! are so too, while FreeSurfer and NIfTI's own world are RAS: turn the signs of x and y. Slicer's files name
+//! their system, and are turned from it and, where they are written as they were, into it.
 //!
 //! Which way points go: a transform pulls an image back, so it takes points of the fixed image to the moving
 //! image. A list of transforms that resamples the moving image onto the fixed one therefore carries points of
@@ -11,8 +12,12 @@
 
 use std::path::Path;
 
+use self::slicer::Markups;
 use crate::atomic;
 use crate::error::{Problem, Result};
+use crate::name::has_ending;
+
+mod slicer;
 
 /// The names of coordinates in a header, in any case.
 const NAMES: [&str; 3] = ["x", "y", "z"];
@@ -41,12 +46,28 @@ enum Separator {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Points<const D: usize> {
+    kept: Kept<D>,
+    positions: Vec<[f64; D]>,
+}
+
+/// What else a file holds.
+#[derive(Clone, Debug, PartialEq)]
+enum Kept<const D: usize> {
+    Table(Table<D>),
+    /// A `.fcsv` of Slicer: a table after lines of comments, and the signs that turn its coordinates into LPS.
+    Fiducials(Vec<String>, Table<D>, [f64; D]),
+    /// A `.mrk.json` of Slicer.
+    Markups(Markups<D>),
+}
+
+/// Rows of cells.
+#[derive(Clone, Debug, PartialEq)]
+struct Table<const D: usize> {
     header: Option<Vec<String>>,
     /// All cells, those of the coordinates too.
     rows: Vec<Vec<String>>,
     /// Where the coordinates are.
     columns: [usize; D],
-    positions: Vec<[f64; D]>,
     separator: Separator,
 }
 
@@ -57,12 +78,10 @@ impl<const D: usize> Points<D> {
         let header = ["x", "y", "z", "t"].map(str::to_owned).to_vec();
         let rows = vec![vec!["0".to_owned(); header.len().max(D)]; positions.len()];
         let columns = std::array::from_fn(|a| a);
+        let separator = Separator::Character(b',');
         Self {
-            header: Some(header),
-            rows,
-            columns,
+            kept: Kept::Table(Table { header: Some(header), rows, columns, separator }),
             positions,
-            separator: Separator::Character(b','),
         }
     }
 
@@ -70,11 +89,12 @@ impl<const D: usize> Points<D> {
     ///
     /// The first row may name the columns: then those named x, y (and z in 3-D) hold the coordinates. Without
     /// names the first D columns do. Columns are separated by commas, semicolons, tabs or spaces, whichever
-    /// of these comes first in that order in the first row. All other cells are kept for [`Points::write`].
+    /// of these comes first in that order in the first row. Fiducials and markups of Slicer are known by their
+    /// content. Whatever else a file holds is kept for [`Points::write`].
     ///
     /// # Errors
     /// [`Problem::Content`] with line and column for a cell that is not a finite number, a row of another
-    /// length than the first, and names without coordinates.
+    /// length than the first, names without coordinates, and coordinates of Slicer that are neither LPS nor RAS.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let read = || Self::parse(&std::fs::read_to_string(path)?);
@@ -83,6 +103,22 @@ impl<const D: usize> Points<D> {
 
     fn parse(text: &str) -> std::result::Result<Self, Problem> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim_start().starts_with('{') {
+            let (markups, positions) = Markups::parse(text)?;
+            return Ok(Self { kept: Kept::Markups(markups), positions });
+        }
+        if let Some(comments) = slicer::comments(text) {
+            let signs =
+                slicer::signs(slicer::entry(&comments, "CoordinateSystem").unwrap_or("RAS"))?;
+            let names = slicer::entry(&comments, "columns").unwrap_or(slicer::COLUMNS);
+            let columns = columns(&names.split(',').map(str::to_owned).collect::<Vec<_>>())?;
+            let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            let (rows, separator) = (rows.join("\n"), Separator::Character(b','));
+            let before = comments.len() as u64;
+            let (table, mut positions) = Table::parse(&rows, before, separator, Some(columns))?;
+            positions.iter_mut().for_each(|position| *position = slicer::turned(*position, signs));
+            return Ok(Self { kept: Kept::Fiducials(comments, table, signs), positions });
+        }
         let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let separator = match [',', ';', '\t'].into_iter().find(|&c| first.contains(c)) {
             Some(',') => Separator::Character(b','),
@@ -90,32 +126,8 @@ impl<const D: usize> Points<D> {
             Some(_) => Separator::Character(b'\t'),
             None => Separator::Space,
         };
-        let mut lines = cells(text, separator)?.into_iter().peekable();
-        let named = |(_, cells): &(u64, Vec<String>)| {
-            cells.first().is_some_and(|cell| cell.trim().parse::<f64>().is_err())
-        };
-        let header = lines.next_if(named).map(|(_, names)| names);
-        let columns = match &header {
-            Some(names) => columns(names)?,
-            None => std::array::from_fn(|a| a),
-        };
-        let mut width = header.as_ref().map(Vec::len);
-        let (mut rows, mut positions) = (Vec::new(), Vec::new());
-        for (line, cells) in lines {
-            let expected = *width.get_or_insert(cells.len());
-            if cells.len() != expected || cells.len() < D {
-                let found = format!("{} on line {line}, not {}", cells.len(), expected.max(D));
-                let wanted = "as many in every row, at least one a coordinate";
-                return Err(Problem::content("columns of points", wanted, found));
-            }
-            let mut position = [0.0; D];
-            for a in 0..D {
-                position[a] = number(&cells[columns[a]], line, columns[a])?;
-            }
-            positions.push(position);
-            rows.push(cells);
-        }
-        Ok(Self { header, rows, columns, positions, separator })
+        let (table, positions) = Table::parse(text, 0, separator, None)?;
+        Ok(Self { kept: Kept::Table(table), positions })
     }
 
     /// The points, in the order of the rows.
@@ -140,18 +152,103 @@ impl<const D: usize> Points<D> {
     /// Writes the points: header, columns and separator as they were read, coordinates with as many digits as
     /// they need to be read back to the bit.
     ///
+    /// What was read from a file of Slicer is written as such, in the system that it names, where the ending of the
+    /// name is that of the file (`.fcsv`, `.json`); under other names as columns in LPS, with the labels as comments.
+    ///
     /// # Errors
     /// What the operating system says.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        match &self.kept {
+            Kept::Table(table) => atomic::write(path, |file| table.write(file, &self.positions)),
+            Kept::Fiducials(comments, table, signs) if has_ending(path, ".fcsv") => {
+                let positions: Vec<_> =
+                    self.positions.iter().map(|&x| slicer::turned(x, *signs)).collect();
+                atomic::write(path, |file| {
+                    comments.iter().try_for_each(|line| writeln!(file, "{line}"))?;
+                    table.write(file, &positions)
+                })
+            }
+            Kept::Markups(markups) if has_ending(path, ".json") => {
+                let text = markups.text(&self.positions).map_err(|problem| problem.at(path))?;
+                atomic::write(path, |file| file.write_all(text.as_bytes()))
+            }
+            Kept::Fiducials(comments, table, _) => {
+                let names = slicer::entry(comments, "columns").unwrap_or(slicer::COLUMNS);
+                let column = names.split(',').position(|name| name.trim() == "label");
+                let label = |row: &Vec<String>| column.and_then(|at| row.get(at)).cloned();
+                let labels: Vec<_> =
+                    table.rows.iter().map(|row| label(row).unwrap_or_default()).collect();
+                self.write_columns(path, &labels)
+            }
+            Kept::Markups(markups) => self.write_columns(path, &markups.labels()),
+        }
+    }
+
+    /// ANTs' columns, with a comment a row.
+    fn write_columns(&self, path: &Path, comments: &[String]) -> Result<()> {
+        let mut plain = Self::new(self.positions.clone());
+        if let Kept::Table(table) = &mut plain.kept {
+            table.header.iter_mut().for_each(|names| names.push("comment".to_owned()));
+            let rows = table.rows.iter_mut().zip(comments);
+            rows.for_each(|(row, comment)| row.push(comment.clone()));
+        }
+        plain.write(path)
+    }
+}
+
+impl<const D: usize> Table<D> {
+    /// Rows and their positions, after `before` lines of the file. Without `columns` the first row may name them.
+    fn parse(
+        text: &str,
+        before: u64,
+        separator: Separator,
+        columns: Option<[usize; D]>,
+    ) -> std::result::Result<(Self, Vec<[f64; D]>), Problem> {
+        let mut lines = cells(text, separator)?.into_iter().peekable();
+        let named = |(_, cells): &(u64, Vec<String>)| {
+            cells.first().is_some_and(|cell| cell.trim().parse::<f64>().is_err())
+        };
+        let (header, columns) = match columns {
+            Some(columns) => (None, columns),
+            None => match lines.next_if(named) {
+                Some((_, names)) => {
+                    let columns = self::columns(&names)?;
+                    (Some(names), columns)
+                }
+                None => (None, std::array::from_fn(|a| a)),
+            },
+        };
+        let least = columns.iter().max().map_or(0, |last| last + 1);
+        let mut width = header.as_ref().map(Vec::len);
+        let (mut rows, mut positions) = (Vec::new(), Vec::new());
+        for (line, cells) in lines {
+            let line = before + line;
+            let expected = *width.get_or_insert(cells.len());
+            if cells.len() != expected || cells.len() < least {
+                let found = format!("{} on line {line}, not {}", cells.len(), expected.max(least));
+                let wanted = "as many in every row, at least one a coordinate";
+                return Err(Problem::content("columns of points", wanted, found));
+            }
+            let mut position = [0.0; D];
+            for a in 0..D {
+                position[a] = number(&cells[columns[a]], line, columns[a])?;
+            }
+            positions.push(position);
+            rows.push(cells);
+        }
+        Ok((Self { header, rows, columns, separator }, positions))
+    }
+
+    fn write(&self, file: &mut dyn std::io::Write, positions: &[[f64; D]]) -> std::io::Result<()> {
         let mut rows = self.rows.clone();
-        for (row, position) in rows.iter_mut().zip(&self.positions) {
+        for (row, position) in rows.iter_mut().zip(positions) {
             for (column, x) in self.columns.iter().zip(position) {
                 row[*column] = x.to_string();
             }
         }
         let lines = self.header.iter().chain(&rows);
-        atomic::write(path, |file| match self.separator {
+        match self.separator {
             Separator::Space => {
                 lines.into_iter().try_for_each(|row| writeln!(file, "{}", row.join(" ")))
             }
@@ -161,7 +258,7 @@ impl<const D: usize> Points<D> {
                 lines.into_iter().try_for_each(|row| writer.write_record(row))?;
                 writer.flush()
             }
-        })
+        }
     }
 }
 
@@ -196,7 +293,9 @@ fn cells(
 fn columns<const D: usize>(names: &[String]) -> std::result::Result<[usize; D], Problem> {
     let mut columns = [0; D];
     for (column, name) in columns.iter_mut().zip(NAMES) {
-        let found = names.iter().position(|found| found.trim().eq_ignore_ascii_case(name));
+        // A header may be marked as a comment.
+        let bare = |found: &String| found.trim_start_matches(['#', ' ']).trim().to_owned();
+        let found = names.iter().position(|found| bare(found).eq_ignore_ascii_case(name));
         let missing = || {
             let expected = "columns x, y (and z in 3-D), or rows of numbers only";
             Problem::content("header of points", expected, names.join(", "))

@@ -43,12 +43,13 @@ impl Source {
     }
 }
 
-/// Gzipped data of one member or more. Padding after the last, as some archives leave it, is passed over.
-pub(crate) struct Members<R>(Option<GzDecoder<R>>);
+/// Gzipped data of one member or more. What follows the last and is no member, as padding of archives, is passed
+/// over.
+pub(crate) struct Members<R>(Option<GzDecoder<Returned<R>>>);
 
 impl<R: BufRead> Members<R> {
     pub(crate) fn new(reader: R) -> Self {
-        Self(Some(GzDecoder::new(reader)))
+        Self(Some(GzDecoder::new(Returned { byte: None, rest: reader })))
     }
 }
 
@@ -61,11 +62,54 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(read);
             }
             let mut rest = member.into_inner();
-            if rest.fill_buf()?.first() == Some(&0x1f) {
+            if rest.next_byte()? == Some(0x1f) && rest.fill_buf()?.first() == Some(&0x8b) {
+                rest.byte = Some([0x1f]);
                 self.0 = Some(GzDecoder::new(rest));
             }
         }
         Ok(0)
+    }
+}
+
+/// A reader to which a byte can be given back.
+pub(crate) struct Returned<R> {
+    byte: Option<[u8; 1]>,
+    rest: R,
+}
+
+impl<R: BufRead> Returned<R> {
+    /// The next byte; `None` at the end.
+    fn next_byte(&mut self) -> std::io::Result<Option<u8>> {
+        let byte = self.fill_buf()?.first().copied();
+        if byte.is_some() {
+            self.consume(1);
+        }
+        Ok(byte)
+    }
+}
+
+impl<R: BufRead> Read for Returned<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Returned<R> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        match &self.byte {
+            Some(byte) => Ok(byte),
+            None => self.rest.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        match &self.byte {
+            Some(_) if amount > 0 => self.byte = None,
+            Some(_) => {}
+            None => self.rest.consume(amount),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::volume::Volume;
 
 mod classes;
 pub mod fsl;
+mod hdf5;
 pub mod itk;
 mod list;
 
@@ -36,25 +37,45 @@ pub enum Transform<const D: usize> {
 }
 
 impl<const D: usize> Transform<D> {
-    /// Reads a transform: ITK text (`.txt`, `.tfm`), MATLAB level 4 (`.mat`, as ANTs' `0GenericAffine.mat`), or
-    /// an image of vectors in any format that [`read`](crate::read) knows. The content decides, not the name.
+    /// Reads a transform: ITK text (`.txt`, `.tfm`), MATLAB level 4 (`.mat`, as ANTs' `0GenericAffine.mat`), HDF5
+    /// (`.h5`, as ANTs, Slicer and fMRIPrep write it), or an image of vectors in any format that
+    /// [`read`](crate::read) knows. The content decides, not the name.
     ///
-    /// Classes of linear transforms are those of [`itk::read`].
+    /// Classes of linear transforms are those of [`itk::read`]; displacement fields (`DisplacementFieldTransform`) are
+    /// read from text and HDF5 too.
     ///
     /// # Errors
     /// Those of [`itk::read`] and [`read_warp`]; [`Problem::Content`] for matrices of FLIRT, which need the
-    /// images ([`fsl::read_affine`]), and for transforms in HDF5.
+    /// images ([`fsl::read_affine`]), and for a composite with displacement fields, which is a list
+    /// ([`Transform::read_list`]).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let linear = || -> std::result::Result<Option<Affine<D>>, Problem> {
-            match content(path)? {
-                Content::Linear => Ok(Some(itk::parse(&std::fs::read(path)?)?)),
-                Content::Image => Ok(None),
+        let mut maps = Self::read_list(path)?;
+        match (maps.pop(), maps.len()) {
+            (Some(map), 0) => Ok(map),
+            (_, others) => {
+                let found =
+                    format!("a list of {} of them: compose it to one warp first", others + 1);
+                Err(Problem::content("transform file", "one transform", found).at(path))
             }
+        }
+    }
+
+    /// Reads the transforms of a file, the first one applied first to points: several for a `CompositeTransform` with
+    /// displacement fields, one for everything else.
+    ///
+    /// # Errors
+    /// Those of [`Transform::read`] but for composites.
+    pub fn read_list(path: impl AsRef<Path>) -> Result<Vec<Self>> {
+        let path = path.as_ref();
+        let maps = || match content(path)? {
+            Content::Records => Ok(Some(classes::maps(&itk::records(&std::fs::read(path)?)?)?)),
+            Content::Hdf5 => Ok(Some(classes::maps(&hdf5::records(path)?)?)),
+            Content::Image => Ok(None),
         };
-        match linear().map_err(|problem| problem.at(path))? {
-            Some(map) => Ok(Self::Affine(map)),
-            None => Ok(Self::Warp(read_warp(path)?)),
+        match maps().map_err(|problem: Problem| problem.at(path))? {
+            Some(maps) => Ok(maps),
+            None => Ok(vec![Self::Warp(read_warp(path)?)]),
         }
     }
 
@@ -156,7 +177,9 @@ pub fn write_warp<const D: usize>(
 }
 
 enum Content {
-    Linear,
+    /// Classes and parameters, as text or in a `.mat`.
+    Records,
+    Hdf5,
     Image,
 }
 
@@ -165,31 +188,33 @@ fn content(path: &Path) -> std::result::Result<Content, Problem> {
     let mut start = Vec::new();
     std::fs::File::open(path)?.take(512).read_to_end(&mut start)?;
     if itk::is_text(&start) {
-        return Ok(Content::Linear);
+        return Ok(Content::Records);
     }
-    let expected = "ITK's transform as text or .mat, or an image of vectors";
     if start.starts_with(b"\x89HDF") {
-        let found =
-            "HDF5: write the transform as .txt or .mat, or its displacement field as an image";
-        return Err(Problem::content("transform file", expected, found));
+        return Ok(Content::Hdf5);
     }
+    let expected = "ITK's transform as text, .mat or .h5, or an image of vectors";
     let named = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-    let numbers = std::str::from_utf8(&start).is_ok_and(|text| {
-        let mut words = text.split_whitespace();
-        words.next().is_some_and(|word| word.parse::<f64>().is_ok())
-    });
-    if numbers {
-        let found = "rows of numbers: a matrix of FLIRT needs the fixed and the moving image, one of greedy \
-                     or c3d is converted with `c3d_affine_tool -oitk`";
+    if is_numbers(&start) {
+        let found = "rows of numbers: a matrix of FLIRT needs the fixed and the moving image \
+                     (fsl:path,reference,input), one of greedy or c3d is converted with `c3d_affine_tool -oitk`";
         return Err(Problem::content("transform file", expected, found));
     }
     if named("mat") {
-        return Ok(Content::Linear);
+        return Ok(Content::Records);
     }
     if named("txt") || named("tfm") {
         return Err(Problem::content("transform file", expected, "text without ITK's first line"));
     }
     Ok(Content::Image)
+}
+
+/// Whether a file begins with a number as text, as matrices of FLIRT do.
+fn is_numbers(start: &[u8]) -> bool {
+    std::str::from_utf8(start).is_ok_and(|text| {
+        let mut words = text.split_whitespace();
+        words.next().is_some_and(|word| word.parse::<f64>().is_ok())
+    })
 }
 
 #[cfg(test)]

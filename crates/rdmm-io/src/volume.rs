@@ -1,6 +1,7 @@
 //! What a file of any format holds: a lattice in space and numbers on it.
 
 use crate::error::Problem;
+use crate::nifti::Forms;
 use crate::placement::Geometry;
 
 /// How numbers are stored in a file.
@@ -69,9 +70,34 @@ pub struct Volume {
     /// The numbers after the file's slope and intercept: all voxels of the first component, then of the
     /// next; within a component the first axis is the fastest.
     pub values: Vec<f64>,
+    /// Where the file is doubtful, and how it was read nevertheless: sentences to be shown to people.
+    pub warnings: Vec<String>,
+    /// Both forms of a `NIfTI` header, where they say more than the geometry.
+    pub forms: Option<Forms>,
 }
 
 impl Volume {
+    /// Numbers on a lattice, with nothing beside them.
+    #[must_use]
+    pub fn new(
+        geometry: Geometry,
+        components: usize,
+        meaning: Meaning,
+        sample: Sample,
+        values: Vec<f64>,
+    ) -> Self {
+        let (warnings, forms) = (Vec::new(), None);
+        Self { geometry, components, meaning, sample, values, warnings, forms }
+    }
+
+    /// The same numbers with the forms of the `NIfTI` file that `other` was read from, so that a file of them lies on
+    /// that one in every viewer. Without effect where the lattices differ, on files of other formats, and where the
+    /// forms of `other` say no more than its geometry.
+    #[must_use]
+    pub fn placed_as(self, other: &Self) -> Self {
+        Self { forms: other.forms.clone(), ..self }
+    }
+
     /// Number of axes, two or three.
     #[must_use]
     pub fn dimension(&self) -> usize {

@@ -172,3 +172,57 @@ fn volumes_that_do_not_fit_together_are_refused() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
+
+fn numbers(values: impl Fn(usize) -> f64) -> Volume {
+    let geometry = Geometry {
+        shape: vec![4, 5],
+        spacing: vec![1.0; 2],
+        origin: vec![0.0; 2],
+        direction: oblique(2, false),
+    };
+    Volume::new(geometry, 1, Meaning::Values, Sample::F64, (0..20).map(values).collect())
+}
+
+/// A slope of single precision leaves 0.9999999 and 1.0000000353902578 of 1: the integer is meant.
+#[test]
+fn labels_are_integers_to_rounding() {
+    let slope = f64::from(1.0_f32 / 51.0);
+    let scaled = numbers(|i| slope * 51.0 * i as f64);
+    let exact = scaled.values.iter().filter(|x| x.fract() == 0.0).count();
+    assert!(exact < 20, "some are off: {:?}", scaled.values);
+    // C order: the first axis is the slowest.
+    let labels = scaled.labels::<2>().unwrap();
+    assert_eq!(labels.data()[..4], [0, 4, 8, 12]);
+    assert_eq!(labels.data()[19], 19);
+    assert_eq!(
+        numbers(|i| if i == 3 { 0.999_999_999_7 } else { -0.000_9 }).labels::<2>().unwrap().data()
+            [15],
+        1
+    );
+    for off in [0.9989, 1.5, -0.0011, -1.0, 4_294_967_296.0, f64::NAN] {
+        let message =
+            numbers(|i| if i == 6 { off } else { 2.0 }).labels::<2>().unwrap_err().to_string();
+        assert!(message.contains(&format!("{off} at the voxel [2, 1]")), "{message}");
+    }
+}
+
+/// All but zero is inside, as in ITK's masks; fractions are shares.
+#[test]
+fn masks_of_integers_and_of_shares() {
+    let mask =
+        |values: &dyn Fn(usize) -> f64| numbers(values).mask::<2>().map(|mask| mask.into_vec());
+    for inside in [1.0, 255.0, 3.0, -1.0, 1.000_000_035, 0.9995] {
+        let found = mask(&|i| if i < 4 { inside } else { 0.0 }).unwrap();
+        for (flat, x) in found.iter().enumerate() {
+            assert_eq!(
+                *x,
+                if flat % 5 == 0 { 1.0 } else { 0.0 },
+                "{inside}: the first row of the file"
+            );
+        }
+    }
+    let shares = mask(&|i| i as f64 / 32.0).unwrap();
+    assert_eq!(shares[5], 1.0 / 32.0);
+    let message = mask(&|i| if i == 6 { 255.0 } else { 0.5 }).unwrap_err().to_string();
+    assert!(message.contains("255 at the voxel [2, 1], beside fractions"), "{message}");
+}

@@ -65,6 +65,30 @@ fn opacity_beside_grey_is_dropped() {
         read_as("a.png", &picture(ColorType::GrayscaleAlpha, BitDepth::Eight, &data)).unwrap();
     assert_eq!((found.components, found.values.len()), (1, 35));
     assert_eq!(found.values[34], 34.0);
+    assert!(found.warnings[0].contains("transparent"), "{:?}", found.warnings);
+    let data: Vec<u8> = (0..35).flat_map(|i| [i, 255]).collect();
+    let found = read_as("a.png", &picture(ColorType::GrayscaleAlpha, BitDepth::Eight, &data));
+    assert_eq!(found.unwrap().warnings, Vec::<String>::new(), "all opaque");
+}
+
+#[test]
+fn what_is_transparent_has_no_grey_value() {
+    let pixels = |opacity: fn(u8) -> u8| -> Vec<u8> {
+        (0..35).flat_map(|i| [i, i, i, opacity(i)]).collect()
+    };
+    let clear =
+        picture(ColorType::Rgba, BitDepth::Eight, &pixels(|i| if i == 9 { 254 } else { 255 }));
+    let found = read_as("a.png", &clear).unwrap();
+    assert_eq!((found.components, found.values[3 * 35 + 9]), (4, 254.0), "the file is read");
+    let message = found.image::<2>().unwrap_err().to_string();
+    // The tenth pixel of rows of seven: column 2 of row 1.
+    assert!(message.contains("opaque") && message.contains("254 at the pixel [2, 1]"), "{message}");
+    let opaque = picture(ColorType::Rgba, BitDepth::Eight, &pixels(|_| 255));
+    let image = read_as("a.png", &opaque).unwrap().image::<2>().unwrap();
+    assert!(
+        (image.data()[5] - 1.0).abs() < 1e-6,
+        "the second column of the first row is (1, 1, 1)"
+    );
 }
 
 #[test]

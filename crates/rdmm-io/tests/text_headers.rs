@@ -88,6 +88,123 @@ fn detached_data() {
     assert_eq!(read(folder.path().join("a.nhdr")).unwrap().geometry.spacing, [2.0, 3.0]);
 }
 
+/// Six slices of twenty bytes, the list and the pattern that name them, in both formats; hexadecimal digits. `SimpleITK`
+/// reads all of them as the numbers from 0 on.
+#[test]
+fn data_in_several_files_follow_one_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    for slice in 0..6_u8 {
+        let bytes: Vec<u8> = (0..20).map(|i| 20 * slice + i).collect();
+        put(&format!("data/s{slice:03}.raw"), &bytes);
+        put(&format!("data/t{slice}.raw"), &[b"a line\n".to_vec(), bytes.clone()].concat());
+        put(&format!("data/z{slice}.gz"), &gzip(&bytes));
+    }
+    let nrrd = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 4 5 6\nencoding: raw\n";
+    let meta = "NDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\n";
+    let list: String = (0..6).map(|slice| format!("data/s{slice:03}.raw\n")).collect();
+    let digits: String =
+        (0..120).map(|x| format!("{x:02X}{}", if x % 7 == 0 { "\n" } else { "" })).collect();
+    let packed = nrrd.replace("raw", "gzip");
+    for (name, text) in [
+        ("list.nhdr", format!("{nrrd}data file: LIST\n{list}")),
+        ("list2.nhdr", format!("{nrrd}data file: LIST 2\n{list}")),
+        ("pattern.nhdr", format!("{nrrd}data file: data/s%03d.raw 0 5 1\n")),
+        ("lines.nhdr", format!("{nrrd}line skip: 1\ndata file: ./data/t%d.raw 0 5 1 2\n")),
+        ("packed.nhdr", format!("{packed}data file: data/z%d.gz 0 5 1\n")),
+        ("list.mhd", format!("{meta}ElementDataFile = LIST\n{list}")),
+        ("list2.mhd", format!("{meta}ElementDataFile = LIST 2D\n{list}")),
+        ("pattern.mhd", format!("{meta}ElementDataFile = data/s%03d.raw 0 5 1\n")),
+        ("hex.nrrd", format!("{}\n{digits}", nrrd.replace("raw", "hex"))),
+    ] {
+        put(name, text.as_bytes());
+        let found = read(folder.path().join(name)).unwrap();
+        assert_eq!(found.values, (0..120).map(f64::from).collect::<Vec<_>>(), "{name}");
+    }
+    std::fs::remove_file(folder.path().join("data/s003.raw")).unwrap();
+    let missing = read(folder.path().join("list.nhdr")).unwrap_err();
+    assert!(missing.path.ends_with("data/s003.raw"), "{missing}");
+    put("data/s003.raw", &[1; 7]);
+    let short = read(folder.path().join("pattern.mhd")).unwrap_err();
+    assert!(matches!(short.problem, Problem::Truncated { expected: 20, found: 7, .. }), "{short}");
+}
+
+/// Ends of the axes instead of an origin. The format: the ends are the faces of the outermost cells, or the outermost
+/// nodes. `SimpleITK` 2.5.7 has these origins, (100.8, 51, 21.5) for cells and (100, 50, 20) for nodes.
+#[test]
+fn ends_of_axes_give_the_origin_of_nrrd() {
+    let read = |lines: &str| {
+        let header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 5 6\nencoding: raw\n";
+        read_as("a.nrrd", &file(&format!("{header}{lines}\n\n"), &bytes(120))).unwrap()
+    };
+    let given = "spacings: 1.6 2 3\naxis mins: 100 50 20";
+    for (lines, origin) in [
+        (format!("{given}\ncenters: cell cell cell"), [100.8, 51.0, 21.5]),
+        (format!("{given}\ncenterings: node node node"), [100.0, 50.0, 20.0]),
+        (format!("{given}\ncenterings: node cell ???"), [100.0, 51.0, 21.5]),
+        (given.to_owned(), [100.8, 51.0, 21.5]),
+        // The last node at 106 leaves 106 - 3 steps for the first one.
+        (
+            "spacings: 1.6 2 3\naxis maxs: 104.8 58 35\ncenters: node node node".to_owned(),
+            [100.0, 50.0, 20.0],
+        ),
+        (
+            "spacings: 1.6 2 3\naxis mins: 100 nan 20\ncenters: node node node".to_owned(),
+            [100.0, 0.0, 20.0],
+        ),
+    ] {
+        let found = read(&lines);
+        assert_eq!(found.geometry.spacing, [1.6, 2.0, 3.0]);
+        for (a, b) in found.geometry.origin.iter().zip(origin) {
+            assert!((a - b).abs() < 1e-12, "{lines}: {:?}", found.geometry.origin);
+        }
+    }
+    // Without spacings the ends give them: 8 mm are 4 cells, or 5 nodes of 4 steps.
+    let cells = read("axis mins: 100 50 20\naxis maxs: 108 60 38\ncenters: cell cell cell");
+    assert_eq!(cells.geometry.spacing, [2.0, 2.0, 3.0]);
+    assert_eq!(cells.geometry.origin, [101.0, 51.0, 21.5]);
+    let nodes = read("axis mins: 100 50 20\naxis maxs: 106 58 35\ncenters: node node node");
+    assert_eq!(nodes.geometry.spacing, [2.0, 2.0, 3.0]);
+    assert_eq!(nodes.geometry.origin, [100.0, 50.0, 20.0]);
+}
+
+#[test]
+fn lengths_of_nrrd_become_millimetres() {
+    let read = |lines: &str| {
+        let header = "NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 5\nencoding: raw\n";
+        read_as("a.nrrd", &file(&format!("{header}{lines}\n\n"), &bytes(20))).unwrap()
+    };
+    for (unit, factor) in [
+        ("mm", 1.0),
+        ("microns", 1e-3),
+        ("micron", 1e-3),
+        ("um", 1e-3),
+        ("\u{b5}m", 1e-3),
+        ("\u{3bc}m", 1e-3),
+        ("nm", 1e-6),
+        ("cm", 10.0),
+        ("m", 1e3),
+        ("", 1.0),
+    ] {
+        let spaced = read(&format!(
+            "space dimension: 2\nspace directions: (2,0) (0,3)\nspace origin: (5,7)\n\
+             space units: \"{unit}\" \"mm\""
+        ));
+        let ended = read(&format!("spacings: 2 3\naxis mins: 4 5.5\nunits: \"{unit}\" \"mm\""));
+        for found in [spaced, ended] {
+            let near = |a: f64, b: f64| (a - b).abs() <= 1e-15 * b;
+            assert!(near(found.geometry.spacing[0], 2.0 * factor), "{unit}: {found:?}");
+            assert!(near(found.geometry.origin[0], 5.0 * factor), "{unit}: {found:?}");
+            assert_eq!((found.geometry.spacing[1], found.geometry.origin[1]), (3.0, 7.0));
+            assert_eq!(found.warnings, Vec::<String>::new());
+        }
+    }
+    let found = read("spacings: 2 3\nunits: \"pixel\" \"\"");
+    assert_eq!(found.geometry.spacing, [2.0, 3.0]);
+    assert!(found.warnings[0].contains("\"pixel\" along axis 0"), "{:?}", found.warnings);
+}
+
 #[test]
 fn component_axes_of_nrrd() {
     let header = |sizes: &str, kinds: &str, directions: &str| {
@@ -124,13 +241,14 @@ fn nrrd_files_that_are_refused() {
     let cases = [
         (change("uint8", "block"), "type"),
         (change("uint8", "float"), "endian"),
-        (change("raw", "bzip2"), "raw, gzip or ascii"),
-        (change("raw", "hex"), "raw, gzip or ascii"),
+        (change("raw", "bzip2"), "raw, gzip, ascii or hex"),
+        (change("raw", "hex"), "0 to 9"),
         (change("sizes: 4 5", "sizes: 4"), "as many as axes"),
         (change("sizes: 4 5", "sizes: 4 0"), "one or more"),
         (change("sizes: 4 5", "sizes: 4 five"), "sizes"),
         (change("sizes: 4 5", "spacings: 4 5"), "sizes"),
-        (change("encoding", "data file: LIST\nencoding"), "the name of one file"),
+        (file(&format!("{NRRD}data file: LIST\n"), b""), "0 files for 20 numbers"),
+        (file(&format!("{NRRD}data file: LIST\na\nb\nc\n"), b""), "3 files for 20 numbers"),
         (change("encoding", "spacings: 1 0\nencoding"), "0 along axis 1"),
         (change("encoding", "kinds: vector list\nencoding"), "at most one"),
         (change("encoding", "space directions: (1,0) (0.5,1)\nencoding"), "sheared"),
@@ -139,10 +257,12 @@ fn nrrd_files_that_are_refused() {
         (
             change(
                 "encoding",
-                "space units: \"um\" \"um\"\nspace directions: (1,0) (0,1)\nencoding",
+                "space units: \"um\" \"furlong\"\nspace directions: (1,0) (0,1)\nencoding",
             ),
-            "mm",
+            "furlong",
         ),
+        (change("encoding", "axis mins: 1\nencoding"), "1 for 2 axes"),
+        (change("encoding", "centers: cell edge\nencoding"), "cell, node"),
         (change("encoding", "space: RAST\nspace directions: (1,0) (0,1)\nencoding"), "LPS"),
         (file(NRRD, b""), "end of the header"),
     ];
@@ -234,8 +354,9 @@ fn metaimages_that_are_refused() {
         (file(&META.replace("SHORT", "STRING"), b"ElementDataFile = LOCAL\n"), "ElementType"),
         (file(&META.replace("NDims = 3", "NDims = 4"), b"ElementDataFile = LOCAL\n"), "NDims"),
         (file(&META.replace("Image", "Mesh"), b"ElementDataFile = LOCAL\n"), "ObjectType"),
-        (file(META, b"ElementDataFile = LIST\n"), "the name of one file"),
-        (file(META, b"ElementDataFile = slice%03d.raw 1 6 1\n"), "the name of one file"),
+        (file(META, b"ElementDataFile = LIST\n"), "0 files for 120 numbers"),
+        (file(META, b"ElementDataFile = slice%03d.raw 1 7 1\n"), "7 files for 120 numbers"),
+        (file(META, b"ElementDataFile = slice%03d.raw 1 6 1\n"), "slice001.raw"),
         (file(META, b""), "end of the header"),
     ];
     for (bytes, expected) in cases {

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use rdmm_core::grid::Grid;
 use rdmm_io::Volume;
-use rdmm_io::transform::write_warp;
 
 use crate::cli::ComposeArgs;
 use crate::failure::{Done, Failure};
@@ -13,7 +11,7 @@ use crate::log::Log;
 
 /// Writes the warp.
 pub(crate) fn run(args: &ComposeArgs, log: &Log) -> Done {
-    let fixed = rdmm_io::read(&args.fixed)?;
+    let fixed = inputs::volume(&args.fixed, log)?;
     match fixed.dimension() {
         2 => write::<2>(args, &args.fixed, &fixed)?,
         3 => write::<3>(args, &args.fixed, &fixed)?,
@@ -27,7 +25,7 @@ pub(crate) fn run(args: &ComposeArgs, log: &Log) -> Done {
 }
 
 fn write<const D: usize>(args: &ComposeArgs, path: &Path, fixed: &Volume) -> Done {
-    let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(path))?;
     let chain = inputs::chain::<D>("--transform", &args.transforms)?;
-    Ok(write_warp(&args.out, &chain.displacement(&grid)?)?)
+    let warp = chain.warp(&fixed.geometry).map_err(|problem| problem.at(path))?;
+    Ok(rdmm_io::write(&args.out, &warp.placed_as(fixed))?)
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &InvertArgs, log: &Log) -> Done {
 
 fn invert<const D: usize>(args: &InvertArgs) -> Done {
     let path = &args.transform;
-    let listed = [Listed { path: path.clone(), inverted: false }];
+    let listed = [Listed::new(path)];
     let transform = of_dimension(Transform::<D>::read(path), &listed, D)?;
     let inverse = transform.inverse().map_err(|error| Failure::at(path.display(), error))?;
     match inverse {

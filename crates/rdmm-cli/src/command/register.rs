@@ -13,7 +13,7 @@ use crate::config::{Auto, Config};
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
 use crate::files::{self, Kind};
-use crate::inputs::{Inputs, common_dimension, listed};
+use crate::inputs::{Inputs, common_dimension, grey, listed};
 use crate::log::Log;
 use crate::maps::read;
 use crate::page;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RegisterArgs, log: &Log) -> Done {
     let begin = Instant::now();
     let config = configuration(&args.how)?;
     results::expect_apart(&args.out, files_of(args)?.iter().map(PathBuf::as_path))?;
-    let (fixed, moving) = (rdmm_io::read(&args.fixed)?, rdmm_io::read(&args.moving)?);
+    let (fixed, moving) = (grey(&args.fixed, log)?, grey(&args.moving, log)?);
     match common_dimension((&args.fixed, &fixed), (&args.moving, &moving))? {
         2 if args.fsl => {
             let problem = "expected volumes of 3 axes, found 2: FSL has no transforms of slices";

@@ -84,16 +84,16 @@ fn images_that_cannot_be_registered() {
     // All but one voxel alike: there are no percentiles to scale by.
     write(&place, "one.nii.gz", &grid, |k| if k == 500 { 1.0 } else { 0.0 });
     let one = "register --fixed one.nii.gz --moving moving.nii.gz --out out";
-    refused(&place, one, &["one.nii.gz", "percentiles", "expected some contrast"]);
+    refused(&place, one, &["one.nii.gz", "percentiles", "low = 0 and high = 1"]);
 
     // One axis, and an axis of three voxels.
     patched(&place, "line.nii", &[(40, &[1, 0, 0, 4, 1, 0])]);
     refused_image(&place, "line.nii", &["axes"]);
     patched(&place, "thin.nii", &[(44, &[3, 0])]);
     refused_image(&place, "thin.nii", &["axis 1 has 3 voxels, expected at least 4"]);
-    // No spacing: neither sform nor qform, pixdim 0.
-    let none = [0_u8; 4];
-    patched(&place, "spacing.nii", &[(252, &none), (80, &none), (280, &[0; 48])]);
+    // No spacing: neither sform nor qform, pixdim not a number.
+    let (none, nan) = ([0_u8; 4], f32::NAN.to_le_bytes());
+    patched(&place, "spacing.nii", &[(252, &none), (80, &nan), (280, &[0; 48])]);
     refused_image(&place, "spacing.nii", &["spacing", "> 0"]);
     patched(&place, "sform.nii", &[(252, &[0, 0, 1, 0]), (280, &[0; 48])]);
     refused_image(&place, "sform.nii", &["spacing", "> 0"]);
@@ -109,7 +109,7 @@ fn what_lies_beside_the_images() {
     let register = |beside: &str| format!("register {PAIR} {beside} --out out");
     write(&place, "zero.nii.gz", &grid, |_| 0.0);
     refused(&place, &register("--fixed-mask zero.nii.gz"), &["zero.nii.gz", "empty", "expected"]);
-    write(&place, "bytes.nii.gz", &grid, |k| if k > 500 { 255.0 } else { 0.0 });
+    write(&place, "bytes.nii.gz", &grid, |k| if k > 500 { 255.0 } else { 0.5 });
     refused(
         &place,
         &register("--fixed-mask bytes.nii.gz"),

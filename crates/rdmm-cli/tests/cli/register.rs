@@ -355,6 +355,12 @@ fn masked_voxels_do_not_count() {
     let all = place.run(&format!("{options} {LABELS} --out all"));
     assert!(matches!(all.code, Some(0 | 3)));
     let dice = |out: &str| figure(&place.json(&format!("{out}/report.json")), "dice_mean_after");
+    // Any number but zero is inside.
+    let bytes = place.image::<2>("mask.nii.gz").data().iter().map(|x| 255.0 * x).collect();
+    let bytes = Image::from_vec(place.image::<2>("mask.nii.gz").grid(), bytes).unwrap();
+    rdmm_io::write_image(place.path("bytes.nii.gz"), &bytes).unwrap();
+    place.run(&format!("{options} {LABELS} --fixed-mask bytes.nii.gz --out bytes")).ends(0);
+    assert!(place.bytes("bytes/warp.nii.gz") == place.bytes("masked/warp.nii.gz"));
     let (masked, all) = (dice("masked"), dice("all"));
     assert!(masked > 0.8 && masked > all + 0.02, "{masked} with the mask, {all} without");
 }

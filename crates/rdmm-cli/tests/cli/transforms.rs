@@ -3,6 +3,7 @@
 use nalgebra::{SMatrix, SVector};
 use rdmm_core::world::Affine;
 use rdmm_io::transform::itk;
+use rdmm_io::{Geometry, Meaning, Sample, Volume};
 use serde_json::Value;
 
 use crate::{LABELS, PAIR, Place, farthest, figure};
@@ -71,6 +72,169 @@ fn interpolations_on_a_known_shift() {
             let expected = there.map(|k| moving.data()[k]);
             assert!(expected.is_none_or(|x| (cubic.data()[i * m + j] - x).abs() < 1e-5));
         }
+    }
+}
+
+/// A volume of a formula of its index, away from the origin, spacing 2, 2 and 5.
+fn volume(
+    shape: [usize; 3],
+    components: usize,
+    value: impl Fn([usize; 3], usize) -> f64,
+) -> Volume {
+    let geometry = Geometry {
+        shape: shape.to_vec(),
+        spacing: vec![2.0, 2.0, 5.0],
+        origin: vec![-7.0, 3.0, 11.0],
+        direction: nalgebra::DMatrix::identity(3, 3),
+    };
+    let [n, m, l] = shape;
+    let index = |flat: usize| [flat % n, flat / n % m, flat / n / m];
+    let values = (0..components).flat_map(|c| (0..n * m * l).map(move |flat| (flat, c)));
+    let values = values.map(|(flat, c)| value(index(flat), c)).collect();
+    let meaning = if components > 1 { Meaning::Colours } else { Meaning::Values };
+    Volume::new(geometry, components, meaning, Sample::U8, values)
+}
+
+/// A file that shifts by so many millimetres along the first axis.
+fn shift(place: &Place, x: f64) {
+    let shift = Affine::new(SMatrix::<f64, 3, 3>::identity(), [x, 0.0, 0.0].into()).unwrap();
+    itk::write_text(place.path("shift.txt"), &shift).unwrap();
+}
+
+#[test]
+fn the_nearest_voxel_of_any_numbers() {
+    let place = Place::empty();
+    let value = |[i, j, k]: [usize; 3]| 100.0 * i as f64 - 30.0 * j as f64 - 1024.0 * k as f64;
+    let ct = Volume { sample: Sample::I16, ..volume([6, 5, 3], 1, |index, _| value(index)) };
+    rdmm_io::write(place.path("ct.nii"), &ct).unwrap();
+    shift(&place, 2.0);
+    place.run("apply -m ct.nii -f ct.nii -t shift.txt -i nearest -o moved.nii.gz").ends(0);
+    let moved = rdmm_io::read(place.path("moved.nii.gz")).unwrap();
+    // A voxel further along the first axis, and nothing beyond the last.
+    let expected =
+        volume([6, 5, 3], 1, |[i, j, k], _| if i < 5 { value([i + 1, j, k]) } else { 0.0 });
+    assert_eq!(moved.values, expected.values);
+    assert_eq!((moved.sample, &moved.geometry), (Sample::I16, &ct.geometry));
+}
+
+#[test]
+fn images_of_few_slices_are_carried() {
+    let place = Place::empty();
+    let value = |[i, j, k]: [usize; 3]| (7 * i + 3 * j + 50 * k) as f64;
+    for (name, shape) in [("slices", [6, 5, 3]), ("sagittal", [2, 5, 8])] {
+        let image = volume(shape, 1, |index, _| value(index));
+        rdmm_io::write(place.path("a.nii"), &image).unwrap();
+        shift(&place, 1.0);
+        place.run("apply -m a.nii -f a.nii -t shift.txt -i linear -o moved.nii").ends(0);
+        let moved = rdmm_io::read(place.path("moved.nii")).unwrap();
+        // Half a voxel further, where the image is linear; the last voxel keeps its value up to its face.
+        let half = |[i, j, k]: [usize; 3]| {
+            let next = (i + 1).min(shape[0] - 1);
+            0.5 * (value([i, j, k]) + value([next, j, k]))
+        };
+        assert_eq!(moved.values, volume(shape, 1, |index, _| half(index)).values, "{name}");
+        place.run("compose -t shift.txt -f a.nii -o warp.nii").ends(0);
+        let warp = rdmm_io::read(place.path("warp.nii")).unwrap();
+        let n = shape.iter().product::<usize>();
+        assert_eq!((warp.meaning, &warp.geometry), (Meaning::Vectors, &image.geometry));
+        assert!(
+            warp.values[..n].iter().all(|&u| u == 1.0)
+                && warp.values[n..].iter().all(|&u| u == 0.0)
+        );
+        let ran = place.run("apply -m a.nii -f a.nii -t shift.txt -o moved.nii").ends(2);
+        assert!(
+            ran.err.contains("expected at least 4") && ran.err.contains("-i linear"),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn colours_stay_colours() {
+    let place = Place::empty();
+    let value = |[i, j, _]: [usize; 3], c: usize| (20 * i + 5 * j + 40 * c) as f64;
+    let mut picture = volume([6, 5, 1], 3, value);
+    let (spacing, origin) = (vec![1.0; 2], vec![0.0; 2]);
+    picture.geometry = Geometry {
+        shape: vec![6, 5],
+        spacing,
+        origin,
+        direction: nalgebra::DMatrix::identity(2, 2),
+    };
+    rdmm_io::write(place.path("a.png"), &picture).unwrap();
+    let one = Affine::new(SMatrix::<f64, 2, 2>::identity(), [1.0, 0.0].into()).unwrap();
+    itk::write_text(place.path("shift.txt"), &one).unwrap();
+    let expected =
+        volume([6, 5, 1], 3, |[i, j, k], c| if i < 5 { value([i + 1, j, k], c) } else { 0.0 });
+    for (how, out) in
+        [("cubic", "b.png"), ("linear", "b.png"), ("nearest", "b.png"), ("linear", "b.nii.gz")]
+    {
+        let ran =
+            place.run(&format!("apply -m a.png -f a.png -t shift.txt -i {how} -o {out}")).ends(0);
+        assert!(!ran.err.contains("warning"), "{}", ran.err);
+        let moved = rdmm_io::read(place.path(out)).unwrap();
+        assert_eq!(
+            (moved.components, moved.meaning, moved.sample),
+            (3, Meaning::Colours, Sample::U8)
+        );
+        assert_eq!(moved.values, expected.values, "{how}");
+    }
+    // A registration is of grey values, and says so.
+    let ran = place.run("register -f a.png -m a.png --preset affine --levels 1:1 -o out");
+    assert!(
+        ran.err.contains("a.png: colours are used, and written, as grey values"),
+        "{}",
+        ran.err
+    );
+    // What is transparent has none.
+    let opacity = |[i, _, _]: [usize; 3]| if i == 2 { 0.0 } else { 255.0 };
+    let mut clear =
+        volume([6, 5, 1], 4, |index, c| if c < 3 { value(index, c) } else { opacity(index) });
+    clear.geometry = picture.geometry;
+    rdmm_io::write(place.path("clear.png"), &clear).unwrap();
+    let ran = place.run("register -f a.png -m clear.png --preset affine -o out").ends(2);
+    assert!(ran.err.contains("clear.png") && ran.err.contains("opaque"), "{}", ran.err);
+    place.run("apply -m clear.png -f a.png -t shift.txt -i nearest -o b.png").ends(0);
+    assert_eq!(rdmm_io::read(place.path("b.png")).unwrap().components, 4);
+}
+
+#[test]
+fn results_lie_where_both_forms_of_the_fixed_file_say() {
+    let place = Place::empty();
+    let image = volume([12, 11, 10], 1, |[i, j, k], _| ((i * i + 3 * j + k * j) % 200) as f64);
+    rdmm_io::write(place.path("moving.nii"), &image).unwrap();
+    let mut bytes = place.bytes("moving.nii");
+    // sform: code 2, 8 mm further along y.
+    bytes[254] = 2;
+    let y = f32::from_le_bytes(bytes[308..312].try_into().unwrap());
+    bytes[308..312].copy_from_slice(&(y + 8.0).to_le_bytes());
+    place.put("fixed.nii", &bytes);
+    shift(&place, 2.0);
+    let said =
+        "fixed.nii: the qform (code 1) and the sform (code 2) place the image up to 8.000 mm apart";
+    let apply = "apply -m moving.nii -f fixed.nii -t shift.txt";
+    for (options, out) in [
+        (apply, "a.nii"),
+        ("apply -m moving.nii -f fixed.nii -t shift.txt -i linear", "b.nii"),
+        ("apply -m moving.nii -f fixed.nii -t shift.txt -i nearest", "c.nii"),
+        ("apply -m moving.nii -f fixed.nii -t shift.txt -i labels", "d.nii"),
+        ("compose -t shift.txt -f fixed.nii", "e.nii"),
+    ] {
+        let ran = place.run(&format!("{options} -o {out}")).ends(0);
+        assert!(ran.err.contains(&format!("warning: {said}")), "{}", ran.err);
+        assert_eq!(place.bytes(out)[252..328], bytes[252..328], "{out}: codes and both forms");
+    }
+    let register = "register -f fixed.nii -m moving.nii --moving-labels moving.nii --preset affine --affine none -o out";
+    let ran = place.run(register).ends(0);
+    assert!(ran.err.contains(&format!("warning: {said}")), "{}", ran.err);
+    for name in ["warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz"] {
+        rdmm_io::write(
+            place.path("plain.nii"),
+            &rdmm_io::read(place.path("out").join(name)).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(place.bytes("plain.nii")[252..328], bytes[252..328], "{name}");
     }
 }
 

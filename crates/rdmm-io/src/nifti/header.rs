@@ -1,9 +1,7 @@
 //! The header of `NIfTI`-1 (348 bytes) and `NIfTI`-2 (540 bytes).
 
-use nalgebra::{DMatrix, Matrix3, Quaternion, Rotation3, UnitQuaternion};
-
+use super::forms::Forms;
 use crate::error::Problem;
-use crate::placement::{self, Geometry};
 use crate::samples::{Endian, single};
 use crate::source::Source;
 use crate::volume::{Meaning, Sample, Volume};
@@ -13,14 +11,8 @@ pub(crate) const INTENT_FSL: i32 = 2006;
 
 type Result<T> = std::result::Result<T, Problem>;
 
-/// From RAS, the world of `NIfTI`, to LPS and back.
-const FLIP: [f64; 3] = [-1.0, -1.0, 1.0];
-
 /// Millimetres, in `xyzt_units`.
 const MILLIMETRES: u8 = 2;
-
-/// Positions in the world that scanners give (`NIFTI_XFORM_SCANNER_ANAT`).
-const SCANNER: u8 = 1;
 
 /// Longest axis of `NIfTI`-1.
 const LONGEST: usize = 32767;
@@ -65,13 +57,8 @@ pub(super) struct Header {
     pub(super) intercept: f64,
     dim: [i64; 8],
     datatype: i32,
-    pixdim: [f64; 8],
     units: u8,
-    qform: i32,
-    sform: i32,
-    quaternion: [f64; 3],
-    shift: [f64; 3],
-    rows: [[f64; 4]; 3],
+    forms: Forms,
 }
 
 /// Numbers at positions of the header, zero beyond its end.
@@ -152,15 +139,17 @@ impl Header {
             intercept: entries.f32(116),
             dim: std::array::from_fn(|a| i64::from(entries.i16(40 + 2 * a))),
             datatype: i32::from(entries.i16(70)),
-            pixdim: std::array::from_fn(|a| entries.f32(76 + 4 * a)),
             units: entries.bytes[123],
-            qform: i32::from(entries.i16(252)),
-            sform: i32::from(entries.i16(254)),
-            quaternion: std::array::from_fn(|a| entries.f32(256 + 4 * a)),
-            shift: std::array::from_fn(|a| entries.f32(268 + 4 * a)),
-            rows: std::array::from_fn(|r| {
-                std::array::from_fn(|c| entries.f32(280 + 16 * r + 4 * c))
-            }),
+            forms: Forms {
+                qform: i32::from(entries.i16(252)),
+                sform: i32::from(entries.i16(254)),
+                pixdim: std::array::from_fn(|a| entries.f32(76 + 4 * a)),
+                quaternion: std::array::from_fn(|a| entries.f32(256 + 4 * a)),
+                shift: std::array::from_fn(|a| entries.f32(268 + 4 * a)),
+                rows: std::array::from_fn(|r| {
+                    std::array::from_fn(|c| entries.f32(280 + 16 * r + 4 * c))
+                }),
+            },
         })
     }
 
@@ -175,15 +164,17 @@ impl Header {
             intercept: entries.f64(184),
             dim: std::array::from_fn(|a| entries.i64(16 + 8 * a)),
             datatype: i32::from(entries.i16(12)),
-            pixdim: std::array::from_fn(|a| entries.f64(104 + 8 * a)),
             units: entries.i32(500).to_le_bytes()[0],
-            qform: entries.i32(344),
-            sform: entries.i32(348),
-            quaternion: std::array::from_fn(|a| entries.f64(352 + 8 * a)),
-            shift: std::array::from_fn(|a| entries.f64(376 + 8 * a)),
-            rows: std::array::from_fn(|r| {
-                std::array::from_fn(|c| entries.f64(400 + 32 * r + 8 * c))
-            }),
+            forms: Forms {
+                qform: entries.i32(344),
+                sform: entries.i32(348),
+                pixdim: std::array::from_fn(|a| entries.f64(104 + 8 * a)),
+                quaternion: std::array::from_fn(|a| entries.f64(352 + 8 * a)),
+                shift: std::array::from_fn(|a| entries.f64(376 + 8 * a)),
+                rows: std::array::from_fn(|r| {
+                    std::array::from_fn(|c| entries.f64(400 + 32 * r + 8 * c))
+                }),
+            },
         })
     }
 
@@ -214,14 +205,14 @@ impl Header {
         }))
     }
 
-    /// Axes 1 to 3 are space, 4 is time, 5 holds components.
+    /// Axes 1 to 3 are space, 4 is time, 5 holds components. Beyond space, zero is no axis, as in `nifti_clib`.
     pub(super) fn layout(&self) -> Result<Layout> {
         let Ok(axes @ 2..=7) = usize::try_from(self.dim[0]) else {
             return Err(Problem::content("dim[0]", "2 to 7 axes", self.dim[0]));
         };
         let mut dim = [1; 7];
         for (axis, n) in dim.iter_mut().enumerate().take(axes) {
-            let found = self.dim[axis + 1];
+            let found = if axis < 3 { self.dim[axis + 1] } else { self.dim[axis + 1].max(1) };
             *n = usize::try_from(found).ok().filter(|&n| n > 0).ok_or_else(|| {
                 let found = format!("{found} along axis {axis}");
                 Problem::content("dim", "one voxel or more an axis", found)
@@ -237,44 +228,21 @@ impl Header {
         Ok(Layout { shape, components: time * components })
     }
 
-    /// The lattice: by `sform`, by `qform`, or by the spacing alone, as ITK chooses: `sform` goes first only if
-    /// it is of the scanner (code 1). The spacing alone gives axes along LPS and the origin at zero.
-    pub(super) fn geometry(&self, shape: Vec<usize>) -> Result<Geometry> {
+    /// Both forms in millimetres. `warnings` says what of the header was filled.
+    pub(super) fn forms(&self, warnings: &mut Vec<String>) -> Forms {
         let unit = match self.units & 7 {
             0 | MILLIMETRES => 1.0,
             1 => 1e3,
             3 => 1e-3,
             other => {
-                let expected = "unknown, metres, millimetres or microns (0 to 3)";
-                return Err(Problem::content("xyzt_units", expected, other));
+                warnings.push(format!(
+                    "xyzt_units has the unit of length {other}, which is none of unknown, metres, millimetres and \
+                     microns (0 to 3): taken as millimetres"
+                ));
+                1.0
             }
         };
-        let spacing: [f64; 3] = std::array::from_fn(|a| self.pixdim[a + 1].abs());
-        let by_sform = self.sform == 1 || (self.sform > 0 && self.qform <= 0);
-        let (steps, origin) = if by_sform {
-            let steps = DMatrix::from_fn(3, 3, |r, c| FLIP[r] * self.rows[r][c]);
-            (steps, std::array::from_fn(|r| FLIP[r] * self.rows[r][3]))
-        } else if self.qform > 0 {
-            let turn = self.rotation();
-            let steps = DMatrix::from_fn(3, 3, |r, c| FLIP[r] * turn[(r, c)] * spacing[c]);
-            (steps, std::array::from_fn(|r| FLIP[r] * self.shift[r]))
-        } else {
-            (DMatrix::from_diagonal(&spacing.to_vec().into()), [0.0; 3])
-        };
-        placement::geometry(shape, &(steps * unit), &origin.map(|x: f64| x * unit))
-    }
-
-    /// The matrix of the unit quaternion (a, b, c, d) with a ≥ 0, its last column by the sign of
-    /// `pixdim[0]`.
-    fn rotation(&self) -> Matrix3<f64> {
-        let [b, c, d] = self.quaternion;
-        let a = (1.0 - b * b - c * c - d * d).max(0.0).sqrt();
-        let turn = UnitQuaternion::from_quaternion(Quaternion::new(a, b, c, d));
-        let mut matrix = turn.to_rotation_matrix().into_inner();
-        if self.pixdim[0] < 0.0 {
-            matrix.column_mut(2).neg_mut();
-        }
-        matrix
+        self.forms.clone().in_millimetres(unit, warnings)
     }
 }
 
@@ -305,6 +273,8 @@ fn bad_offset(found: impl std::fmt::Display) -> Problem {
 /// The header of one file, with the four bytes after it that say that there are no extensions.
 pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<Vec<u8>> {
     let geometry = &volume.geometry;
+    let kept = volume.forms.as_ref().filter(|forms| forms.fits(geometry));
+    let forms = kept.cloned().unwrap_or_else(|| Forms::of(geometry));
     let components = if volume.meaning == Meaning::Colours { 1 } else { volume.components };
     let longest = geometry.shape.iter().chain([&components]).copied().max().unwrap_or(0);
     let version = if longest > LONGEST { Version::Two } else { Version::One };
@@ -312,10 +282,9 @@ pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<
     // FSL's fields are time series of three volumes.
     let last = if intent == INTENT_FSL { 3 } else { 4 };
     let dim = dim(&geometry.shape, components, last)?;
-    let affine = affine(geometry);
     match version {
-        Version::One => fill_one(&mut bytes, dim, datatype, intent, &affine),
-        Version::Two => fill_two(&mut bytes, dim, datatype, intent, &affine),
+        Version::One => fill_one(&mut bytes, dim, datatype, intent, &forms),
+        Version::Two => fill_two(&mut bytes, dim, datatype, intent, &forms),
     }
     Ok(bytes)
 }
@@ -330,40 +299,6 @@ fn dim(shape: &[usize], components: usize, last: usize) -> Result<[i64; 8]> {
         dim[axis + 1] = i64::try_from(n).map_err(|_| most())?;
     }
     Ok(dim)
-}
-
-/// A lattice in the terms of the header. Slices lie in the x-y plane, at z = 0.
-struct Affine {
-    pixdim: [f64; 4],
-    quaternion: [f64; 3],
-    rows: [[f64; 4]; 3],
-}
-
-fn affine(geometry: &Geometry) -> Affine {
-    let axes = geometry.shape.len();
-    let mut turn = Matrix3::identity();
-    let (mut spacing, mut origin) = ([1.0; 3], [0.0; 3]);
-    for a in 0..axes {
-        (spacing[a], origin[a]) = (geometry.spacing[a], FLIP[a] * geometry.origin[a]);
-        for b in 0..axes {
-            turn[(a, b)] = geometry.direction[(a, b)];
-        }
-    }
-    for r in 0..3 {
-        turn.row_mut(r).iter_mut().for_each(|x| *x *= FLIP[r]);
-    }
-    let rows = std::array::from_fn(|r| {
-        std::array::from_fn(|c| if c < 3 { turn[(r, c)] * spacing[c] } else { origin[r] })
-    });
-    let sign = if turn.determinant() < 0.0 { -1.0 } else { 1.0 };
-    let mut proper = turn;
-    proper.column_mut(2).scale_mut(sign);
-    let mut unit = *UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix_unchecked(proper));
-    if unit.w < 0.0 {
-        unit = -unit;
-    }
-    let pixdim = [sign, spacing[0], spacing[1], spacing[2]];
-    Affine { pixdim, quaternion: [unit.i, unit.j, unit.k], rows }
 }
 
 impl Datatype {
@@ -400,7 +335,7 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, entry: [u8; N]) {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "axes, codes and intents fit 16 bits here")]
-fn fill_one(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, affine: &Affine) {
+fn fill_one(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, forms: &Forms) {
     let entry = |x: f64| single(x).to_le_bytes();
     put(bytes, 0, 348_i32.to_le_bytes());
     bytes[38] = b'r';
@@ -410,24 +345,25 @@ fn fill_one(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, af
     put(bytes, 68, (intent as i16).to_le_bytes());
     put(bytes, 70, datatype.code().to_le_bytes());
     put(bytes, 72, datatype.bits().to_le_bytes());
-    for (a, x) in affine.pixdim.into_iter().chain([1.0; 4]).enumerate() {
+    for (a, x) in forms.pixdim.into_iter().chain([1.0; 4]).enumerate() {
         put(bytes, 76 + 4 * a, entry(x));
     }
     put(bytes, 108, entry(352.0));
     put(bytes, 112, entry(1.0));
     bytes[123] = MILLIMETRES;
-    (bytes[252], bytes[254]) = (SCANNER, SCANNER);
+    put(bytes, 252, (forms.qform as i16).to_le_bytes());
+    put(bytes, 254, (forms.sform as i16).to_le_bytes());
     for a in 0..3 {
-        put(bytes, 256 + 4 * a, entry(affine.quaternion[a]));
-        put(bytes, 268 + 4 * a, entry(affine.rows[a][3]));
+        put(bytes, 256 + 4 * a, entry(forms.quaternion[a]));
+        put(bytes, 268 + 4 * a, entry(forms.shift[a]));
         for c in 0..4 {
-            put(bytes, 280 + 16 * a + 4 * c, entry(affine.rows[a][c]));
+            put(bytes, 280 + 16 * a + 4 * c, entry(forms.rows[a][c]));
         }
     }
     put(bytes, 344, *b"n+1\0");
 }
 
-fn fill_two(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, affine: &Affine) {
+fn fill_two(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, forms: &Forms) {
     put(bytes, 0, 540_i32.to_le_bytes());
     put(bytes, 4, *b"n+2\0\r\n\x1a\n");
     put(bytes, 12, datatype.code().to_le_bytes());
@@ -435,17 +371,18 @@ fn fill_two(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, af
     for (a, n) in dim.into_iter().enumerate() {
         put(bytes, 16 + 8 * a, n.to_le_bytes());
     }
-    for (a, x) in affine.pixdim.into_iter().chain([1.0; 4]).enumerate() {
+    for (a, x) in forms.pixdim.into_iter().chain([1.0; 4]).enumerate() {
         put(bytes, 104 + 8 * a, x.to_le_bytes());
     }
     put(bytes, 168, 544_i64.to_le_bytes());
     put(bytes, 176, 1_f64.to_le_bytes());
-    (bytes[344], bytes[348]) = (SCANNER, SCANNER);
+    put(bytes, 344, forms.qform.to_le_bytes());
+    put(bytes, 348, forms.sform.to_le_bytes());
     for a in 0..3 {
-        put(bytes, 352 + 8 * a, affine.quaternion[a].to_le_bytes());
-        put(bytes, 376 + 8 * a, affine.rows[a][3].to_le_bytes());
+        put(bytes, 352 + 8 * a, forms.quaternion[a].to_le_bytes());
+        put(bytes, 376 + 8 * a, forms.shift[a].to_le_bytes());
         for c in 0..4 {
-            put(bytes, 400 + 32 * a + 8 * c, affine.rows[a][c].to_le_bytes());
+            put(bytes, 400 + 32 * a + 8 * c, forms.rows[a][c].to_le_bytes());
         }
     }
     bytes[500] = MILLIMETRES;

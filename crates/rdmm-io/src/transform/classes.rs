@@ -1,9 +1,15 @@
-//! ITK's classes of linear transforms: from parameters to a matrix and a shift.
+//! ITK's classes of transforms: from parameters to a matrix and a shift, or to a displacement field.
 
-use nalgebra::{SMatrix, SVector};
+use nalgebra::{DMatrix, SMatrix, SVector};
+use rdmm_core::field::Displacement;
+use rdmm_core::field::kind::Map;
 use rdmm_core::world::Affine;
 
+use super::Transform;
 use crate::error::Problem;
+use crate::placement::Geometry;
+use crate::samples::planar;
+use crate::volume::{Meaning, Sample, Volume};
 
 /// How far the square of a versor's length may be above one: rounding of its three parameters.
 const VERSOR: f64 = 1e-6;
@@ -39,6 +45,58 @@ pub(super) fn affine<const D: usize>(
             Err(Problem::content("transform file", expected, names.join(", ")))
         }
     }
+}
+
+/// The maps of a file, the first one applied first to points. Linear ones only are one map.
+pub(super) fn maps<const D: usize>(
+    records: &[Record],
+) -> std::result::Result<Vec<Transform<D>>, Problem> {
+    if !records.iter().any(|record| record.name.starts_with(FIELD)) {
+        return Ok(vec![Transform::Affine(affine(records)?)]);
+    }
+    let parts = match records {
+        [first, parts @ ..] if first.name.starts_with("CompositeTransform_") => parts,
+        _ => records,
+    };
+    let map = |record: &Record| {
+        if record.name.starts_with(FIELD) {
+            return Ok(Transform::Warp(field(record)?));
+        }
+        Ok(Transform::Affine(single(record)?))
+    };
+    // The last part is applied first.
+    parts.iter().rev().map(map).collect()
+}
+
+/// How the names of displacement fields begin.
+const FIELD: &str = "DisplacementFieldTransform_";
+
+/// A displacement field: vectors voxel by voxel, the first axis the fastest, and the lattice as fixed parameters: size,
+/// origin, spacing, and the direction by rows.
+fn field<const D: usize>(record: &Record) -> std::result::Result<Displacement<f32, D>, Problem> {
+    class_of::<D>(&record.name)?;
+    if record.fixed.len() != 3 * D + D * D {
+        let found = format!("{} numbers of {}", record.fixed.len(), record.name);
+        let expected = "size, origin, spacing and direction of a lattice";
+        return Err(Problem::content("fixed parameters of the transform", expected, found));
+    }
+    let whole = |&x: &f64| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+        let n = x as usize;
+        let fits = x.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&x);
+        fits.then_some(n).ok_or_else(|| Problem::content("size of a field", "voxels an axis", x))
+    };
+    let (size, rest) = record.fixed.split_at(D);
+    let shape: Vec<usize> = size.iter().map(whole).collect::<std::result::Result<_, _>>()?;
+    let geometry = Geometry {
+        shape: shape.clone(),
+        origin: rest[..D].to_vec(),
+        spacing: rest[D..2 * D].to_vec(),
+        direction: DMatrix::from_row_slice(D, D, &rest[2 * D..]),
+    };
+    let count = shape.iter().try_fold(D, |count, &n| count.checked_mul(n));
+    let values = planar(counted(record, count.unwrap_or(usize::MAX))?.to_vec(), 1, D)?;
+    Volume::new(geometry, D, Meaning::Vectors, Sample::F64, values).vectors::<D, Map>()
 }
 
 fn single<const D: usize>(record: &Record) -> std::result::Result<Affine<D>, Problem> {

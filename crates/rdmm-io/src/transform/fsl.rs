@@ -5,6 +5,7 @@
 //! coordinates of the moving image to those of the fixed one, the inverse of a pull-back; its displacement fields
 //! (FNIRT, relative) take those of the fixed image to those of the moving one.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use nalgebra::{SMatrix, SVector};
@@ -13,6 +14,7 @@ use rdmm_core::field::kind::Map;
 use rdmm_core::grid::Grid;
 use rdmm_core::world::Affine;
 
+use super::{Transform, is_numbers};
 use crate::atomic;
 use crate::error::{Problem, Result};
 use crate::name::has_ending;
@@ -144,9 +146,48 @@ pub fn read_warp(
     fixed: &Grid<3>,
     moving: &Grid<3>,
 ) -> Result<Displacement<f32, 3>> {
+    field(path.as_ref(), fixed, moving)
+}
+
+/// Reads a matrix or a relative displacement field of FSL, whichever the file holds, by the images that it is about: the
+/// fixed one (`-ref`) and the moving one (`-in`).
+///
+/// # Errors
+/// Those of [`read_affine`], [`read_warp`] and [`read`](crate::read) of the images; [`Problem::Axes`] for D other than 3.
+pub fn read<const D: usize>(
+    path: impl AsRef<Path>,
+    fixed: impl AsRef<Path>,
+    moving: impl AsRef<Path>,
+) -> Result<Transform<D>> {
     let path = path.as_ref();
+    let grid = |image: &Path| crate::read(image)?.geometry.grid::<3>().map_err(|p| p.at(image));
+    let (fixed, moving) = (grid(fixed.as_ref())?, grid(moving.as_ref())?);
+    if !numbers(path).map_err(|problem| problem.at(path))? {
+        return Ok(Transform::Warp(field(path, &fixed, &moving)?));
+    }
+    if D != 3 {
+        return Err(Problem::Axes { expected: D, found: 3 }.at(path));
+    }
+    let map = read_affine(path, &fixed, &moving)?;
+    let matrix = SMatrix::from_fn(|r, c| map.matrix()[(r, c)]);
+    let map = Affine::new(matrix, SVector::from_fn(|r, _| map.shift()[r]));
+    Ok(Transform::Affine(map.map_err(|error| Problem::from(error).at(path))?))
+}
+
+/// Whether a file begins with a number, as text.
+fn numbers(path: &Path) -> std::result::Result<bool, Problem> {
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(512).read_to_end(&mut start)?;
+    Ok(is_numbers(&start))
+}
+
+fn field<const D: usize>(
+    path: &Path,
+    fixed: &Grid<3>,
+    moving: &Grid<3>,
+) -> Result<Displacement<f32, D>> {
     let mut volume = crate::read(path)?;
-    let mut field = || -> std::result::Result<Displacement<f32, 3>, Problem> {
+    let mut field = || -> std::result::Result<Displacement<f32, D>, Problem> {
         if volume.components != 3 || volume.geometry.shape.len() != 3 {
             let found = format!("{:?} of {}", volume.geometry.shape, volume.components);
             return Err(Problem::content(
@@ -162,7 +203,7 @@ pub fn read_warp(
             SVector::from(to.apply(moved.into())) - x
         });
         volume.meaning = Meaning::Vectors;
-        volume.vectors::<3, Map>()
+        volume.vectors::<D, Map>()
     };
     field().map_err(|problem| problem.at(path))
 }
@@ -188,6 +229,7 @@ fn replace(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::Chain;
     use crate::transform::tests::{oblique, wave};
 
     /// A grid whose matrix has a positive determinant: FSL mirrors its first axis.
@@ -249,6 +291,37 @@ mod tests {
             let error = read_affine(&path, &straight(), &oblique()).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn lists_name_the_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (fixed, moving) = (straight(), oblique());
+        for (name, grid) in [("f.nii", &fixed), ("m.nii", &moving)] {
+            let image = rdmm_core::field::Image::<f32, 3>::from_fn(grid, |x| x[0]).unwrap();
+            crate::write_image(at(name), &image).unwrap();
+        }
+        write_affine(at("flirt.mat"), &map(), &fixed, &moving).unwrap();
+        write_warp(at("fnirt.nii.gz"), &wave(&fixed), &moving).unwrap();
+        let x = fixed.to_world([6.3, 5.1, 4.7]);
+        let read = |file: &str| {
+            let text = format!("fsl:{0}/{file},{0}/f.nii,{0}/m.nii", folder.path().display());
+            Chain::<3>::read(&[text.parse().unwrap()]).unwrap().apply(x).unwrap()
+        };
+        let near = |a: [f64; 3], b: [f64; 3], most: f64| (0..3).all(|k| (a[k] - b[k]).abs() < most);
+        assert!(
+            near(read("flirt.mat"), map().apply(x), 1e-4),
+            "spacings of files are single precision"
+        );
+        let warp = Transform::Warp(wave(&fixed));
+        assert!(near(read("fnirt.nii.gz"), warp.apply(x), 1e-4));
+        for (file, expected) in [("flirt.mat", 2), ("fnirt.nii.gz", 2)] {
+            let error = super::read::<2>(at(file), at("f.nii"), at("m.nii")).unwrap_err();
+            assert!(error.to_string().contains(&format!("{expected} axes")), "{error}");
+        }
+        let error = super::read::<3>(at("flirt.mat"), at("none.nii"), at("m.nii")).unwrap_err();
+        assert!(error.path.ends_with("none.nii"));
     }
 
     #[test]

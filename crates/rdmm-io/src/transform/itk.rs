@@ -64,8 +64,12 @@ pub fn read<const D: usize>(path: impl AsRef<Path>) -> Result<Affine<D>> {
 
 /// An affine map from the bytes of a file.
 pub(super) fn parse<const D: usize>(bytes: &[u8]) -> std::result::Result<Affine<D>, Problem> {
-    let records = if is_text(bytes) { text(bytes)? } else { matlab(bytes)? };
-    classes::affine(&records)
+    classes::affine(&records(bytes)?)
+}
+
+/// The transforms of a text or a MATLAB file, as they stand there.
+pub(super) fn records(bytes: &[u8]) -> std::result::Result<Vec<Record>, Problem> {
+    if is_text(bytes) { text(bytes) } else { matlab(bytes) }
 }
 
 /// Whether these are the first bytes of a text file of ITK.

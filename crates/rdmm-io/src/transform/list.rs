@@ -11,13 +11,17 @@ use rdmm_core::ops::inverse::Inverse;
 use rdmm_core::world::Affine;
 use rdmm_core::{Error, Real};
 
-use super::{Transform, inverse};
+use super::{Transform, fsl, inverse};
 use crate::error::{Problem, Result};
+use crate::placement::Geometry;
+use crate::samples::{reserved, single};
+use crate::volume::{Meaning, Sample, Volume};
 
 /// Voxels that are worked on together.
 const BLOCK: usize = 1 << 18;
 
-/// A transform of a list, in the notation of ANTs: `path` as it is, `[path,1]` inverted, `[path,0]` not.
+/// A transform of a list, in the notation of ANTs: `path` as it is, `[path,1]` inverted, `[path,0]` not. Files of FSL are
+/// about a pair of images, which are named beside them: `fsl:path,reference,input`, in brackets too.
 ///
 /// ```
 /// use rdmm_io::Listed;
@@ -25,6 +29,8 @@ const BLOCK: usize = 1 << 18;
 /// assert!(listed.inverted && listed.path.ends_with("pair0GenericAffine.mat"));
 /// assert!(!"pair1Warp.nii.gz".parse::<Listed>()?.inverted);
 /// assert!("[pair1Warp.nii.gz]".parse::<Listed>().is_err());
+/// let listed: Listed = "[fsl:flirt.mat,mni.nii.gz,t1.nii.gz,1]".parse()?;
+/// assert!(listed.inverted && listed.images.is_some_and(|[reference, _]| reference.ends_with("mni.nii.gz")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,23 +39,57 @@ pub struct Listed {
     pub path: PathBuf,
     /// Whether the inverse of what it holds is meant.
     pub inverted: bool,
+    /// For a file of FSL the fixed image (`-ref`) and the moving one (`-in`) that it is about.
+    pub images: Option<[PathBuf; 2]>,
+}
+
+impl Listed {
+    /// The file of any program but FSL, as it is.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), inverted: false, images: None }
+    }
+
+    /// What the file holds, the first one applied first to points.
+    fn read<const D: usize>(&self) -> Result<Vec<Transform<D>>> {
+        match &self.images {
+            Some([fixed, moving]) => Ok(vec![fsl::read(&self.path, fixed, moving)?]),
+            None => Transform::read_list(&self.path),
+        }
+    }
 }
 
 impl FromStr for Listed {
     type Err = Problem;
 
     fn from_str(text: &str) -> std::result::Result<Self, Problem> {
-        let refused = || Problem::content("transform", "`path`, `[path,0]` or `[path,1]`", text);
-        let listed = |path: &str, inverted| match path.trim() {
+        let refused = || {
+            let expected = "`path`, `[path,0]` or `[path,1]`, where a file of FSL is `fsl:path,reference,input`";
+            Problem::content("transform", expected, text)
+        };
+        let path = |text: &str| match text.trim() {
             "" => Err(refused()),
-            path => Ok(Self { path: PathBuf::from(path), inverted }),
+            path => Ok(PathBuf::from(path)),
+        };
+        let listed = |text: &str, inverted| {
+            let Some(files) = text.trim().strip_prefix("fsl:") else {
+                return Ok(Self { path: path(text)?, inverted, images: None });
+            };
+            let mut files = files.rsplitn(3, ',');
+            match (files.next(), files.next(), files.next()) {
+                (Some(input), Some(reference), Some(file)) => {
+                    let images = Some([path(reference)?, path(input)?]);
+                    Ok(Self { path: path(file)?, inverted, images })
+                }
+                _ => Err(refused()),
+            }
         };
         let Some(inner) = text.trim().strip_prefix('[') else { return listed(text, false) };
-        let (path, flag) =
+        let (inner, flag) =
             inner.strip_suffix(']').and_then(|i| i.rsplit_once(',')).ok_or_else(refused)?;
         match flag.trim() {
-            "0" => listed(path, false),
-            "1" => listed(path, true),
+            "0" => listed(inner, false),
+            "1" => listed(inner, true),
             _ => Err(refused()),
         }
     }
@@ -111,14 +151,21 @@ impl<const D: usize> Chain<D> {
     /// Reads a list of files.
     ///
     /// # Errors
-    /// Those of [`Transform::read`] and [`Chain::new`], with the file.
+    /// Those of [`Transform::read_list`], [`fsl::read`] and [`Chain::new`], with the file.
     pub fn read(listed: &[Listed]) -> Result<Self> {
-        let step = |listed: &Listed| {
-            let transform = Transform::read(&listed.path)?;
-            Step::new(transform, listed.inverted)
-                .map_err(|error| Problem::from(error).at(&listed.path))
-        };
-        Ok(Self { steps: listed.iter().map(step).collect::<Result<_>>()? })
+        let mut steps = Vec::new();
+        for entry in listed {
+            let mut maps = entry.read()?;
+            // The inverse of a list has its inverses in reverse order.
+            if entry.inverted {
+                maps.reverse();
+            }
+            for map in maps {
+                let step = Step::new(map, entry.inverted);
+                steps.push(step.map_err(|error| Problem::from(error).at(&entry.path))?);
+            }
+        }
+        Ok(Self { steps })
     }
 
     /// Where a point of the fixed image lies in the moving one, world coordinates.
@@ -142,19 +189,54 @@ impl<const D: usize> Chain<D> {
     pub fn displacement(&self, grid: &Grid<D>) -> rdmm_core::Result<Displacement<f32, D>> {
         let axes = grid.direction();
         let back = axes.try_inverse().unwrap_or_else(|| axes.transpose());
-        let moved = |flat: usize| -> rdmm_core::Result<SVector<f64, D>> {
-            let x = grid.to_world(grid.unravel(flat).map(|i| i as f64));
-            Ok(back * (SVector::from(self.apply(x)?) - SVector::from(x)))
-        };
         let mut out = Displacement::zeros(grid)?;
-        let n = grid.len();
+        let place = |flat: usize| grid.to_world(grid.unravel(flat).map(|i| i as f64));
+        self.moved(grid.len(), place, |flat, u| {
+            let along = back * u;
+            (0..D).for_each(|a| out.component_mut(a)[flat] = Real::of(along[a]));
+        })?;
+        out.expect_finite("displacement of a list of transforms")?;
+        Ok(out)
+    }
+
+    /// The whole list as vectors on any lattice, in the world's axes as files hold them: a warp for [`write`](
+    /// crate::write), also where an axis has fewer voxels than a grid needs. The same cost as
+    /// [`Chain::displacement`], in double precision.
+    ///
+    /// # Errors
+    /// Those of [`Chain::displacement`] and [`Geometry::lattice`].
+    pub fn warp(&self, geometry: &Geometry) -> std::result::Result<Volume, Problem> {
+        let lattice = geometry.lattice::<D>()?;
+        let n = lattice.len();
+        let mut values = reserved(n * D)?;
+        values.resize(n * D, 0.0);
+        let place = |flat: usize| lattice.to_world(lattice.unravel(flat).map(|i| i as f64));
+        self.moved(n, place, |flat, u| (0..D).for_each(|a| values[a * n + flat] = u[a]))?;
+        if let Some(index) = values.iter().position(|&x| !single(x).is_finite()) {
+            let what = "displacement of a list of transforms";
+            return Err(Error::NonFinite { what, index, found: values[index] }.into());
+        }
+        Ok(Volume::new(geometry.clone(), D, Meaning::Vectors, Sample::F32, values))
+    }
+
+    /// Hands what moves each of `n` points to `put`, in their order.
+    fn moved(
+        &self,
+        n: usize,
+        place: impl Fn(usize) -> [f64; D] + Sync,
+        mut put: impl FnMut(usize, SVector<f64, D>),
+    ) -> rdmm_core::Result<()> {
+        let moved = |flat: usize| -> rdmm_core::Result<SVector<f64, D>> {
+            let x = place(flat);
+            Ok(SVector::from(self.apply(x)?) - SVector::from(x))
+        };
         let (mut points, mut farthest, mut tolerance) = (0, 0.0_f64, 0.0);
         for lo in (0..n).step_by(BLOCK) {
             let voxels = lo..n.min(lo + BLOCK);
             let block: Vec<_> = voxels.into_par_iter().map(moved).collect();
             for (flat, found) in (lo..).zip(block) {
                 match found {
-                    Ok(u) => (0..D).for_each(|a| out.component_mut(a)[flat] = Real::of(u[a])),
+                    Ok(u) => put(flat, u),
                     Err(Error::Inverse { farthest: far, tolerance: asked, .. }) => {
                         (points, farthest, tolerance) = (points + 1, farthest.max(far), asked);
                     }
@@ -165,8 +247,7 @@ impl<const D: usize> Chain<D> {
         if points > 0 {
             return Err(Error::Inverse { points, of: n, farthest, tolerance });
         }
-        out.expect_finite("displacement of a list of transforms")?;
-        Ok(out)
+        Ok(())
     }
 
     /// The list as one affine map; `None` where it holds a warp, or where the product of its matrices is too
@@ -259,7 +340,7 @@ mod tests {
         assert!(matches!(Chain::new([(fold.clone(), true)]), Err(Error::NotInvertible { .. })));
         let chain = Chain::new([(fold, false)]).unwrap();
         assert!(matches!(chain.inverse(), Err(Error::NotInvertible { .. })));
-        let missing = [Listed { path: "missing.mat".into(), inverted: false }];
+        let missing = [Listed::new("missing.mat")];
         let error = Chain::<3>::read(&missing).unwrap_err().to_string();
         assert!(error.contains("missing.mat"), "{error}");
     }
@@ -272,9 +353,27 @@ mod tests {
             ("[a.mat,1]", "a.mat", true),
             (" [ with space, comma.mat , 0 ] ", "with space, comma.mat", false),
         ] {
-            assert_eq!(parse(text).unwrap(), Listed { path: path.into(), inverted });
+            assert_eq!(parse(text).unwrap(), Listed { inverted, ..Listed::new(path) });
         }
-        for text in ["", "[a.mat,2]", "[a.mat,1", "[a.mat]", "[,1]", "[a.mat,true]"] {
+        for (text, path, inverted) in [
+            ("fsl:a.mat,b.nii, c d.nii", "a.mat", false),
+            ("[fsl:with, comma.mat,b.nii,c d.nii,1]", "with, comma.mat", true),
+        ] {
+            let images = Some(["b.nii", "c d.nii"].map(PathBuf::from));
+            assert_eq!(parse(text).unwrap(), Listed { path: path.into(), inverted, images });
+        }
+        for text in [
+            "",
+            "[a.mat,2]",
+            "[a.mat,1",
+            "[a.mat]",
+            "[,1]",
+            "[a.mat,true]",
+            "fsl:a.mat",
+            "fsl:a.mat,b",
+            "fsl:a,,c",
+            "[fsl:a,b,1]",
+        ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("[path,1]"), "{text}: {error}");
         }

@@ -67,7 +67,7 @@ pub(crate) fn volume(axes: usize, components: usize, meaning: Meaning, sample: S
         }
     };
     let values = (0..count).map(value).collect();
-    Volume { geometry, components, meaning, sample, values }
+    Volume::new(geometry, components, meaning, sample, values)
 }
 
 /// Positions agree to `tolerance`, relative to a millimetre or to the number.
