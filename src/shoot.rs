@@ -47,33 +47,61 @@ pub use values::{Cotangents, Gradient, Initial, Shot};
 /// A flow on one grid that is shot from initial conditions, with every plan made. It can be shared between threads.
 ///
 /// A forward pass costs the stages of its steps; the backward pass some two forward passes. Every [`Tape`] has buffers of its
-/// own.
+/// own. Of the plans and buffers of the [`Shooting`] there are as many as were ever used at once, by [`Shoot::forward_batch`]
+/// or by several threads of yours.
 #[derive(Clone)]
 pub struct Shoot<T: Real, const D: usize> {
     trajectories: Arc<dyn Trajectories<T, D>>,
-    grid: Grid<D>,
     integration: Integration,
 }
 
 impl<T: Real, const D: usize> fmt::Debug for Shoot<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shoot")
-            .field("grid", &self.grid)
+            .field("grid", self.grid())
             .field("integration", &self.integration)
             .finish_non_exhaustive()
     }
 }
 
 impl<T: Real, const D: usize> Shoot<T, D> {
-    /// Any shooting: of a built-in model by [`Model::on`], or your own.
-    #[must_use]
-    pub fn new<S>(shooting: S) -> Self
+    /// Any shooting: of a built-in model by [`Model::on`], or your own. `recipe` makes it, the same one at every call: once
+    /// at first, and again whenever several threads need one at the same time.
+    ///
+    /// # Errors
+    /// Those of `recipe`, also later, by [`Shoot::forward`] and [`Tape::backward`].
+    ///
+    /// ```
+    /// use rdmm_core::field::{Momentum, Weights};
+    /// use rdmm_core::grid::Grid;
+    /// use rdmm_core::model::{Model, Rdmm};
+    /// use rdmm_core::shoot::Shoot;
+    ///
+    /// let grid = Grid::<2>::unit([24, 24])?;
+    /// let h = Weights::<f64, 2>::from_fn(&grid, 2, |_, i| [0.6, 0.8][i])?;
+    /// // With pre-weights that stay as they are.
+    /// let model = Rdmm::from_pre_weights(&[0.1, 0.2], h, 0.1)?;
+    /// let on = grid.clone();
+    /// let shoot = Shoot::<f64, 2>::new(move || model.on(&on))?;
+    /// let m0 = Momentum::from_fn(&grid, |x| x.map(|x| 0.1 * x))?;
+    /// assert!(shoot.forward(&m0, None)?.0.energy > 0.0);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn new<S>(recipe: impl Fn() -> Result<S> + Send + Sync + 'static) -> Result<Self>
     where
         S: Shooting<T, D, Weights: ControlWeights<T, D>, Evolution: 'static> + 'static,
     {
-        let grid = shooting.grid().clone();
-        let trajectories = Arc::new(Plain::of(shooting));
-        Self { trajectories, grid, integration: Integration::default() }
+        let trajectories = Arc::new(Plain::of(recipe)?);
+        Ok(Self { trajectories, integration: Integration::default() })
+    }
+
+    fn of_model<M>(model: M, grid: &Grid<D>) -> Result<Self>
+    where
+        M: Model<T, D> + Send + Sync + 'static,
+        M::Shooting: Shooting<T, D, Weights: ControlWeights<T, D>, Evolution: 'static> + 'static,
+    {
+        let grid = grid.clone();
+        Self::new(move || model.on(&grid))
     }
 
     /// LDDMM: EPDiff with one metric everywhere. No pre-weights.
@@ -84,7 +112,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         grid: &Grid<D>,
         metric: &MultiGaussian<S>,
     ) -> Result<Self> {
-        Ok(Self::new(Lddmm::new(metric.clone()).on(grid)?))
+        Self::of_model(Lddmm::new(metric.clone()), grid)
     }
 
     /// vSVF: a velocity that is constant in time, v = K m₀. No pre-weights.
@@ -95,7 +123,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         grid: &Grid<D>,
         metric: &MultiGaussian<S>,
     ) -> Result<Self> {
-        Ok(Self::new(Vsvf::new(metric.clone()).on(grid)?))
+        Self::of_model(Vsvf::new(metric.clone()), grid)
     }
 
     /// RDMM: pre-weights h₀ of the Gaussians of `metric`, one component each, are initial conditions beside the momentum and
@@ -109,7 +137,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         metric: &MultiGaussian<S>,
         smoothing: f64,
     ) -> Result<Self> {
-        Ok(Self::new(RdmmControlled::new(metric.clone(), smoothing).on(grid)?))
+        Self::of_model(RdmmControlled::new(metric.clone(), smoothing), grid)
     }
 
     /// The same with the forward map beside the inverse one: one interpolation of the velocity a stage, and its transpose.
@@ -132,7 +160,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
     /// The grid of momentum, pre-weights and maps.
     #[must_use]
     pub fn grid(&self) -> &Grid<D> {
-        &self.grid
+        self.trajectories.grid()
     }
 
     /// Initial conditions of the identity: no momentum, and the pre-weights of the metric where there are any.
@@ -152,9 +180,7 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         momentum: &Momentum<T, D>,
         pre_weights: Option<&Weights<T, D>>,
     ) -> Result<(Shot<T, D>, Tape<T, D>)> {
-        let (mut shots, tape) = self.forward_at(momentum, pre_weights, &[1.0])?;
-        let none = Error::Length { what: "times of a trajectory", expected: 1, found: 0 };
-        Ok((shots.pop().ok_or(none)?, tape))
+        self.shoot_to_end((momentum, pre_weights), &self.integration)
     }
 
     /// The states at several times, which increase and lie in (0, 1], and the tape back from all of them. Steps end at each
@@ -171,9 +197,14 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         self.shoot((momentum, pre_weights), times, &self.integration)
     }
 
-    /// Several trajectories to t = 1, `jobs` of them at a time (at least one), in the order given. `bytes` is what the tapes
-    /// of all of them may keep of their stages: each has its part; what is not kept is computed again on the way back. The
-    /// results have the same bits whatever `jobs` and `bytes` are. A trajectory that fails does not stop the others.
+    /// Several trajectories to t = 1, `jobs` of them at a time (at least one), in the order given. The results have the same
+    /// bits whatever `jobs` and `bytes` are. A trajectory that fails does not stop the others; its errors are those of
+    /// [`Shoot::forward`].
+    ///
+    /// `bytes` is divided equally among the tapes, and a part of it takes the place of the budget of
+    /// [`Checkpoints::Stages`], as by default, or [`Checkpoints::Bytes`]. With `Stages` it bounds the stages alone: a tape
+    /// holds the state of every step besides, however small its part is. With `Bytes` it bounds the states, and a part that
+    /// is less than one state is refused ([`Error::Setting`]). Under other policies it has no effect.
     ///
     /// ```
     /// use rdmm_core::field::Momentum;
@@ -200,12 +231,23 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         bytes: usize,
     ) -> Vec<Result<(Shot<T, D>, Tape<T, D>)>> {
         let mut integration = self.integration.clone();
-        integration.checkpoints = Checkpoints::Stages(bytes / initial.len().max(1));
-        par::queue(initial.len(), jobs, |index| {
-            let (mut shots, tape) = self.shoot(initial[index], &[1.0], &integration)?;
-            let none = Error::Length { what: "times of a trajectory", expected: 1, found: 0 };
-            Ok((shots.pop().ok_or(none)?, tape))
-        })
+        match &mut integration.checkpoints {
+            Checkpoints::Stages(budget) | Checkpoints::Bytes(budget) => {
+                *budget = bytes / initial.len().max(1);
+            }
+            Checkpoints::All | Checkpoints::Every(_) | Checkpoints::Binomial(_) => {}
+        }
+        let shoot = |index: usize| self.shoot_to_end(initial[index], &integration);
+        par::queue(initial.len(), jobs, shoot)
+    }
+
+    fn shoot_to_end(
+        &self,
+        initial: Initial<'_, T, D>,
+        integration: &Integration,
+    ) -> Result<(Shot<T, D>, Tape<T, D>)> {
+        let (mut shots, tape) = self.shoot(initial, &[1.0], integration)?;
+        Ok((shots.pop().ok_or_else(no_times)?, tape))
     }
 
     fn shoot(
@@ -215,11 +257,15 @@ impl<T: Real, const D: usize> Shoot<T, D> {
         integration: &Integration,
     ) -> Result<(Vec<Shot<T, D>>, Tape<T, D>)> {
         if times.is_empty() {
-            return Err(Error::Length { what: "times of a trajectory", expected: 1, found: 0 });
+            return Err(no_times());
         }
         let (shots, pull) = self.trajectories.forward(initial, times, integration.clone())?;
         Ok((shots, Tape { pull, times: times.len() }))
     }
+}
+
+fn no_times() -> Error {
+    Error::Length { what: "times of a trajectory", expected: 1, found: 0 }
 }
 
 /// What a trajectory leaves for its gradient: owned, and free to be sent to another thread.
@@ -248,7 +294,8 @@ impl<T: Real, const D: usize> Tape<T, D> {
     ///
     /// # Errors
     /// [`Error::GridMismatch`] or [`Error::Length`] for cotangents of another shape than the state's, and for those of what
-    /// the flow does not have; [`Error::Diverged`] where the gradient leaves the finite numbers.
+    /// the flow does not have; [`Error::NonFinite`] for that of the energy, whose index is that of its time;
+    /// [`Error::Diverged`] where the gradient leaves the finite numbers; [`Error::OutOfMemory`].
     pub fn backward(self, end: &Cotangents<T, D>) -> Result<Gradient<T, D>> {
         let mut bars = vec![None; self.times];
         if let Some(last) = bars.last_mut() {

@@ -147,18 +147,38 @@ fn largest_of_chunk<T: Real>(values: &[T]) -> f64 {
     most.iter().chain(values).fold(0.0, max)
 }
 
-/// Largest Euclidean length of vectors with components of `n` values, each divided by its unit.
+/// Largest Euclidean length of vectors with components of `n` values, each divided by its unit; NaN if there is one.
 #[inline(never)]
 pub(crate) fn longest<T: Real>(components: &[T], n: usize, units: &[f64]) -> f64 {
     let square = |i: usize| {
         let terms = units.iter().enumerate();
         terms.map(|(c, unit)| (components[c * n + i].f64() / unit).powi(2)).sum::<f64>()
     };
-    par::max(n, |range| range.map(square).fold(0.0, nan_max)).sqrt()
+    par::reduce(n, |range| range.map(square).fold(0.0, nan_max), nan_max).sqrt()
 }
 
 /// Where the first value is that is NaN or infinite.
 #[inline(never)]
 pub(crate) fn first_not_finite<T: Real>(values: &[T]) -> Option<usize> {
     values.iter().position(|x| !x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_in_any_chunk_is_the_longest_vector() {
+        let n: usize = 150 * 131;
+        assert!(n.div_ceil(par::CHUNK) > 2, "chunks at both ends and between");
+        let values: Vec<f64> = (0..2 * n).map(|i| (0.1 * i as f64).sin()).collect();
+        assert!(longest(&values, n, &[1.0, 2.0]).is_finite() && largest(&values).is_finite());
+        let ends = (0..n).step_by(par::CHUNK).flat_map(|lo| [lo, (lo + par::CHUNK).min(n) - 1]);
+        for at in ends.flat_map(|at| [at, n + at]) {
+            let mut values = values.clone();
+            values[at] = f64::NAN;
+            assert!(longest(&values, n, &[1.0, 2.0]).is_nan(), "{at}");
+            assert!(largest(&values).is_nan(), "{at}");
+        }
+    }
 }

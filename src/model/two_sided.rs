@@ -139,6 +139,10 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
         self.shooting.hamiltonian(&state.flow)
     }
 
+    fn initial_hamiltonian(&mut self, energy: f64, start: &State<T, D, Self>) -> Result<f64> {
+        self.shooting.initial_hamiltonian(energy, &start.flow)
+    }
+
     fn prolong(&self, controls: &Controls<T, D, S::Weights>) -> Result<Controls<T, D, S::Weights>> {
         self.shooting.prolong(controls)
     }
@@ -165,5 +169,36 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> Shooting<T, D> for TrackedShoot
 
     fn local_sigma(&self, state: &State<T, D, Self>) -> Result<Option<Image<T, D>>> {
         self.shooting.local_sigma(&state.flow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MultiGaussian, Vsvf};
+
+    #[test]
+    fn what_a_flow_conserves_is_that_of_the_model() {
+        fn both<S: Shooting<f64, 2, Weights = ()>>(
+            mut shooting: S,
+            controls: &Controls<f64, 2, ()>,
+        ) -> [f64; 2] {
+            let start = shooting.initial_state(controls);
+            let mut gradient = controls.zeros_like();
+            let energy = shooting.add_energy(controls, 1.0, &mut gradient);
+            let initial = shooting.initial_hamiltonian(energy, &start).unwrap();
+            assert!((initial - energy).abs() > 1e-3 * energy, "½ ∫ |v|² is not the energy");
+            [initial, shooting.hamiltonian(&start).unwrap()]
+        }
+
+        let grid = Grid::<2>::unit([12, 10]).unwrap();
+        let model = Vsvf::new(MultiGaussian::for_grid(&grid));
+        let momentum = |x: [f64; 2]| [(5.0 * x[0]).sin(), (4.0 * x[1]).cos()];
+        let momentum = Momentum::<f64, 2>::from_fn(&grid, momentum).unwrap();
+        let controls = Controls { momentum, weights: () };
+        let alone = both(model.on(&grid).unwrap(), &controls);
+        let tracked = both(TwoSided(model).on(&grid).unwrap(), &controls);
+        assert_eq!(tracked.map(f64::to_bits), alone.map(f64::to_bits));
+        assert_eq!(alone[0].to_bits(), alone[1].to_bits());
     }
 }

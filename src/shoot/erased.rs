@@ -7,6 +7,7 @@ use crate::adjoint::{Integration, Sweep};
 use crate::dynamics::{Evolution, FieldEvolution, Tracked, TrackedState};
 use crate::error::{Error, Result};
 use crate::field::{Momentum, Weights};
+use crate::grid::Grid;
 use crate::model::{Controls, Shooting, State, energy_scale};
 use crate::scalar::Real;
 use crate::space::{Componentwise, FlowState, StateSpace};
@@ -55,6 +56,8 @@ type Forward<T, const D: usize> = (Vec<Shot<T, D>>, Box<dyn Pull<T, D>>);
 
 /// What [`Shoot`](super::Shoot) needs of a flow.
 pub(super) trait Trajectories<T: Real, const D: usize>: Send + Sync {
+    fn grid(&self) -> &Grid<D>;
+
     fn identity(&self) -> (Momentum<T, D>, Option<Weights<T, D>>);
 
     fn forward(
@@ -74,9 +77,46 @@ pub(super) trait Pull<T: Real, const D: usize>: Send {
     fn backward(self: Box<Self>, bars: &[Option<&Cotangents<T, D>>]) -> Result<Gradient<T, D>>;
 }
 
-/// A shooting, shared by its trajectories, and the flow that is integrated.
-pub(super) struct Erased<S, F> {
-    shooting: Arc<Mutex<S>>,
+/// The shootings of a recipe. Each does one piece of work at a time; there are as many as ever worked at once.
+///
+/// No lock is held over that work. Its loops may be parallel, and a thread that waits for the rest of a loop may take up
+/// another trajectory meanwhile: it would wait for a lock of its own.
+struct Shootings<S: Shooting<T, D>, T: Real, const D: usize> {
+    recipe: Box<dyn Fn() -> Result<S> + Send + Sync>,
+    idle: Mutex<Vec<S>>,
+    identity: Controls<T, D, S::Weights>,
+    evolution: Arc<S::Evolution>,
+}
+
+impl<S: Shooting<T, D>, T: Real, const D: usize> Shootings<S, T, D> {
+    fn new(recipe: impl Fn() -> Result<S> + Send + Sync + 'static) -> Result<Self> {
+        let first = recipe()?;
+        let (identity, evolution) = (first.identity(), first.evolution());
+        Ok(Self { recipe: Box::new(recipe), idle: Mutex::new(vec![first]), identity, evolution })
+    }
+
+    /// Those that do not work at present. A list of them is as good after a panic of another thread as before.
+    fn idle(&self) -> MutexGuard<'_, Vec<S>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a shooting does that no one else works with: one that is idle, or another one of the recipe.
+    fn work<R>(&self, work: impl FnOnce(&mut S) -> Result<R>) -> Result<R> {
+        // A statement of its own, at whose end the list is free again.
+        let idle = self.idle().pop();
+        let mut shooting = match idle {
+            Some(shooting) => shooting,
+            None => (self.recipe)()?,
+        };
+        let done = work(&mut shooting);
+        self.idle().push(shooting);
+        done
+    }
+}
+
+/// Shootings, shared by their trajectories, and the flow that is integrated.
+pub(super) struct Erased<S: Shooting<T, D>, F, T: Real, const D: usize> {
+    shootings: Arc<Shootings<S, T, D>>,
     flow: F,
 }
 
@@ -150,31 +190,33 @@ where
 }
 
 impl<E> Plain<E> {
-    pub(super) fn of<S, T: Real, const D: usize>(shooting: S) -> Erased<S, Self>
+    pub(super) fn of<S, T: Real, const D: usize>(
+        recipe: impl Fn() -> Result<S> + Send + Sync + 'static,
+    ) -> Result<Erased<S, Self, T, D>>
     where
         S: Shooting<T, D, Evolution = E>,
     {
-        let flow = Self(shooting.evolution());
-        Erased { shooting: Arc::new(Mutex::new(shooting)), flow }
+        let shootings = Arc::new(Shootings::new(recipe)?);
+        let flow = Self(Arc::clone(&shootings.evolution));
+        Ok(Erased { shootings, flow })
     }
-}
-
-/// A shooting is a collection of buffers and operators: it is as good after a panic of another thread as before.
-fn lock<S>(shooting: &Mutex<S>) -> MutexGuard<'_, S> {
-    shooting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The state of what a shooting's flow is integrated by.
 type HeldState<H, S, T, const D: usize> = <<H as Holds<S, T, D>>::Evolution as Evolution>::State;
 
-impl<S, H, T, const D: usize> Trajectories<T, D> for Erased<S, H>
+impl<S, H, T, const D: usize> Trajectories<T, D> for Erased<S, H, T, D>
 where
     T: Real,
     S: Shooting<T, D, Weights: ControlWeights<T, D>, Evolution: 'static> + 'static,
     H: Holds<S, T, D>,
 {
+    fn grid(&self) -> &Grid<D> {
+        self.shootings.identity.momentum.grid()
+    }
+
     fn identity(&self) -> (Momentum<T, D>, Option<Weights<T, D>>) {
-        let Controls { momentum, weights } = lock(&self.shooting).identity();
+        let Controls { momentum, weights } = self.shootings.identity.clone();
         (momentum, weights.into_weights())
     }
 
@@ -187,18 +229,17 @@ where
         let weights = S::Weights::from_weights(weights)?;
         let controls = Controls { momentum: momentum.clone(), weights };
         let scale = energy_scale(momentum.grid());
-        let (start, energy, energy_gradient) = {
-            let mut shooting = lock(&self.shooting);
-            shooting.identity().expect_like(&controls)?;
+        let shootings = &self.shootings;
+        shootings.identity.expect_like(&controls)?;
+        let (start, energy, energy_gradient) = shootings.work(|shooting| {
             let mut gradient = controls.zeros_like();
             let energy = shooting.add_energy(&controls, scale, &mut gradient);
-            (self.flow.lift(shooting.initial_state(&controls)), energy, gradient)
-        };
+            Ok((self.flow.lift(shooting.initial_state(&controls)), energy, gradient))
+        })?;
         let mut sweep = Sweep::new(self.flow.evolution(), &start, integration)?;
         let (mut shots, mut failure) = (Vec::with_capacity(times.len()), None);
         sweep.forward_at(&start, times, |i, state| {
-            let weights = lock(&self.shooting).weights(H::held(state));
-            match weights {
+            match shootings.work(|shooting| shooting.weights(H::held(state))) {
                 Ok(weights) => shots.push(Shot {
                     time: times[i],
                     inverse_map: state.map().clone(),
@@ -212,10 +253,10 @@ where
         if let Some(error) = failure {
             return Err(error);
         }
-        let shooting = Arc::clone(&self.shooting);
+        let shootings = Arc::clone(shootings);
         let components = shots.first().and_then(|shot| shot.weights.as_ref()?.components().into());
         let tape = Trajectory::<S, H, T, D> {
-            shooting,
+            shootings,
             sweep,
             start,
             controls,
@@ -226,11 +267,9 @@ where
     }
 
     fn tracked(&self) -> Arc<dyn Trajectories<T, D>> {
-        let flow = {
-            let shooting = lock(&self.shooting);
-            WithForward(Arc::new(Tracked::new(shooting.grid(), shooting.evolution())))
-        };
-        Arc::new(Erased { shooting: Arc::clone(&self.shooting), flow })
+        let shootings = Arc::clone(&self.shootings);
+        let tracked = Tracked::new(self.grid(), Arc::clone(&shootings.evolution));
+        Arc::new(Erased { shootings, flow: WithForward(Arc::new(tracked)) })
     }
 }
 
@@ -241,7 +280,7 @@ where
     S: Shooting<T, D>,
     H: Holds<S, T, D>,
 {
-    shooting: Arc<Mutex<S>>,
+    shootings: Arc<Shootings<S, T, D>>,
     sweep: Sweep<Arc<H::Evolution>>,
     start: HeldState<H, S, T, D>,
     controls: Controls<T, D, S::Weights>,
@@ -257,8 +296,12 @@ where
     S: Shooting<T, D>,
     H: Holds<S, T, D>,
 {
-    /// `Ok` if the cotangents are those of what was shown.
-    fn expect(&self, bars: &Cotangents<T, D>) -> Result<()> {
+    /// `Ok` if the cotangents are those of what was shown, at the time of this index.
+    fn expect(&self, index: usize, bars: &Cotangents<T, D>) -> Result<()> {
+        let found = bars.energy;
+        if !found.is_finite() {
+            return Err(Error::NonFinite { what: "cotangents of the energy", index, found });
+        }
         let grid = self.controls.momentum.grid();
         if let Some(bar) = &bars.inverse_map {
             grid.expect_same(bar.grid(), "cotangent of the inverse map")?;
@@ -293,9 +336,13 @@ where
     }
 
     fn backward(mut self: Box<Self>, bars: &[Option<&Cotangents<T, D>>]) -> Result<Gradient<T, D>> {
-        bars.iter().flatten().try_for_each(|bars| self.expect(bars))?;
+        for (index, bars) in bars.iter().enumerate() {
+            if let Some(bars) = bars {
+                self.expect(index, bars)?;
+            }
+        }
         let (mut state_bar, mut failure) = (self.start.zeros_like(), None);
-        let shooting = &self.shooting;
+        let shootings = &self.shootings;
         self.sweep.backward_at(&self.start, &mut state_bar, |i, state_bar| {
             let Some(bars) = bars[i] else { return };
             if let Some(bar) = &bars.inverse_map {
@@ -305,7 +352,8 @@ where
                 out.axpy(T::one(), bar);
             }
             if let Some(bar) = &bars.weights {
-                let done = lock(shooting).weights_vjp(bar, H::held_mut(state_bar));
+                let state_bar = H::held_mut(state_bar);
+                let done = shootings.work(|shooting| shooting.weights_vjp(bar, state_bar));
                 failure = done.err().or(failure.take());
             }
         })?;
@@ -315,8 +363,14 @@ where
         let energy: f64 = bars.iter().flatten().map(|bars| bars.energy).sum();
         let mut gradient = self.controls.zeros_like();
         let held = H::held(&state_bar);
-        lock(shooting).initial_state_vjp(&self.controls, held, &mut gradient);
+        shootings.work(|shooting| {
+            shooting.initial_state_vjp(&self.controls, held, &mut gradient);
+            Ok(())
+        })?;
         gradient.axpy(T::of(energy), &self.energy_gradient);
+        if !gradient.is_finite() {
+            return Err(Error::Diverged { step: 0, steps: self.sweep.step_sizes().len() });
+        }
         let Controls { momentum, weights } = gradient;
         Ok(Gradient { momentum, pre_weights: weights.into_weights() })
     }

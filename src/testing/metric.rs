@@ -26,7 +26,8 @@ crate::product_space!(
 /// A metric holds its contract on a grid, at `weights` and for changes along `direction` (both `&()` for a metric
 /// without weights): K is symmetric and positive; the transposes of the velocity and of the rates are those of what is
 /// computed; the gradient of the energy is; force and transport balance, so that the energy is conserved,
-/// ⟨force, v⟩ + ⟨∂H/∂w, ∂w/∂t⟩ = 0; and nothing depends on what a tape or a workspace held before.
+/// ⟨force, v⟩ + ⟨∂H/∂w, ∂w/∂t⟩ = 0; what is set does not depend on what was there, and what is added is added to it; and
+/// nothing depends on what a tape or a workspace held before.
 ///
 /// Momenta are smooth. The direction should be about as long as the weights vary. Answers the largest relative
 /// deviation of a transpose from differences.
@@ -74,6 +75,9 @@ pub fn check_metric<M: Metric<f64, D>, const D: usize>(
     })?;
 
     let once = bench.answer(&at);
+    let size = once.max_abs();
+    let over = || "velocity and rate of the weights over what was NaN".to_owned();
+    expect(size.is_finite(), over, "finite numbers", size)?;
     bench.answer(&moved);
     let mut again = bench.answer(&at);
     again.axpy(-1.0, &once);
@@ -85,6 +89,9 @@ pub fn check_metric<M: Metric<f64, D>, const D: usize>(
         rates: Geodesic { momentum: momentum(3)?, weights: direction.clone() },
         velocity: Velocity::from_vec(grid, smooth(grid, D, 4))?,
     };
+    let size = bench.rates_vjp(&at, &answer_bar).max_abs();
+    let over = || "cotangent of the weights by the rates over what was NaN".to_owned();
+    expect(size.is_finite(), over, "finite numbers", size)?;
     let bench = std::cell::RefCell::new(bench);
     let apply = |at: &Geodesic<f64, D, M::Weights>| bench.borrow_mut().answer(at);
     let vjp = |at: &_, bar: &_| bench.borrow_mut().rates_vjp(at, bar);
@@ -106,7 +113,9 @@ pub fn check_metric<M: Metric<f64, D>, const D: usize>(
 
     let Answer { rates, velocity } = once;
     let (work, change) = (pair(&rates.momentum, &velocity), gradient.dot(&rates.weights));
-    let size = (rates.momentum.norm() * velocity.norm()).max(f64::MIN_POSITIVE);
+    // The force was added to the momentum, whose rounding is far below `ROUNDING` of its thousandth.
+    let force = rates.momentum.norm().max(1e-3 * at.momentum.norm());
+    let size = force * velocity.norm();
     within("balance of force and transport", (work + change).abs() / size, ROUNDING, || {
         format!("⟨force, v⟩ = {work}, ⟨∂H/∂w, ∂w/∂t⟩ = {change}")
     })?;
@@ -127,27 +136,32 @@ impl<'a, M: Metric<f64, D>, const D: usize> Bench<'a, M, D> {
         Ok(Self { metric, tape, ws, velocity: Velocity::zeros(grid)? })
     }
 
-    /// Velocity and rates.
+    /// Velocity and rates. The force is added to a momentum, which is taken away again; what is set is NaN before.
     fn answer(&mut self, at: &Geodesic<f64, D, M::Weights>) -> Answer<D, M::Weights> {
+        self.velocity.scale(f64::NAN);
         self.metric.velocity(at.inputs(), &mut self.velocity, &mut self.tape, &mut self.ws);
-        let mut rates = at.zeros_like();
+        let mut rates = at.clone();
+        rates.weights.scale(f64::NAN);
         let (v, tape) = (&self.velocity, &self.tape);
         self.metric.advect(at.inputs(), v, rates.outputs(), tape, &mut self.ws);
+        rates.momentum.axpy(-1.0, &at.momentum);
         Answer { rates, velocity: self.velocity.clone() }
     }
 
-    /// The transpose of [`Bench::answer`].
+    /// The transpose of [`Bench::answer`]. It adds to the cotangent of the momentum and sets that of the weights.
     fn rates_vjp(
         &mut self,
         at: &Geodesic<f64, D, M::Weights>,
         bar: &Answer<D, M::Weights>,
     ) -> Geodesic<f64, D, M::Weights> {
         self.answer(at);
-        let (mut bars, mut velocity_bar) = (at.zeros_like(), bar.velocity.clone());
+        let (mut bars, mut velocity_bar) = (at.clone(), bar.velocity.clone());
+        bars.weights.scale(f64::NAN);
         let (v, tape, ws) = (&self.velocity, &self.tape, &mut self.ws);
         let rate_bars = bar.rates.inputs();
         let outputs = bars.outputs();
         self.metric.rates_vjp(at.inputs(), v, rate_bars, &mut velocity_bar, outputs, tape, ws);
+        bars.momentum.axpy(-1.0, &at.momentum);
         bars
     }
 
@@ -164,11 +178,12 @@ impl<'a, M: Metric<f64, D>, const D: usize> Bench<'a, M, D> {
         bars
     }
 
-    /// ∂/∂w ½⟨m, K(w) m⟩.
+    /// ∂/∂w ½⟨m, K(w) m⟩. It adds to what is there.
     fn energy_gradient(&mut self, at: &Geodesic<f64, D, M::Weights>) -> M::Weights {
         self.answer(at);
-        let mut bar = at.weights.zeros_like();
+        let mut bar = at.weights.clone();
         self.metric.energy_gradient(at.inputs(), 1.0, &mut bar, &self.tape, &mut self.ws);
+        bar.axpy(-1.0, &at.weights);
         bar
     }
 }

@@ -1,19 +1,20 @@
 //! The crate's own parts hold the contracts that `rdmm_core::testing` checks, and parts that break them are found out.
 #![expect(clippy::unwrap_used, reason = "a problem that cannot be made stops the test")]
 
-use crate::common::{FORMS, SIGMAS, grid, region};
+use crate::common::{FORMS, Region, SIGMAS, grid, region};
 use rdmm_core::Real;
 use rdmm_core::dynamics::{Epdiff, Flow, Geodesic, Stationary};
 use rdmm_core::error::Result;
 use rdmm_core::field::{Displacement, Image, Momentum, Velocity, Weights};
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::kernel::GaussianBank;
-use rdmm_core::metric::Homogeneous;
+use rdmm_core::metric::{Homogeneous, Inputs, Metric, Outputs};
 use rdmm_core::ops::difference::Order;
 use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use rdmm_core::similarity::{
     Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, WeightedSum,
 };
+use rdmm_core::space::StateSpace;
 use rdmm_core::testing::{check_evolution, check_metric, check_penalty, check_similarity, smooth};
 
 fn image(grid: &Grid<2>, seed: u64) -> Image<f64, 2> {
@@ -113,6 +114,111 @@ fn evolutions() {
         };
         let stationary = Stationary::new(&grid, Order::Fourth);
         check_evolution(&stationary, &state(10), &state(12), &state(14)).unwrap();
+    }
+}
+
+/// What a metric sets where it should add, or adds to where it should set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Breach {
+    SetsForce,
+    AddsRate,
+    SetsMomentumBar,
+    AddsWeightsBar,
+}
+
+/// A metric that is right where rates and cotangents begin with zero.
+struct Broken(Region<f64, 2>, Breach);
+
+type At<'a> = Inputs<'a, f64, 2, Weights<f64, 2>>;
+type Out<'a> = Outputs<'a, f64, 2, Weights<f64, 2>>;
+
+impl Broken {
+    /// What `work` gives, with `sets` in the place of the momentum and with `adds` added to the weights.
+    fn broken(&self, out: Out<'_>, [sets, adds]: [Breach; 2], work: impl FnOnce(Out<'_>)) {
+        let Outputs { momentum, weights } = out;
+        let before = weights.clone();
+        if self.1 == sets {
+            momentum.set_zero();
+        }
+        work(Outputs { momentum, weights: &mut *weights });
+        if self.1 == adds {
+            weights.axpy(1.0, &before);
+        }
+    }
+}
+
+impl Metric<f64, 2> for Broken {
+    type Weights = Weights<f64, 2>;
+    type Tape = <Region<f64, 2> as Metric<f64, 2>>::Tape;
+    type Workspace = <Region<f64, 2> as Metric<f64, 2>>::Workspace;
+
+    fn tape(&self, grid: &Grid<2>) -> Result<Self::Tape> {
+        self.0.tape(grid)
+    }
+
+    fn velocity(
+        &self,
+        at: At<'_>,
+        velocity: &mut Velocity<f64, 2>,
+        tape: &mut Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        self.0.velocity(at, velocity, tape, ws);
+    }
+
+    fn velocity_vjp(
+        &self,
+        at: At<'_>,
+        velocity_bar: &Velocity<f64, 2>,
+        bars: Out<'_>,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        self.0.velocity_vjp(at, velocity_bar, bars, tape, ws);
+    }
+
+    fn advect(
+        &self,
+        at: At<'_>,
+        velocity: &Velocity<f64, 2>,
+        rates: Out<'_>,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        self.broken(rates, [Breach::SetsForce, Breach::AddsRate], |rates| {
+            self.0.advect(at, velocity, rates, tape, ws);
+        });
+    }
+
+    fn rates_vjp(
+        &self,
+        at: At<'_>,
+        velocity: &Velocity<f64, 2>,
+        rate_bars: At<'_>,
+        velocity_bar: &mut Velocity<f64, 2>,
+        bars: Out<'_>,
+        tape: &Self::Tape,
+        ws: &mut Self::Workspace,
+    ) {
+        self.broken(bars, [Breach::SetsMomentumBar, Breach::AddsWeightsBar], |bars| {
+            self.0.rates_vjp(at, velocity, rate_bars, velocity_bar, bars, tape, ws);
+        });
+    }
+}
+
+#[test]
+fn a_metric_that_sets_what_it_should_add_to_is_found_out() {
+    let grid = grid([12, 9], Boundary::Reflecting);
+    let [at, direction] = weights(&grid);
+    for (breach, expected) in [
+        (Breach::SetsForce, "rates of the metric, transpose against central differences"),
+        (Breach::AddsRate, "velocity and rate of the weights over what was NaN"),
+        (Breach::SetsMomentumBar, "rates of the metric, transpose against central differences"),
+        (Breach::AddsWeightsBar, "cotangent of the weights by the rates over what was NaN"),
+    ] {
+        let broken = Broken(region(&grid, FORMS[0], Order::Fourth), breach);
+        let found = check_metric(&broken, &grid, &at, &direction).unwrap_err().to_string();
+        assert!(found.starts_with(expected), "{breach:?}: {found}");
     }
 }
 

@@ -4,8 +4,8 @@
 use rdmm_core::adjoint::{Checkpoints, Integration};
 use rdmm_core::field::{Displacement, Momentum, Weights};
 use rdmm_core::grid::Grid;
-use rdmm_core::model::MultiGaussian;
-use rdmm_core::shoot::{Cotangents, Shoot, Shot};
+use rdmm_core::model::{Lddmm, Model, MultiGaussian};
+use rdmm_core::shoot::{Cotangents, Shoot, Shot, Tape};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::{DOPRI5, MapTransport, Steps};
 use rdmm_core::testing::random;
@@ -169,6 +169,128 @@ fn smaller_budgets_hold_less() {
     let one = Integration { checkpoints: Checkpoints::Binomial(1), ..Integration::default() };
     let shoot = shoot.with_integration(one).unwrap();
     assert!(shoot.forward(&m, h.as_ref()).unwrap().1.bytes() < all);
+}
+
+#[test]
+fn batches_honour_the_checkpoints_that_are_set() {
+    let (_, shoot, (m, h)) = flows().pop().unwrap();
+    let with = |checkpoints| {
+        let steps = Steps::Fixed(6);
+        let integration = Integration { steps, checkpoints, ..Integration::default() };
+        shoot.clone().with_integration(integration).unwrap()
+    };
+    let alone = |checkpoints| with(checkpoints).forward(&m, h.as_ref()).unwrap().1.bytes();
+    let both = [(&m, h.as_ref()); 2];
+    let batch = |checkpoints, bytes| -> Result<Vec<usize>> {
+        let done = with(checkpoints).forward_batch(&both, 1, bytes);
+        done.into_iter().map(|one| Ok(one?.1.bytes())).collect()
+    };
+    // Momentum, map and two pre-weights.
+    let state = 6 * 8 * grid().len();
+    // No budget of theirs: `bytes` has no effect.
+    for checkpoints in [Checkpoints::All, Checkpoints::Every(3), Checkpoints::Binomial(2)] {
+        for bytes in [1, 1 << 30] {
+            assert_eq!(
+                batch(checkpoints, bytes),
+                Ok(vec![alone(checkpoints); 2]),
+                "{checkpoints:?}"
+            );
+        }
+    }
+    // Half of the bytes each, whatever was set.
+    for (states, set) in [(1, 1 << 30), (3, state)] {
+        let expected = alone(Checkpoints::Bytes(states * state));
+        assert_eq!(batch(Checkpoints::Bytes(set), 2 * states * state), Ok(vec![expected; 2]));
+    }
+    assert!(matches!(
+        batch(Checkpoints::Bytes(1 << 30), 2 * state - 2),
+        Err(Error::Setting { .. })
+    ));
+    // The states of all steps, however small the part is. The start is held in any case.
+    let all = alone(Checkpoints::All);
+    assert_eq!(batch(Checkpoints::Stages(1 << 30), 1), Ok(vec![all; 2]));
+    assert!(all >= alone(Checkpoints::Binomial(1)) + 5 * state);
+    assert!(alone(Checkpoints::Stages(1 << 30)) > all);
+}
+
+/// Trajectories and their gradients on several threads. A loop over this grid is parallel, so that a thread takes up other
+/// trajectories in the midst of one.
+#[cfg(feature = "rayon")]
+#[test]
+fn parallel_trajectories_do_not_wait_for_one_another() {
+    use rayon::prelude::*;
+
+    let grid = Grid::new([160, 130], [1.0 / 160.0, 1.0 / 130.0]).unwrap();
+    let shoot = Shoot::rdmm(&grid, &metric(), 0.2).unwrap();
+    // Little but what is done with the shooting itself.
+    let one = Integration { steps: Steps::Fixed(1), ..Integration::default() };
+    let shoot = shoot.with_integration(one).unwrap().with_forward_map();
+    let (_, h) = shoot.identity();
+    let momenta: Vec<Momentum<f64, 2>> = (0..8)
+        .map(|k| {
+            let size = 0.01 * f64::from(k + 1);
+            Momentum::from_fn(&grid, |x| x.map(|x| size * (9.0 * x).sin())).unwrap()
+        })
+        .collect();
+    let gradient = |(end, tape): (Shot<f64, 2>, Tape<f64, 2>)| {
+        let bar = bars(&end, 4);
+        let gradient = tape.backward(&bar).unwrap();
+        (end.inverse_map.into_vec(), gradient.momentum.into_vec())
+    };
+    let expected: Vec<_> =
+        momenta.iter().map(|m| gradient(shoot.forward(m, h.as_ref()).unwrap())).collect();
+    // Threads that wait for one another wait for ever: the test must not.
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        let initial: Vec<_> = momenta.iter().map(|m| (m, h.as_ref())).collect();
+        // It takes chance for two trajectories to meet on one thread.
+        for _ in 0..3 {
+            let found: Vec<_> = pool.install(|| {
+                let shots: Result<Vec<_>> =
+                    shoot.forward_batch(&initial, 4, 64 << 20).into_iter().collect();
+                shots.unwrap().into_par_iter().with_max_len(1).map(gradient).collect()
+            });
+            send.send(found).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        // A round takes seconds.
+        let found = receive.recv_timeout(std::time::Duration::from_secs(120));
+        let found = found.expect("trajectories on several threads end");
+        assert!(found == expected, "the bits do not depend on threads");
+    }
+}
+
+#[test]
+fn gradients_that_are_not_finite_are_errors() {
+    for (name, shoot, (m, h)) in flows() {
+        let tape = |times: &[f64]| shoot.forward_at(&m, h.as_ref(), times).unwrap().1;
+        let energy = |energy| Cotangents::<f64, 2> { energy, ..Cotangents::default() };
+        for found in [f64::NAN, f64::INFINITY] {
+            let refused = tape(&[1.0]).backward(&energy(found));
+            assert!(matches!(refused, Err(Error::NonFinite { index: 0, .. })), "{name}");
+            let refused = tape(&[0.5, 1.0]).backward_at(&[energy(0.0), energy(found)]);
+            assert!(matches!(refused, Err(Error::NonFinite { index: 1, .. })), "{name}");
+        }
+        // Finite cotangents whose sum is not.
+        let largest = tape(&[0.5, 1.0]).backward_at(&[energy(f64::MAX), energy(f64::MAX)]);
+        assert!(matches!(largest, Err(Error::Diverged { .. })), "{name}");
+        let mut inverse_map = Displacement::zeros(m.grid()).unwrap();
+        inverse_map.data_mut()[5] = f64::NAN;
+        let bars = Cotangents { inverse_map: Some(inverse_map), ..Cotangents::default() };
+        assert!(matches!(tape(&[1.0]).backward(&bars), Err(Error::Diverged { .. })), "{name}");
+    }
+}
+
+#[test]
+fn errors_of_a_recipe_are_those_of_its_shoot() {
+    let wrong = || {
+        let grid = Grid::new([14, 12], [1.0, 1.0])?;
+        // A Gaussian as wide as a tenth of a voxel.
+        Model::<f64, 2>::on(&Lddmm::new(MultiGaussian::new(&[0.1], &[1.0])?), &grid)
+    };
+    assert!(matches!(Shoot::<f64, 2>::new(wrong), Err(Error::Sigma { .. })));
 }
 
 #[test]

@@ -73,10 +73,11 @@ impl Arguments {
     /// The value of an option that is `K` numbers with commas between them.
     pub fn numbers<const K: usize>(&self, name: &str) -> Fallible<Option<[f64; K]>> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let numbers: Vec<f64> =
-            text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+        let numbers: Result<Vec<f64>, _> =
+            text.split(',').map(|number| number.trim().parse()).collect();
+        let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
         let wrong = || format!("--{name}: expected {K} numbers with commas between, found {text}");
-        Ok(Some(numbers.try_into().map_err(|_| wrong())?))
+        Ok(Some(numbers.ok_or_else(wrong)?))
     }
 
     /// The value of an option that is a number.
@@ -95,4 +96,24 @@ fn list<'a>(known: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
         let _ = write!(text, "\n  --{name:<15} {meaning}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_all_read_or_refused() {
+        let read = |text: &str| {
+            let values = BTreeMap::from([("at".to_owned(), text.to_owned())]);
+            let arguments = Arguments { values, flags: BTreeSet::new() };
+            arguments.numbers::<2>("at").map_err(|error| error.to_string())
+        };
+        assert_eq!(read("1, -2.5"), Ok(Some([1.0, -2.5])));
+        for text in ["1,oops,2", "1,2,", "1", "1,2,3", "1,", ""] {
+            let said = read(text).unwrap_err();
+            assert_eq!(said, format!("--at: expected 2 numbers with commas between, found {text}"));
+        }
+        assert!(Arguments::default().numbers::<2>("at").unwrap().is_none());
+    }
 }

@@ -10,11 +10,8 @@ use rdmm_core::evaluate::{
     dice, dice_whole, inverse_consistency, mse, ncc, target_registration_error,
 };
 use rdmm_core::field::{Displacement, Image};
-use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, RdmmOptimised, Vsvf, weights_by_label};
-use rdmm_core::ops::spline::Prefilter;
-use rdmm_core::ops::warp::Warp;
 use rdmm_core::registration::{Level, Progress, Registration, Settings};
 use rdmm_core::regularize::{Omt, RangePenalty, TotalVariation};
 use rdmm_core::similarity::{Lncc, MultiLncc, MutualInformation, Ncc, Nmi, Ssd};
@@ -241,7 +238,7 @@ impl<'a, const D: usize> Case<'a, D> {
         }
 
         let rest = Displacement::zeros(grid)?;
-        let (before, after) = (carried(&moving, &rest)?, carried(&moving, &result.inverse_map)?);
+        let (before, after) = (rest.warp(&moving)?, result.inverse_map.warp(&moving)?);
         let inverse = inverse_consistency(&result.forward_map, &result.inverse_map)?;
         let outcome = Outcome {
             ncc: [ncc(&before, &fixed, self.mask)?, ncc(&after, &fixed, self.mask)?],
@@ -327,20 +324,6 @@ fn varies<const D: usize>(image: &Image<f32, D>) -> bool {
         .iter()
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
     high - low > 1e-4 * high.abs()
-}
-
-/// `image` read at x + u(x).
-fn carried<const D: usize>(
-    image: &Image<f32, D>,
-    map: &Displacement<f32, D>,
-) -> Fallible<Image<f32, D>> {
-    let grid: &Grid<D> = map.grid();
-    let mut coefficients = image.clone();
-    Prefilter::new(image.grid()).apply(coefficients.data_mut());
-    let mut out = Image::zeros(grid)?;
-    let warp = Warp::new(image.grid(), grid);
-    warp.values::<1>(coefficients.data(), map.data(), out.data_mut());
-    Ok(out)
 }
 
 /// One line on a level that is done.

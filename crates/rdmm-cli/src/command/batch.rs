@@ -17,6 +17,9 @@ use crate::log::Log;
 use crate::results;
 use crate::watch::stop_was_asked;
 
+/// What the report of a pair is called.
+const REPORT: &str = "report.json";
+
 /// A row of the list of pairs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,11 +150,15 @@ fn one(args: &BatchArgs, global: &Global, name: &str, row: &Row) -> Ended {
     let out = args.out.join(name);
     let log = Log::of_pair(global, name);
     let name = name.to_owned();
-    if args.resume
-        && let Some(report) = report(&out).filter(|report| report["stopped"].is_null())
-    {
-        log.say("done before");
-        return ended(name, results::verdict(&report, args.max_folds));
+    if args.resume && out.join(REPORT).exists() {
+        match report(&out) {
+            Ok(report) if report["stopped"].is_null() => {
+                log.say("done before");
+                return ended(name, results::verdict(&report, args.max_folds));
+            }
+            Ok(_) => {}
+            Err(failure) => log.warn(&format!("{failure}: the pair is registered again")),
+        }
     }
     let row = row.clone();
     let register = RegisterArgs {
@@ -188,9 +195,12 @@ fn ended(name: String, done: Done) -> Ended {
     }
 }
 
-fn report(out: &Path) -> Option<Value> {
-    let text = std::fs::read_to_string(out.join("report.json")).ok()?;
-    serde_json::from_str(&text).ok()
+/// The report of a pair, in its folder.
+fn report(out: &Path) -> Done<Value> {
+    let path = out.join(REPORT);
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|error| Failure::at(path.display(), error))?;
+    serde_json::from_str(&text).map_err(|error| Failure::at(path.display(), error))
 }
 
 /// `batch.csv`: a row a pair.
@@ -212,14 +222,23 @@ fn table(out: &Path, ended: &[Ended]) -> Done {
     let problem = |error: csv::Error| Failure::at(path.display(), error);
     writer.write_record(head).map_err(problem)?;
     for end in ended {
-        let report = report(&out.join(&end.name)).filter(|_| end.code != 2);
-        let figure = |name: &&str| {
-            let value = report.as_ref().map_or(&Value::Null, |report| &report[*name]);
-            if value.is_null() { String::new() } else { value.to_string() }
+        let mut messages = vec![end.message.clone()];
+        let mut found = Value::Null;
+        // Of a pair that failed there is none, or one of an earlier run.
+        if end.code != 2 {
+            match report(&out.join(&end.name)) {
+                Ok(report) => found = report,
+                Err(failure) => messages.push(failure.to_string()),
+            }
+        }
+        let figure = |name: &&str| match &found[*name] {
+            Value::Null => String::new(),
+            value => value.to_string(),
         };
         let mut record = vec![end.name.clone(), end.code.to_string()];
         record.extend(figures.iter().map(figure));
-        record.push(end.message.clone());
+        messages.retain(|message| !message.is_empty());
+        record.push(messages.join("; "));
         writer.write_record(record).map_err(problem)?;
     }
     let bytes = writer.into_inner().map_err(|error| Failure::at(path.display(), error))?;
@@ -241,5 +260,53 @@ fn verdict(ended: &[Ended], pairs: usize) -> Done {
             Err(Failure::Unfinished(text(unfinished, "did not converge or fold")))
         }
         (failed, ..) => Err(Failure::Input(text(failed, "failed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_cannot_be_read_is_told_in_its_row() {
+        let place = tempfile::tempdir().unwrap();
+        let pairs =
+            [("whole", Some(r#"{"folds": 3}"#)), ("cut", Some(r#"{"folds""#)), ("none", None)];
+        for (name, text) in pairs {
+            std::fs::create_dir(place.path().join(name)).unwrap();
+            if let Some(text) = text {
+                std::fs::write(place.path().join(name).join(REPORT), text).unwrap();
+            }
+        }
+        let ended = |name: &str, code: u8, message: &str| Ended {
+            name: name.to_owned(),
+            code,
+            message: message.to_owned(),
+        };
+        let all = [
+            ended("whole", 0, ""),
+            ended("cut", 0, ""),
+            ended("cut", 3, "it folds"),
+            ended("none", 0, ""),
+            ended("none", 2, "no image"),
+        ];
+        table(place.path(), &all).unwrap();
+        let mut reader = csv::Reader::from_path(place.path().join("batch.csv")).unwrap();
+        let head = reader.headers().unwrap().clone();
+        let rows: Vec<_> = reader.records().map(|row| row.unwrap()).collect();
+        let cells = |name: &str| -> Vec<&str> {
+            let at = head.iter().position(|head| head == name).unwrap();
+            rows.iter().map(|row| &row[at]).collect()
+        };
+        assert_eq!(cells("folds"), ["3", "", "", "", ""]);
+        let messages = cells("message");
+        assert_eq!((messages[0], messages[4]), ("", "no image"));
+        let cut = Path::new("cut").join(REPORT).display().to_string();
+        assert!(messages[1].contains(&cut) && !messages[1].starts_with("; "), "{messages:?}");
+        assert!(
+            messages[2].starts_with("it folds; ") && messages[2].contains(&cut),
+            "{messages:?}"
+        );
+        assert!(messages[3].contains(REPORT), "{messages:?}");
     }
 }

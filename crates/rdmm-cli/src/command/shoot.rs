@@ -7,9 +7,8 @@ mod output;
 use std::time::Instant;
 
 use rdmm_core::dynamics::{Evolution, Flow};
-use rdmm_core::field::{Momentum, Weights};
-use rdmm_core::grid::Grid;
-use rdmm_core::kernel::{Gaussian, Kernel as _};
+use rdmm_core::field::Momentum;
+use rdmm_core::kernel::Gaussian;
 use rdmm_core::model::{
     Advected as OfFlow, Controls, Lddmm, Model as _, MultiGaussian, Rdmm, Shooting, State, Vsvf,
 };
@@ -81,33 +80,22 @@ fn shoot<const D: usize>(
                 let problem = "RDMM needs --preweights and --preweight-sigma";
                 return Err(Failure::at("--model", problem));
             };
-            let gaussian = smoothing(grid, sigma)?;
+            // The model makes it too, and would not say which of the options its σ is.
+            Gaussian::<f64, D>::for_weights(grid, sigma)
+                .map_err(|error| Failure::at("--preweight-sigma", error))?;
             let h = source.preweights(path, grid, args.sigmas.len())?;
-            let squares = h.data().iter().map(|h| h * h).collect();
-            let mut model = Rdmm::new(&args.sigmas, Weights::from_vec(grid, squares)?, sigma)
-                .map_err(|error| Failure::at(path.display(), error))?;
-            let carried = match args.advect {
-                Advected::Preweights => h,
-                Advected::Weights => {
-                    model = model.with_advected(OfFlow::Weights);
-                    gaussian.smooth(&h)?
-                }
+            let advected = match args.advect {
+                Advected::Preweights => OfFlow::PreWeights,
+                Advected::Weights => OfFlow::Weights,
             };
-            let mut start = start(model.on(grid)?, momentum);
-            // A model takes shares, interpolates them and makes them sum to one: here h counts as it is given.
-            start.state.body.weights = carried;
-            integrate(start, args, schedule, log)
+            let model = Rdmm::from_pre_weights(&args.sigmas, h, sigma)?.with_advected(advected);
+            integrate(start(model.on(grid)?, momentum), args, schedule, log)
         }
     }
 }
 
 fn metric(args: &ShootArgs) -> Done<MultiGaussian> {
     Ok(MultiGaussian::new(&args.sigmas, &weights(args))?)
-}
-
-/// G, which smooths pre-weights.
-fn smoothing<const D: usize>(grid: &Grid<D>, sigma: f64) -> Done<Gaussian<f64, D>> {
-    Gaussian::for_weights(grid, sigma).map_err(|error| Failure::at("--preweight-sigma", error))
 }
 
 /// A model on a grid, and the state at t = 0.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rdmm_core::Error;
 use rdmm_core::field::kind::Kind;
 use rdmm_core::field::{Field, Momentum, Weights};
 use rdmm_core::grid::{Boundary, Grid};
@@ -85,7 +86,7 @@ impl Source {
         }
     }
 
-    /// The pre-weights h ≥ 0 of as many Gaussians, on the momentum's grid.
+    /// The pre-weights h ≥ 0 of as many Gaussians, Σ h² = 1, on the momentum's grid.
     pub(super) fn preweights<const D: usize>(
         &self,
         path: &Path,
@@ -118,16 +119,30 @@ impl Source {
                 double(&single, grid.boundary())?.on_grid(grid)?
             }
         };
-        match h.data().iter().position(|&h| h < 0.0) {
-            None => Ok(h),
-            Some(index) => {
-                let found = h.data()[index];
-                Err(at(&format!(
-                    "pre-weights: expected numbers ≥ 0, found {found} at flat index {index}"
-                )))
-            }
+        if let Some(index) = h.data().iter().position(|&h| h < 0.0) {
+            let found = h.data()[index];
+            return Err(at(&format!(
+                "pre-weights: expected numbers ≥ 0, found {found} at flat index {index}"
+            )));
+        }
+        expect_unit(&h).map_err(|error| at(&error))?;
+        Ok(h)
+    }
+}
+
+/// How far from one Σ h² may be.
+const UNIT: f64 = 1e-3;
+
+/// `Ok` if Σ h² = 1 at every voxel: other pre-weights would scale the metric.
+fn expect_unit<const D: usize>(h: &Weights<f64, D>) -> rdmm_core::Result<()> {
+    for at in 0..h.grid().len() {
+        let found: f64 = (0..h.components()).map(|i| h.component(i)[at].powi(2)).sum();
+        if (found - 1.0).abs() > UNIT {
+            let what = "pre-weights at a voxel";
+            return Err(Error::WeightSum { what, tolerance: UNIT, found });
         }
     }
+    Ok(())
 }
 
 /// What is wrong with the shape of an array: expected are these lengths and `free` more of any length.
