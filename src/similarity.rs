@@ -56,31 +56,99 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
     fn default_weight(&self) -> f64;
 }
 
-/// A loss against one fixed image: smaller is better, 0 is best. Not all measures reach 0 for equal images.
-///
-/// `warped` and `gradient` hold one value a voxel of the fixed image's grid, C order. Results do not
-/// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN, or of
-/// another length, gives a NaN loss, and lengths that do not fit a NaN gradient.
-pub trait Similarity<T: Real>: Send {
-    /// The loss, and its partial derivatives with respect to each voxel of `warped`, which overwrite
-    /// `gradient`.
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64;
-
-    /// The loss.
-    fn value(&mut self, warped: &[T]) -> f64;
+/// A warped image, and what of it was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Warped<'a, T> {
+    /// Its values, one a voxel.
+    pub values: &'a [T],
+    /// How far the moving image showed each voxel, ω from 0 to 1 ([`Warp::seen`](crate::ops::warp::Warp::seen)):
+    /// beyond the image values are mirrored, and count by this. `None` where all was seen.
+    pub seen: Option<&'a [T]>,
 }
 
-/// The share of each voxel in a mean: mask over the sum of the mask.
+impl<'a, T> Warped<'a, T> {
+    /// An image that was seen everywhere.
+    #[must_use]
+    pub const fn whole(values: &'a [T]) -> Self {
+        Self { values, seen: None }
+    }
+}
+
+/// The partial derivatives of a loss in a [`Warped`] image, which overwrite what was there.
+#[derive(Debug)]
+pub struct WarpedBar<'a, T> {
+    /// In the values.
+    pub values: &'a mut [T],
+    /// In ω; there where ω is.
+    pub seen: Option<&'a mut [T]>,
+}
+
+impl<T: Real> WarpedBar<'_, T> {
+    /// NaN everywhere, for lengths that do not fit.
+    pub fn fill_nan(&mut self) {
+        self.values.fill(T::nan());
+        if let Some(seen) = self.seen.as_deref_mut() {
+            seen.fill(T::nan());
+        }
+    }
+}
+
+/// A loss against one fixed image: smaller is better, 0 is best. Not all measures reach 0 for equal images.
+///
+/// Voxels count by mask · ω, the mask of the fixed image and [what was seen](Warped::seen), over the sum of that: what
+/// was not seen does not count, for any value in it. Without ω the loss has the bits that it has without this notion,
+/// with ω = 1 everywhere the same value to rounding.
+///
+/// Buffers hold one value a voxel of the fixed image's grid, C order. Results do not
+/// depend on earlier calls. Nothing is allocated after the first call of each kind. A warped image with NaN, of
+/// another length, or of which nothing was seen gives a NaN loss, and lengths that do not fit NaN derivatives.
+pub trait Similarity<T: Real>: Send {
+    /// The loss, and its partial derivatives with respect to each voxel of the warped image and to each ω, which
+    /// overwrite `bar`.
+    fn value_and_gradient_where_seen(&mut self, warped: Warped<'_, T>, bar: WarpedBar<'_, T>)
+    -> f64;
+
+    /// The loss.
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64;
+
+    /// The mask that it was prepared with; `None` where all voxels count alike.
+    fn mask(&self) -> Option<&[T]>;
+
+    /// The loss and its gradient for an image that was seen everywhere.
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        let bar = WarpedBar { values: gradient, seen: None };
+        self.value_and_gradient_where_seen(Warped::whole(warped), bar)
+    }
+
+    /// The loss of an image that was seen everywhere.
+    fn value(&mut self, warped: &[T]) -> f64 {
+        self.value_where_seen(Warped::whole(warped))
+    }
+}
+
+/// How much each voxel counts: the mask.
 #[derive(Clone, Debug)]
 pub(crate) struct Shares<T> {
     mask: Option<Vec<T>>,
+    len: usize,
+    scale: f64,
+    /// mask · ω.
+    both: Vec<T>,
+}
+
+/// The share of each voxel in a mean: mask · ω over the sum of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted<'a, T> {
+    weights: Option<&'a [T]>,
+    mask: Option<&'a [T]>,
     len: usize,
     scale: f64,
 }
 
 impl<T: Real> Shares<T> {
     pub(crate) fn new<const D: usize>(grid: &Grid<D>, mask: Option<&Image<T, D>>) -> Result<Self> {
-        let mut shares = Self { mask: None, len: grid.len(), scale: 1.0 / grid.len() as f64 };
+        let (len, scale) = (grid.len(), 1.0 / grid.len() as f64);
+        let mut shares = Self { mask: None, len, scale, both: Vec::new() };
         let Some(mask) = mask else {
             return Ok(shares);
         };
@@ -98,19 +166,66 @@ impl<T: Real> Shares<T> {
         Ok(shares)
     }
 
-    /// Whether `warped` and `gradient` hold one value a voxel; `gradient` is NaN otherwise.
-    pub(crate) fn fit(&self, warped: &[T], gradient: &mut [T]) -> bool {
-        let fit = warped.len() == self.len && gradient.len() == self.len;
+    pub(crate) fn mask(&self) -> Option<&[T]> {
+        self.mask.as_deref()
+    }
+
+    /// Whether `warped` holds one value a voxel.
+    pub(crate) fn fits(&self, warped: Warped<'_, T>) -> bool {
+        let fits = |x: &[T]| x.len() == self.len;
+        fits(warped.values) && warped.seen.is_none_or(fits)
+    }
+
+    /// Whether `warped` and `bar` hold one value a voxel; `bar` is NaN otherwise.
+    pub(crate) fn fit(&self, warped: Warped<'_, T>, bar: &mut WarpedBar<'_, T>) -> bool {
+        let lengths = (warped.seen.map(<[T]>::len), bar.seen.as_ref().map(|seen| seen.len()));
+        let fit =
+            self.fits(warped) && bar.values.len() == self.len && lengths.0 == lengths.1;
         if !fit {
-            gradient.fill(T::nan());
+            bar.fill_nan();
         }
         fit
     }
 
+    /// The shares where all was seen.
+    pub(crate) fn whole(&self) -> Counted<'_, T> {
+        let mask = self.mask();
+        Counted { weights: mask, mask, len: self.len, scale: self.scale }
+    }
+
+    /// The shares of what was seen. They are NaN where that is nothing.
+    pub(crate) fn counted<'a>(&'a mut self, seen: Option<&'a [T]>) -> Counted<'a, T> {
+        let Some(seen) = seen else { return self.whole() };
+        let Self { mask, len, both, .. } = self;
+        let weights = match mask {
+            None => seen,
+            Some(mask) => {
+                both.resize(*len, T::zero());
+                par::chunks(both, |lo, both| {
+                    for (i, both) in (lo..).zip(both) {
+                        *both = mask[i] * seen[i];
+                    }
+                });
+                both
+            }
+        };
+        let sum = par::sum(*len, |r| weights[r].iter().map(|x| x.f64()).sum());
+        let scale = if sum > 0.0 { 1.0 / sum } else { f64::NAN };
+        Counted { weights: Some(weights), mask: mask.as_deref(), len: *len, scale }
+    }
+}
+
+impl<T: Real> Counted<'_, T> {
     /// Share of voxel `i`.
     #[inline]
     pub(crate) fn at(&self, i: usize) -> f64 {
-        self.mask.as_ref().map_or(self.scale, |mask| mask[i].f64() * self.scale)
+        self.weights.map_or(self.scale, |weights| weights[i].f64() * self.scale)
+    }
+
+    /// Derivative of a mean in ω of voxel `i`, over how far that voxel is above the mean: mask / Σ mask ω.
+    #[inline]
+    pub(crate) fn by_seen(&self, i: usize) -> f64 {
+        self.mask.map_or(self.scale, |mask| mask[i].f64() * self.scale)
     }
 
     /// Means of `K` quantities of the voxels.
