@@ -166,15 +166,19 @@ impl<T: Real, const D: usize> Comparison<T, D> {
     }
 
     /// The loss at the start.
-    fn start_loss(&mut self) -> Result<f64> {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn start_loss(&mut self) -> Result<f64> {
         if let Some(loss) = self.start_loss {
             return Ok(loss);
         }
         let rest = Displacement::<T, D>::zeros(self.fixed())?;
-        self.start.values::<1>(self.moving.data(), rest.data(), self.warped.data_mut());
-        self.start.seen(rest.data(), self.seen.data_mut());
-        let warped = Warped { values: self.warped.data(), seen: Some(self.seen.data()) };
-        let loss = self.similarity.value_where_seen(warped);
+        let start = self.start();
+        start.values::<1>(self.moving.data(), rest.data(), self.warped.data_mut());
+        let all = self.look(&start, rest.data()).all;
+        let seen = (!all).then(|| self.seen.data());
+        let loss = self.similarity.value_where_seen(Warped { values: self.warped.data(), seen });
         self.start_loss = Some(loss);
         Ok(loss)
     }
@@ -196,6 +200,17 @@ pub(crate) struct Overlap {
 }
 
 impl Overlap {
+    /// What the displaced voxels of `warp` show.
+    pub(crate) fn at<T: Real, const D: usize>(
+        warp: &Warp<T, D>,
+        u: &Displacement<T, D>,
+        mask: Option<&Image<T, D>>,
+    ) -> Result<Self> {
+        let mut seen = Image::<T, D>::zeros(warp.target())?;
+        warp.seen(u.data(), seen.data_mut());
+        Ok(Self::of(seen.data(), mask.map(Image::data)))
+    }
+
     pub(crate) fn of<T: Real>(seen: &[T], mask: Option<&[T]>) -> Self {
         let n = seen.len();
         let [sum, lost] = par::sums(n, |range| {

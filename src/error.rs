@@ -196,6 +196,17 @@ pub enum Error {
         /// its course.
         least: f64,
     },
+    /// An affine map runs away: it stretches or squeezes more than it may.
+    #[error(
+        "the affine map stretches or squeezes {found:.3} times what its start does, expected at most {most}: the images \
+         may have too little in common; start closer, seek a rigid or a similarity map, or raise the bound"
+    )]
+    Stretched {
+        /// The larger of the largest singular value and one over the smallest, of the map after the inverse of the start.
+        found: f64,
+        /// The largest that is allowed.
+        most: f64,
+    },
     /// A map has no inverse.
     #[error(
         "the map cannot be inverted: its Jacobian determinant is not positive at {voxels} of {of} voxels \
@@ -268,7 +279,10 @@ impl Error {
     #[must_use]
     pub fn is_recoverable(&self) -> bool {
         match self {
-            Self::Diverged { .. } | Self::StepLimit { .. } | Self::Folded { .. } => true,
+            Self::Diverged { .. }
+            | Self::StepLimit { .. }
+            | Self::Folded { .. }
+            | Self::Stretched { .. } => true,
             // At the start there is no smaller step.
             Self::NoOverlap { least, .. } => *least > 0.0,
             _ => false,

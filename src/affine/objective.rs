@@ -1,10 +1,10 @@
 //! The loss of a pair of images under an affine map, and its exact gradient.
 
-use nalgebra::{SMatrix, SVector};
+use nalgebra::{DMatrix, SMatrix, SVector};
 
 use super::group::{Transform, exponential};
 use crate::comparison::{Compared, Comparison};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::ops::warp::Warp;
@@ -43,6 +43,9 @@ use crate::world::Affine;
 pub struct AffineObjective<T: Real, const D: usize> {
     generators: Vec<SMatrix<f64, D, D>>,
     start: Affine<D>,
+    /// Where the registration began: stretches are relative to it.
+    origin: Affine<D>,
+    most_stretch: f64,
     /// c.
     centre: SVector<f64, D>,
     /// r.
@@ -84,12 +87,46 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
         Ok(Self {
             generators: transform.generators(),
             start,
+            origin: start,
+            most_stretch: f64::INFINITY,
             centre: fixed.to_world(middle).into(),
             radius: square.sqrt(),
             comparison: Comparison::new(moving, fixed, &start, similarity)?,
             rest: Displacement::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
         })
+    }
+
+    /// The same for a registration that began at another map: the bounds on overlap and stretch are relative to it.
+    #[must_use]
+    pub fn with_origin(mut self, origin: &Affine<D>) -> Self {
+        self.origin = *origin;
+        self.comparison.set_start(origin);
+        self
+    }
+
+    /// The same with [`Error::Stretched`] for maps that [stretch](AffineObjective::stretch) more than `most`.
+    #[must_use]
+    pub fn with_most_stretch(mut self, most: f64) -> Self {
+        self.most_stretch = most;
+        self
+    }
+
+    /// How much a map stretches or squeezes, relative to where the registration began: the larger of the largest
+    /// singular value of M M₀⁻¹ and one over the smallest.
+    #[must_use]
+    pub fn stretch(&self, map: &Affine<D>) -> f64 {
+        let relative = map.matrix() * self.origin.inverse().matrix();
+        let singular = DMatrix::from_fn(D, D, |a, b| relative[(a, b)]).singular_values();
+        singular.max().max(1.0 / singular.min())
+    }
+
+    /// The loss where the registration began.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn loss_at_origin(&mut self) -> Result<f64> {
+        self.comparison.start_loss()
     }
 
     /// The control of A₀: zeros, one for each generator and one for each axis of the world.
@@ -144,6 +181,10 @@ impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
             // The exponential of so long a step overflows: infinitely high, the search comes back.
             return Ok(f64::INFINITY);
         };
+        let (found, most) = (self.stretch(&map), self.most_stretch);
+        if found > most {
+            return Err(Error::Stretched { found, most });
+        }
         let grid = self.rest.grid();
         let warp = Warp::through(self.comparison.moving(), grid, &map);
         let (rest, slope) = (self.rest.data(), self.slope.data_mut());

@@ -25,7 +25,7 @@ pub struct Chain<T, const D: usize> {
     pub inverse_map: Displacement<T, D>,
     /// U of the whole forward map Φₙ∘…∘Φ₁ on the same grid.
     pub forward_map: Displacement<T, D>,
-    /// The moving image read once, at the whole map.
+    /// The moving image read once, at the whole map; [`Settings::fill`](super::Settings::fill) beyond it.
     pub warped: Image<T, D>,
     /// Folds of the whole map on the fixed image's grid.
     pub folds: Folds,
@@ -41,7 +41,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// geodesic finds too dear, several reach, each with a map of its own that is far from a fold. The
     /// whole map is a diffeomorphism but no geodesic. Maps are composed exactly and the moving image is
     /// read once in the result. [`Settings::min_jacobian`](super::Settings::min_jacobian) holds for the
-    /// whole map, as far as the last level is at full resolution. Between segments the image that the optimiser sees is interpolated once a segment.
+    /// whole map, as far as the last level is at full resolution. Between segments the image that the optimiser sees is interpolated once a segment;
+    /// what a segment read beyond the moving image, mirrored, counts as seen in those after it.
     ///
     /// # Errors
     /// [`Error::Length`] for no segment; [`Error::Setting`] where there are channels, landmarks or further
@@ -135,8 +136,10 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
         let Chain {
-            inverse_map: before, forward_map: forward, warped: image, mut segments, ..
+            inverse_map: before, forward_map: forward, mut segments, ..
         } = chain;
+        // As it is read, without the fill value: its edges are none of the anatomy.
+        let image = warp(moving, &before)?;
         let model = self.model().advected_by(&before)?;
         // The map so far holds the initial affine map.
         let initial = Affine::identity();
@@ -147,7 +150,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let map = composed(&before, &segment.inverse_map)?;
         let forward = composed(&segment.forward_map, &forward)?;
         segments.push(segment);
-        let warped = warp(moving, &map)?;
+        let warped = map.warp_filled(moving, self.settings.fill)?;
         Ok(Chain {
             folds: Folds::of(&map)?,
             warped,

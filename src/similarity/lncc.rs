@@ -539,4 +539,44 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_value_of_a_part_equals_direct_sums() {
+        let grid = Grid::new([6, 7], [1.0, 0.5]).unwrap();
+        let (wx, wy) = (axis(6, 1.0, 0.9, false), axis(7, 0.5, 0.9, false));
+        let (i, j) = (random::<f64>(42, 1), random::<f64>(42, 2));
+        let mask: Vec<f64> = random::<f64>(42, 3).iter().map(|x| x.abs()).collect();
+        let seen: Vec<f64> = random::<f64>(42, 4).iter().map(|x| x.max(0.0)).collect();
+        let counts: Vec<f64> = mask.iter().zip(&seen).map(|(m, s)| m * s).collect();
+        let total: f64 = counts.iter().sum();
+        let mean = |f: &dyn Fn(usize) -> f64| (0..42).map(|k| counts[k] * f(k)).sum::<f64>() / total;
+        let (mean_i, mean_j) = (mean(&|k| i[k]), mean(&|k| j[k]));
+        let (i, j): (Vec<f64>, Vec<f64>) =
+            (i.iter().map(|x| x - mean_i).collect(), j.iter().map(|x| x - mean_j).collect());
+        let (ei, ej) = (mean(&|k| i[k] * i[k]) / 400.0, mean(&|k| j[k] * j[k]) / 400.0);
+        let expected = 1.0
+            - mean(&|at| {
+                let weight = |k: usize| wx[at / 7][k / 7] * wy[at % 7][k % 7] * seen[k];
+                let sees: f64 = (0..42).map(weight).sum();
+                // The part of the window that is not seen holds a thousandth of it at the means, 0.
+                let rest = 1e-3 * (1.0 - sees);
+                let local =
+                    |x: &[f64]| (0..42).map(|k| weight(k) * x[k]).sum::<f64>() / (sees + rest);
+                let (mi, mj) = (local(&i), local(&j));
+                let covariance = |x: &[f64], mx: f64, y: &[f64], my: f64| {
+                    let there = |k: usize| weight(k) * (x[k] - mx) * (y[k] - my);
+                    ((0..42).map(there).sum::<f64>() + rest * mx * my) / (sees + rest)
+                };
+                let cross = covariance(&i, mi, &j, mj) + (ei * ej).sqrt();
+                let (vi, vj) = (covariance(&i, mi, &i, mi) + ei, covariance(&j, mj, &j, mj) + ej);
+                cross * cross / (vi * vj)
+            });
+        let fixed = Image::from_vec(&grid, random(42, 1)).unwrap();
+        let mask = Image::from_vec(&grid, mask).unwrap();
+        let mut loss = prepared(Window::Gaussian { sigma: 0.9 }, &fixed, Some(&mask)).unwrap();
+        let warped = random::<f64>(42, 2);
+        let value = loss.value_where_seen(Warped { values: &warped, seen: Some(&seen) });
+        // Rounding, and the floor of 1e-12 of the variance.
+        assert!((value - expected).abs() < 1e-11, "{value} {expected}");
+    }
 }

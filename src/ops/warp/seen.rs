@@ -118,3 +118,97 @@ fn slopes<T: Real, const D: usize>(point: [(T, T); D]) -> [T; D] {
         (0..D).filter(|&b| b != a).fold(own, |product, b| product * along(point[b].1))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::{SMatrix, SVector};
+
+    use super::*;
+    use crate::grid::Grid;
+    use crate::testing::random;
+    use crate::world::Affine;
+
+    /// A source, a larger target, and a turned, stretched map between them.
+    fn warp<const D: usize>(boundary: Boundary) -> (Warp<f64, D>, Grid<D>) {
+        let shape = |n: usize| std::array::from_fn(|a| n + a);
+        let source = Grid::new(shape(5), [0.8; D]).unwrap().with_boundary(boundary);
+        let target = Grid::new(shape(9), [0.7; D]).unwrap();
+        let off = 0.1 * SMatrix::<f64, D, D>::from_column_slice(&random::<f64>(D * D, 1));
+        let matrix = SMatrix::identity() + off;
+        let affine = Affine::new(matrix, SVector::from_element(-0.9)).unwrap();
+        (Warp::through(&source, &target, &affine), target)
+    }
+
+    /// ω by its definition, at a point in voxels of the source.
+    fn defined<const D: usize>(y: [f64; D], shape: [usize; D]) -> f64 {
+        let along = |a: usize| {
+            let d = (-y[a]).max(y[a] - (shape[a] - 1) as f64).clamp(0.0, 1.0);
+            1.0 - 3.0 * d * d + 2.0 * d * d * d
+        };
+        (0..D).map(along).product()
+    }
+
+    fn check<const D: usize>() {
+        let (warp, target) = warp::<D>(Boundary::Reflecting);
+        let n = target.len();
+        let u: Vec<f64> = random::<f64>(D * n, 2).iter().map(|x| 0.9 * x).collect();
+        let mut seen = vec![f64::NAN; n];
+        warp.seen(&u, &mut seen);
+        let (places, mut kinds) = (&warp.places, [0; 3]);
+        for (i, &found) in seen.iter().enumerate() {
+            let index = target.unravel(i);
+            let y = std::array::from_fn(|a| {
+                let along = (0..D).map(|b| {
+                    places.base[a][b] * index[b] as f64 + places.scale[a][b] * u[b * n + i]
+                });
+                places.offset[a] + along.sum::<f64>()
+            });
+            // Rounding of positions of about ten.
+            assert!((found - defined(y, places.source.shape)).abs() < 1e-13);
+            kinds[if found <= 0.0 { 0 } else { 1 + usize::from(found >= 1.0) }] += 1;
+        }
+        assert!(kinds.iter().all(|&count| count > 0), "{kinds:?}");
+
+        let (bar, mut u_bar) = (random::<f64>(n, 3), vec![0.25; D * n]);
+        warp.seen_vjp(&u, &bar, &mut u_bar);
+        let loss = |u: &[f64]| {
+            let mut seen = vec![0.0; n];
+            warp.seen(u, &mut seen);
+            crate::field::dot(&seen, &bar)
+        };
+        let (mut moved, e) = (u.clone(), 1e-5);
+        for k in 0..D * n {
+            moved[k] = u[k] + e;
+            let above = loss(&moved);
+            moved[k] = u[k] - e;
+            let slope = (above - loss(&moved)) / (2.0 * e);
+            moved[k] = u[k];
+            // The second derivative jumps by about 10 where ω begins to fall: e/2 of that; else e² and rounding.
+            assert!((slope - (u_bar[k] - 0.25)).abs() < 1e-4, "{k}: {slope} {}", u_bar[k] - 0.25);
+        }
+    }
+
+    #[test]
+    fn what_is_seen_is_as_defined_and_has_its_derivative() {
+        check::<1>();
+        check::<2>();
+        check::<3>();
+    }
+
+    #[test]
+    fn nothing_lies_beyond_a_periodic_grid_and_all_of_an_image_is_seen_by_itself() {
+        let (warp, target) = warp::<2>(Boundary::Periodic);
+        let (u, mut u_bar) = (random::<f64>(2 * target.len(), 2), vec![0.0; 2 * target.len()]);
+        let mut seen = vec![f64::NAN; target.len()];
+        warp.seen(&u, &mut seen);
+        warp.seen_vjp(&u, &seen, &mut u_bar);
+        assert!(seen.iter().all(|&x| x == 1.0) && u_bar.iter().all(|&x| x == 0.0));
+
+        let grid = Grid::new([7, 20], [0.3, 1.7]).unwrap().with_origin([10.0, -3.0]).unwrap();
+        let mut seen = vec![f32::NAN; 140];
+        Warp::<f32, 2>::new(&grid, &grid).seen(&[0.0; 280], &mut seen);
+        assert!(seen.iter().all(|&x| x == 1.0));
+        Warp::<f32, 2>::new(&grid, &grid).seen(&[0.0; 279], &mut seen);
+        assert!(seen.iter().all(|x| x.is_nan()), "another length");
+    }
+}
