@@ -21,14 +21,14 @@ use crate::field::{
 use crate::kernel::{Gaussian, GaussianBank, Kernel, Spectral, Windowed};
 use crate::metric::{Metric, Mixture};
 use crate::model::weights::{pre_weights, pre_weights_vjp};
-use crate::ops::difference::Difference;
-use crate::ops::inverse::Inverse;
 use crate::ops::barrier::fold_barrier;
 use crate::ops::cells::cell_determinants;
+use crate::ops::difference::Difference;
+use crate::ops::inverse::Inverse;
 use crate::ops::jacobian::jacobian_determinant;
-use crate::ops::unfold::Unfold;
 use crate::ops::resample::Resample;
 use crate::ops::spline::Prefilter;
+use crate::ops::unfold::Unfold;
 use crate::ops::warp::Warp;
 use crate::pyramid::{coarser, coarser_mask};
 use crate::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
@@ -89,6 +89,8 @@ fn operators<T: Real, const D: usize>() {
         Prefilter::<T, D>::apply,
         Warp::<T, D>::through,
         Warp::<T, D>::value_and_gradient,
+        Warp::<T, D>::seen,
+        Warp::<T, D>::seen_vjp,
         Resample::<T, D>::new,
         Resample::<T, D>::apply,
         Resample::<T, D>::transpose,

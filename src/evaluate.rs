@@ -8,8 +8,8 @@ mod landmarks;
 mod overlap;
 mod scale;
 
-pub use consistency::{Consistency, inverse_consistency};
 pub use crate::ops::cells::CellCount;
+pub use consistency::{Consistency, inverse_consistency};
 pub use folds::{FoldCount, Folds};
 pub use intensity::{mse, ncc};
 pub use landmarks::target_registration_error;
