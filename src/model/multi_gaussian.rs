@@ -46,14 +46,39 @@ impl MultiGaussian {
         Self::of(sigmas, weights)
     }
 
-    /// The default metric for images on `grid`: four Gaussians with weights .1, .3, .3, .3. The smallest spans two voxels of
-    /// the coarsest spacing, but at most a tenth of the largest extent; each other one is larger than the one before by the
-    /// same factor, so that the largest spans an eighth of that extent and at least eight times the smallest.
+    /// The default metric for images on `grid`: four Gaussians of 2.5, 5, 10 and 20 % of the largest extent
+    /// with weights .1, .3, .3, .3. On small grids all are larger by one factor, so that the smallest spans
+    /// two voxels, but at most a tenth of the extent: narrower ones fold between voxels.
     #[must_use]
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
+        let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
+        Self::doubling(smallest, 2.0)
+    }
+
+    /// A metric for detail: four Gaussians with the weights of [`MultiGaussian::for_grid`]. The smallest spans two voxels of
+    /// the coarsest spacing, but at most a tenth of the largest extent; each other one is wider than the one before by the
+    /// same factor, so that the widest spans an eighth of that extent and at least eight times the smallest.
+    ///
+    /// Anatomy as fine as that of a brain needs it: the smallest Gaussian of [`MultiGaussian::for_grid`] follows the extent,
+    /// however much of it is background. It costs map grids of twice the voxels, or Gaussians of one voxel there
+    /// ([`Settings::sigma_voxels`](crate::registration::Settings::sigma_voxels)).
+    ///
+    /// ```
+    /// use rdmm_core::{grid::Grid, model::MultiGaussian};
+    /// let metric = MultiGaussian::fine(&Grid::new([128, 128], [0.5, 0.5])?);
+    /// assert_eq!(metric.sigmas(), [1.0, 2.0, 4.0, 8.0]);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn fine<const D: usize>(grid: &Grid<D>) -> Self {
+        let extent = grid.largest_extent();
         let smallest = (2.0 * grid.coarsest_spacing()).min(0.1 * extent);
-        let factor = (0.125 * extent / smallest).max(8.0).cbrt();
+        Self::doubling(smallest, (0.125 * extent / smallest).max(8.0).cbrt())
+    }
+
+    /// Four Gaussians, each `factor` times as wide as the one before.
+    fn doubling(smallest: f64, factor: f64) -> Self {
         Self {
             sigmas: [0, 1, 2, 3].map(|k| smallest * factor.powi(k)).to_vec(),
             weights: vec![0.1, 0.3, 0.3, 0.3],

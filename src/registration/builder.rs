@@ -91,8 +91,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     ///
     /// The flow lives in the fixed image's world. The moving image is read at A(x + u(x)) and interpolated
     /// once, on every level. What a model is given in the moving image's world is read through A as well:
-    /// the shares of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
-    /// ([`Model::discretise`]), so give them as without an initial map. `map` and `forward` of the result
+    /// the weights of [`Rdmm`](crate::model::Rdmm) at x are those given at A(x)
+    /// ([`Model::discretise`]), so give them as without an initial map. `inverse_map` and `forward_map` of the result
     /// are the whole maps: labels, images and landmarks go through them as they are.
     ///
     /// ```
@@ -179,8 +179,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// ```
     pub fn grids(&self, fixed: &Grid<D>) -> Result<Vec<LevelGrids<D>>> {
         self.settings.validate()?;
-        let (levels, factor) = (self.settings.levels_for(fixed), self.settings.map_factor);
-        level_grids(fixed, &levels, factor, self.model.smallest_sigma())
+        let levels = self.settings.levels_for(fixed);
+        level_grids(fixed, &levels, &self.settings, self.model.smallest_sigma())
     }
 
     /// λ.

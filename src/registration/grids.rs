@@ -1,6 +1,6 @@
 //! The grids of a level, before anything is built on them.
 
-use super::settings::Level;
+use super::settings::{Level, Settings};
 use crate::error::Result;
 use crate::grid::Grid;
 
@@ -17,22 +17,21 @@ pub struct LevelGrids<const D: usize> {
     pub maps: Grid<D>,
 }
 
-/// Voxels of the map grid a smallest σ, on the last level and on those before, which only prepare the next:
-/// with one on the last level, RDMM with an optimised regulariser loses 0.013 of overlap
-/// on the hippocampi, with more than these nothing is gained on any of the images of the validation.
-const VOXELS_A_SIGMA: [f64; 2] = [1.0, 0.5];
+/// Levels before the last one, which only prepare the next, take this part of [`Settings::sigma_voxels`].
+const BEFORE_THE_LAST: f64 = 0.48;
 
 /// The grids of each level for a fixed image on `finest`.
 pub(super) fn level_grids<const D: usize>(
     finest: &Grid<D>,
     levels: &[Level],
-    map_factor: f64,
+    settings: &Settings,
     smallest_sigma: f64,
 ) -> Result<Vec<LevelGrids<D>>> {
     let of = |(level, &Level { factor, .. }): (usize, &Level)| {
         let images = finest.coarsened(factor)?;
-        let voxels_a_sigma = VOXELS_A_SIGMA[usize::from(level + 1 != levels.len())];
-        let maps = map_grid(&images, finest, map_factor, smallest_sigma, voxels_a_sigma)?;
+        let last = level + 1 == levels.len();
+        let voxels = settings.sigma_voxels * if last { 1.0 } else { BEFORE_THE_LAST };
+        let maps = map_grid(&images, finest, settings.map_factor, smallest_sigma, voxels)?;
         Ok(LevelGrids { level, images, maps })
     };
     levels.iter().enumerate().map(of).collect()

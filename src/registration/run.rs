@@ -257,7 +257,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let finest = job.fixed.grid();
         let levels = self.settings.levels_for(finest);
         let sigma = job.recipe.model.smallest_sigma();
-        let grids = level_grids(finest, &levels, self.settings.map_factor, sigma)?;
+        let grids = level_grids(finest, &levels, &self.settings, sigma)?;
         let mut begin = Outset::of(begin, &levels)?;
         let mut clock = job.clock;
         let mut reached: Option<Reached<M::Shooting, T, D>> = None;

@@ -228,6 +228,8 @@ pub(crate) struct FlowConfig {
     pub(crate) min_jacobian: f64,
     /// Maps have this many times fewer voxels an axis than the images, as far as σ allows.
     pub(crate) map_factor: f64,
+    /// Fewest voxels of a map that the smallest σ spans at full resolution.
+    pub(crate) sigma_voxels: f64,
     /// MiB for states that the gradient needs; more time steps than fit are computed again. By default all states are
     /// kept, and stages within 2 GiB.
     pub(crate) checkpoint_mib: Auto<usize>,
@@ -241,6 +243,7 @@ impl Default for FlowConfig {
             most_steps: 50,
             min_jacobian: 0.05,
             map_factor: 2.0,
+            sigma_voxels: 1.0,
             checkpoint_mib: Auto::default(),
         }
     }
@@ -328,6 +331,7 @@ impl Config {
         )?;
         within("flow.courant", flow.courant, "a finite number > 0", &positive)?;
         within("flow.map_factor", flow.map_factor, "a finite number ≥ 1", &from_one)?;
+        within("flow.sigma_voxels", flow.sigma_voxels, "a finite number > 0", &positive)?;
         within("flow.min_jacobian", flow.min_jacobian, "a number from 0 to below 1", &(0.0..1.0))?;
         within(
             "optimiser.tolerance",

@@ -90,6 +90,7 @@ pub(crate) fn register<const D: usize>(
     config: &Config,
     course: &Course<'_>,
 ) -> Done<Found<D>> {
+    expect_effects(inputs, config)?;
     let (config, regulariser) = resolved(inputs, config)?;
     if course.resume
         && let Some(file) = course.file
@@ -120,6 +121,23 @@ pub(crate) fn register<const D: usize>(
     }
 }
 
+/// `Ok` unless something that was given would do nothing.
+fn expect_effects<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done {
+    if inputs.regions.is_some() && config.preset != Preset::RdmmRegions {
+        let problem = "expected the preset rdmm-regions, the only one that has regions: leave it out, or name that preset";
+        return Err(Failure::at("--regions", problem));
+    }
+    let starts = config.affine.transform != AffineKind::None
+        && config.affine.start != StartKind::World
+        && inputs.initial.affine() != Some(Affine::identity());
+    if starts {
+        let problem =
+            "expected world beside --initial, which says where to start: leave one of the two out";
+        return Err(Failure::at("affine.start (--start)", problem));
+    }
+    Ok(())
+}
+
 /// The Gaussians of a regulariser, mm.
 struct Regulariser {
     sigmas: Vec<f64>,
@@ -137,7 +155,7 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
     config.optimiser.levels = Auto::Value(config.optimiser.levels.or_else(levels));
     let of_affine = config.similarity.measure.of_affine();
     config.affine.similarity = Auto::Value(config.affine.similarity.or_else(|| of_affine));
-    let metric = MultiGaussian::for_grid(grid);
+    let metric = MultiGaussian::fine(grid);
     let regional = config.preset == Preset::RdmmRegions;
     let regulariser = &mut config.regulariser;
     let sigmas = regulariser.sigmas.or_else(|| {
@@ -364,6 +382,7 @@ impl<const D: usize> Run<'_, D> {
             .with_memory(optimiser.memory);
         let mut settings = Settings::default()
             .with_map_factor(flow.map_factor)
+            .with_sigma_voxels(flow.sigma_voxels)
             .with_search(Search::MetricLbfgs { lbfgs, epsilon: 1e-3 })
             .with_intensities(self.intensities())
             .with_min_jacobian(Some(flow.min_jacobian));

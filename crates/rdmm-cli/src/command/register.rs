@@ -9,7 +9,7 @@ use rdmm_io::Volume;
 use serde_json::Value;
 
 use crate::cli::{HowArgs, RegisterArgs};
-use crate::config::{Auto, Config};
+use crate::config::{Auto, Config, Preset};
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
 use crate::files::{self, Kind};
@@ -85,14 +85,44 @@ pub(crate) fn configuration(how: &HowArgs) -> Done<Config> {
         config.regulariser.shares = Auto::Value(shares.clone());
     }
     if let Some(levels) = &how.levels {
-        config.optimiser.levels = Auto::Value(levels.clone());
+        let of = match config.preset {
+            Preset::Affine => &mut config.affine.levels,
+            _ => &mut config.optimiser.levels,
+        };
+        *of = Auto::Value(levels.clone());
     }
     if let Some(bound) = how.min_jacobian {
         config.flow.min_jacobian = bound;
     }
+    expect_effects(how, &config)?;
     match &how.config {
         Some(path) => config.checked().map_err(|failure| Failure::at(path.display(), failure)),
         None => config.checked(),
+    }
+}
+
+/// `Ok` unless an option would do nothing.
+fn expect_effects(how: &HowArgs, config: &Config) -> Done {
+    let (of_flow, shares) = (
+        [
+            ("--sigmas", how.sigmas.is_some()),
+            ("--shares", how.shares.is_some()),
+            ("--weight", how.weight.is_some()),
+            ("--min-jacobian", how.min_jacobian.is_some()),
+        ],
+        [("--shares", how.shares.is_some())],
+    );
+    let (without, expected): (&[_], _) = match config.preset {
+        Preset::Affine => (&of_flow, "a preset with a regulariser, found affine, which has none"),
+        Preset::RdmmRegions => (
+            &shares,
+            "them by region, in [regions] of the configuration, for the preset rdmm-regions",
+        ),
+        Preset::Vsvf | Preset::Lddmm | Preset::Rdmm => (&[], ""),
+    };
+    match without.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Failure::at(option, format!("expected {expected}: leave it out"))),
+        None => Ok(()),
     }
 }
 

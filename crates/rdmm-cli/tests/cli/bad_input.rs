@@ -172,6 +172,9 @@ fn what_lies_beside_the_images() {
 #[test]
 fn options_out_of_their_range() {
     let place = Place::with_pair();
+    let shift = "#Insight Transform File V1.0\nTransform: AffineTransform_double_2_2\n\
+                 Parameters: 1 0 0 1 3 0\nFixedParameters: 0 0\n";
+    place.put("shift.txt", shift);
     let register = |how: &str| format!("register {PAIR} {how} --out out");
     for (how, said) in [
         ("--sigmas 0.1,4", &["--sigmas", "0.1", "expected between 0.5"][..]),
@@ -191,6 +194,12 @@ fn options_out_of_their_range() {
         ("--preset elastix", &["--preset", "elastix", "rdmm-regions"]),
         ("--similarity mse", &["--similarity", "ssd"]),
         ("--preset affine --affine none", &["--affine", "expected rigid, similarity or affine"]),
+        // What would do nothing.
+        ("--preset affine --sigmas 2,4", &["--sigmas", "affine", "leave it out"]),
+        ("--preset affine --weight 2", &["--weight", "affine", "leave it out"]),
+        ("--preset rdmm-regions --shares 0.5,0.5", &["--shares", "[regions]", "leave it out"]),
+        ("--regions moving_labels.nii.gz", &["--regions", "rdmm-regions"]),
+        ("--start mass --initial shift.txt", &["--start", "--initial", "leave one"]),
         ("--time-limit -1", &["--time-limit", "from 0", "-1"]),
         ("--time-limit NaN", &["--time-limit", "NaN"]),
         ("--time-limit inf", &["--time-limit", "inf"]),
