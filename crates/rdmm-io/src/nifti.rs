@@ -73,7 +73,7 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
         return Err(Problem::content("colours", "one a voxel", found));
     }
     let mut warnings = Vec::new();
-    let forms = header.forms(&mut warnings);
+    let forms = header.forms(shape.len(), &mut warnings);
     let geometry = forms.geometry(&shape, &mut warnings)?;
     source.skip("header", header.offset.saturating_sub(read))?;
     let bytes = source.take("voxels", size(&shape, components * colours, sample)?)?;

@@ -401,6 +401,12 @@ fn a_scale_of_the_sform_that_pixdim_has_not_is_said() {
     // Headers round: 2.0005 is 2.
     header.f32(80, 2.1405).f32(84, 2.14).f32(88, 2.675);
     assert!(read_as("a.nii", &header.with(&ramp(120))).unwrap().warnings.is_empty());
+    // A slice has no third axis to be wrong about.
+    let mut slice = crate::header(&[2, 4, 5], 2);
+    slice.sform([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0; 4]]).f32(88, 0.0);
+    assert!(read_as("a.nii", &slice.with(&ramp(20))).unwrap().warnings.is_empty());
+    slice.i16(254, 0);
+    assert!(read_as("a.nii", &slice.with(&ramp(20))).unwrap().warnings.is_empty());
 }
 
 /// Both forms, eight millimetres apart: results on that lattice carry both, so that they lie on the file in programs

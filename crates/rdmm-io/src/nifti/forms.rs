@@ -83,13 +83,19 @@ impl Forms {
         Self { qform: SCANNER, sform: SCANNER, pixdim, quaternion, shift: origin, rows }
     }
 
-    /// The same in another unit; spacings of zero count as one, those below zero without their sign.
-    pub(super) fn in_millimetres(mut self, unit: f64, warnings: &mut Vec<String>) -> Self {
+    /// The same in another unit; spacings of zero count as one, which is said of the first `axes`, those below zero without
+    /// their sign.
+    pub(super) fn in_millimetres(
+        mut self,
+        unit: f64,
+        axes: usize,
+        warnings: &mut Vec<String>,
+    ) -> Self {
         for axis in 0..3 {
             let found = self.pixdim[axis + 1].abs();
             self.pixdim[axis + 1] = if found == 0.0 { 1.0 } else { found };
             // A spacing of its own is all that the sform needs.
-            if found == 0.0 && (self.qform > 0 || self.sform <= 0) {
+            if found == 0.0 && axis < axes && (self.qform > 0 || self.sform <= 0) {
                 warnings.push(format!(
                     "pixdim is 0 along axis {axis}: it counts as 1; correct the header if that is wrong"
                 ));
@@ -183,35 +189,35 @@ impl Forms {
             _ => return Err(Problem::content("header", "a form", "none")),
         };
         if taken.name == "sform" {
-            warnings.extend(self.scaled(taken));
+            warnings.extend(self.scaled(taken, shape.len()));
         }
         Ok(geometry)
     }
 
     /// What is to be said where the columns of the `sform` are not as long as `pixdim` says.
-    fn scaled(&self, sform: &Place) -> Option<String> {
-        let lengths: Vec<f64> = sform.steps.column_iter().map(|step| step.norm()).collect();
+    fn scaled(&self, sform: &Place, axes: usize) -> Option<String> {
+        let pixdim = &self.pixdim[1..=axes];
+        let lengths = sform.steps.column_iter().take(axes).map(|step| step.norm());
+        let lengths: Vec<f64> = lengths.collect();
         let off = |(length, pixdim): (&f64, &f64)| (length - pixdim).abs() > SCALE * pixdim;
-        lengths.iter().zip(&self.pixdim[1..]).any(off).then(|| {
+        lengths.iter().zip(pixdim).any(off).then(|| {
             format!(
-                "the sform has a spacing of {lengths:?} mm, pixdim one of {:?}: that of the sform is taken, as FSL \
-                 and nibabel do (ITK takes pixdim)",
-                &self.pixdim[1..]
+                "the sform has a spacing of {lengths:?} mm, pixdim one of {pixdim:?}: that of the sform is taken, as FSL \
+                 and nibabel do (ITK takes pixdim)"
             )
         })
     }
 
     /// The forms where they say more than the lattice that was read by them.
     pub(super) fn beside(self, geometry: &Geometry) -> Option<Self> {
-        let plain = Self::of(geometry);
-        // A slice that is not in the x-y plane is written there, with the forms of that place.
-        let taken = self.places().swap_remove(0);
-        let other = self.places().pop().filter(|other| other.name != taken.name);
-        let same = |place: &Place| distance(place, &plain.by_sform(), geometry) <= limit(geometry);
-        let valid = same(&taken) || other.as_ref().is_some_and(same);
+        let plain = Self::of(geometry).by_sform();
+        let same = |place: &Place| distance(place, &plain, geometry) <= limit(geometry);
+        let places = self.places();
+        let alike = places.iter().all(same);
+        // A slice that is not in the x-y plane is at neither: it is written there, with the forms of that place.
+        let written = places.iter().any(same);
         let codes = (self.qform, self.sform) == (SCANNER, SCANNER);
-        let alike = same(&taken) && other.as_ref().is_none_or(same);
-        (valid && !(codes && alike)).then_some(self)
+        (written && !(codes && alike)).then_some(self)
     }
 
     /// Whether a volume on this lattice lies at one of the forms, the one that is read.

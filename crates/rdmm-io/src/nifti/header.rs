@@ -228,8 +228,8 @@ impl Header {
         Ok(Layout { shape, components: time * components })
     }
 
-    /// Both forms in millimetres. `warnings` says what of the header was filled.
-    pub(super) fn forms(&self, warnings: &mut Vec<String>) -> Forms {
+    /// Both forms of an image of so many axes in millimetres. `warnings` says what of the header was filled.
+    pub(super) fn forms(&self, axes: usize, warnings: &mut Vec<String>) -> Forms {
         let unit = match self.units & 7 {
             0 | MILLIMETRES => 1.0,
             1 => 1e3,
@@ -242,7 +242,7 @@ impl Header {
                 1.0
             }
         };
-        self.forms.clone().in_millimetres(unit, warnings)
+        self.forms.clone().in_millimetres(unit, axes, warnings)
     }
 }
 
