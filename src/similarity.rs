@@ -105,8 +105,11 @@ impl<T: Real> WarpedBar<'_, T> {
 pub trait Similarity<T: Real>: Send {
     /// The loss, and its partial derivatives with respect to each voxel of the warped image and to each ω, which
     /// overwrite `bar`.
-    fn value_and_gradient_where_seen(&mut self, warped: Warped<'_, T>, bar: WarpedBar<'_, T>)
-    -> f64;
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        bar: WarpedBar<'_, T>,
+    ) -> f64;
 
     /// The loss.
     fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64;
@@ -179,8 +182,7 @@ impl<T: Real> Shares<T> {
     /// Whether `warped` and `bar` hold one value a voxel; `bar` is NaN otherwise.
     pub(crate) fn fit(&self, warped: Warped<'_, T>, bar: &mut WarpedBar<'_, T>) -> bool {
         let lengths = (warped.seen.map(<[T]>::len), bar.seen.as_ref().map(|seen| seen.len()));
-        let fit =
-            self.fits(warped) && bar.values.len() == self.len && lengths.0 == lengths.1;
+        let fit = self.fits(warped) && bar.values.len() == self.len && lengths.0 == lengths.1;
         if !fit {
             bar.fill_nan();
         }

@@ -135,9 +135,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         clock: Clock,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        let Chain {
-            inverse_map: before, forward_map: forward, mut segments, ..
-        } = chain;
+        let Chain { inverse_map: before, forward_map: forward, mut segments, .. } = chain;
         // As it is read, without the fill value: its edges are none of the anatomy.
         let image = warp(moving, &before)?;
         let model = self.model().advected_by(&before)?;

@@ -236,7 +236,12 @@ impl<T: Real> Joint<T> {
 
     /// `bar` ← the derivatives in the image that was counted last, and in what was seen of it, from the loss's
     /// derivatives in the entropies.
-    pub(super) fn gradient(&mut self, by: ByEntropies, warped: Warped<'_, T>, bar: WarpedBar<'_, T>) {
+    pub(super) fn gradient(
+        &mut self,
+        by: ByEntropies,
+        warped: Warped<'_, T>,
+        bar: WarpedBar<'_, T>,
+    ) {
         let Self { shares, bins, both, fixed, warped: marginal, slopes, .. } = self;
         let (counted, values) = (shares.counted(warped.seen), warped.values);
         set_slopes(slopes, both, [0.0, by.warped, by.joint], fixed, marginal);

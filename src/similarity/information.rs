@@ -254,8 +254,8 @@ mod tests {
     fn the_values_of_a_part_equal_a_naive_histogram_of_it() {
         let grid = Grid::new([9, 11], [1.0, 0.5]).unwrap();
         let (i, j): (Vec<f64>, Vec<f64>) = (random(99, 1), random(99, 2));
-        let [mask, seen] =
-            [3, 4].map(|seed| random::<f64>(99, seed).iter().map(|x| x.max(0.0)).collect::<Vec<_>>());
+        let [mask, seen] = [3, 4]
+            .map(|seed| random::<f64>(99, seed).iter().map(|x| x.max(0.0)).collect::<Vec<_>>());
         let counts: Vec<f64> = mask.iter().zip(&seen).map(|(m, s)| m * s).collect();
         let histogram = Histogram { bins: 9, fixed: [-0.7, 0.9], moving: [-0.5, 0.8] };
         let fixed = Image::from_vec(&grid, i.clone()).unwrap();

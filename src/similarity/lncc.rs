@@ -278,7 +278,8 @@ impl<T: Real, const D: usize> Similarity<T> for Prepared<T, D> {
             let part = self.prepare_part(warped.values, seen);
             let counted = self.shares.counted(Some(seen));
             let (n, fixed, moments) = (self.fixed.len(), &self.part.windowed, &self.windowed);
-            return 1.0 - counted.mean(|i| InPart::at(i, n, fixed, moments, part.texture).correlation());
+            return 1.0
+                - counted.mean(|i| InPart::at(i, n, fixed, moments, part.texture).correlation());
         }
         let (_, texture) = self.prepare(warped.values);
         1.0 - self.shares.whole().mean(|i| self.local(i, texture).correlation())
@@ -346,14 +347,13 @@ impl<T: Real, const D: usize> Prepared<T, D> {
         let (fixed_mean, fixed_variance) = counted.moments(&self.fixed);
         let (mean, variance) = counted.moments(warped);
         let floor = NO_CONTRAST * TEXTURE * self.contrast;
-        let texture = Texture {
-            fixed: TEXTURE * fixed_variance + floor,
-            warped: TEXTURE * variance + floor,
-        };
+        let texture =
+            Texture { fixed: TEXTURE * fixed_variance + floor, warped: TEXTURE * variance + floor };
         self.part.products.resize(3 * n, T::zero());
         self.part.windowed.resize(3 * n, T::zero());
         let fixed = &self.fixed;
-        let centred = |i: usize| (T::of(fixed[i].f64() - fixed_mean), T::of(warped[i].f64() - mean));
+        let centred =
+            |i: usize| (T::of(fixed[i].f64() - fixed_mean), T::of(warped[i].f64() - mean));
         let parts = par::split::<T, 3>(&mut self.part.products, n);
         par::zipped(parts, |lo, [mass, first, square]| {
             for k in 0..mass.len() {
@@ -446,7 +446,8 @@ impl<T: Real, const D: usize> Prepared<T, D> {
         // Both images are less their means over the part: ∂loss/∂(those).
         let [by_fixed_mean, by_mean] = par::sums(n, |range| {
             par::lanes(range, |i| {
-                let ((x, y), ([_, first, square], [mean, mean_square, cross])) = (centred(i), back(i));
+                let ((x, y), ([_, first, square], [mean, mean_square, cross])) =
+                    (centred(i), back(i));
                 let w = seen[i].f64();
                 [
                     -w * (first + 2.0 * x * square + y * cross),
@@ -462,9 +463,8 @@ impl<T: Real, const D: usize> Prepared<T, D> {
                 let value = seen[i].f64() * (mean + 2.0 * y * mean_square + x * cross)
                     + counted.at(i) * (by_mean + by_texture * TEXTURE * 2.0 * y);
                 gradient[k] = T::of(value);
-                let windows = mass
-                    + x * (first + x * square)
-                    + y * (mean + y * mean_square + x * cross);
+                let windows =
+                    mass + x * (first + x * square) + y * (mean + y * mean_square + x * cross);
                 let means = by_fixed_mean * x + by_mean * y;
                 let textures = by_fixed_texture * (x * x - of.fixed_variance)
                     + by_texture * (y * y - of.variance);
@@ -549,7 +549,8 @@ mod tests {
         let seen: Vec<f64> = random::<f64>(42, 4).iter().map(|x| x.max(0.0)).collect();
         let counts: Vec<f64> = mask.iter().zip(&seen).map(|(m, s)| m * s).collect();
         let total: f64 = counts.iter().sum();
-        let mean = |f: &dyn Fn(usize) -> f64| (0..42).map(|k| counts[k] * f(k)).sum::<f64>() / total;
+        let mean =
+            |f: &dyn Fn(usize) -> f64| (0..42).map(|k| counts[k] * f(k)).sum::<f64>() / total;
         let (mean_i, mean_j) = (mean(&|k| i[k]), mean(&|k| j[k]));
         let (i, j): (Vec<f64>, Vec<f64>) =
             (i.iter().map(|x| x - mean_i).collect(), j.iter().map(|x| x - mean_j).collect());

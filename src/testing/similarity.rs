@@ -101,12 +101,7 @@ pub fn check_similarity<const D: usize>(
 }
 
 /// The contract where a part of the image was seen: derivatives in `values` and ω. `size` is how much the image varies.
-fn check_part(
-    loss: &mut dyn Similarity<f64>,
-    name: &str,
-    values: &[f64],
-    size: f64,
-) -> Checked {
+fn check_part(loss: &mut dyn Similarity<f64>, name: &str, values: &[f64], size: f64) -> Checked {
     let n = values.len();
     // The last fifth is not seen, the rest more or less.
     let weight = |(i, x): (usize, f64)| if 5 * i < 4 * n { (0.3 + x.abs()).min(1.0) } else { 0.0 };

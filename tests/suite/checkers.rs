@@ -12,8 +12,8 @@ use rdmm_core::metric::Homogeneous;
 use rdmm_core::ops::difference::Order;
 use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use rdmm_core::similarity::{
-    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, Warped,
-    WarpedBar, WeightedSum,
+    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, Warped, WarpedBar,
+    WeightedSum,
 };
 use rdmm_core::testing::{check_evolution, check_metric, check_penalty, check_similarity, smooth};
 

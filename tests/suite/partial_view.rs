@@ -66,7 +66,11 @@ fn an_aligned_slab_stays_where_it_is() {
         assert!(off < 0.1, "{off} voxels");
         assert!((found.report.overlap - 22.0 / 68.0).abs() < 0.02, "{}", found.report.overlap);
         let row = |i: usize| &found.warped.data()[30 * 68 + i];
-        assert!(*row(5) == -7.0 && *row(60) == -7.0 && (*row(33) - head([30.0, 33.0]) as f32).abs() < 0.05);
+        assert!(
+            *row(5) == -7.0
+                && *row(60) == -7.0
+                && (*row(33) - head([30.0, 33.0]) as f32).abs() < 0.05
+        );
     }
 }
 
@@ -74,7 +78,8 @@ fn an_aligned_slab_stays_where_it_is() {
 fn a_shifted_slab_is_found() {
     let (fixed, moving) = (whole(), slab());
     let away = Affine::new(SMatrix::identity(), SVector::from([2.0, -3.0])).unwrap();
-    for measure in [Box::new(Ssd) as Box<dyn Measure<f32, 2>>, Box::new(Ncc), Box::new(Nmi::default())]
+    for measure in
+        [Box::new(Ssd) as Box<dyn Measure<f32, 2>>, Box::new(Ncc), Box::new(Nmi::default())]
     {
         let registration = AffineRegistration::new(Transform::Rigid, measure);
         let found = registration.with_start(Start::Given(away)).run(&fixed, &moving).unwrap();
@@ -164,7 +169,8 @@ fn gradients_are_exact_where_a_part_is_seen() {
         let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| 1e-3 * g * d).sum();
         let size = 1e-3 * gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
         let along = |e: f64| {
-            let moved: Vec<f64> = at.iter().zip(&direction).map(|(x, d)| x + 1e-3 * e * d).collect();
+            let moved: Vec<f64> =
+                at.iter().zip(&direction).map(|(x, d)| x + 1e-3 * e * d).collect();
             objective.evaluate(&moved, &mut [0.0; 6].to_vec()).unwrap()
         };
         check_gradient(measure.name(), along, slope, size).unwrap();

@@ -72,7 +72,8 @@ impl<const D: usize> Subject<'_, D> {
             let fixed = self.intensities.applied(fixed, "fixed image")?;
             let moved = map.warp(&self.intensities.applied(moving, "moving image")?)?;
             let mask = self.shown(moving.grid(), map)?;
-            let sum = |image: &Image<f32, D>| image.data().iter().map(|x| f64::from(*x)).sum::<f64>();
+            let sum =
+                |image: &Image<f32, D>| image.data().iter().map(|x| f64::from(*x)).sum::<f64>();
             let all = self.mask.map_or(fixed.grid().len() as f64, sum);
             figures.shown = Some(sum(&mask) / all);
             figures.ncc = compared(ncc(&moved, &fixed, Some(&mask)))?;
