@@ -243,3 +243,102 @@ fn coefficients<T: Real, const D: usize>(image: &Image<T, D>) -> Image<T, D> {
     Prefilter::new(image.grid()).apply(coefficients.data_mut());
     coefficients
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::similarity::{Lncc, Measure, Ncc, Nmi, Ssd};
+    use crate::testing::{check_gradient, smooth};
+
+    /// A fixed image, and a moving one that shows the middle third of it.
+    fn images() -> (Image<f64, 2>, Image<f64, 2>) {
+        let fixed = Grid::new([14, 18], [1.0, 0.8]).unwrap();
+        let part = Grid::new([14, 6], [1.0, 0.8]).unwrap().with_origin([0.0, 4.8]).unwrap();
+        let image = |grid: &Grid<2>, seed| {
+            let values = smooth(grid, 1, seed).iter().map(|x| 0.5 + 0.2 * x).collect();
+            Image::from_vec(grid, values).unwrap()
+        };
+        (image(&fixed, 1), image(&part, 2))
+    }
+
+    fn measures() -> [Box<dyn Measure<f64, 2>>; 4] {
+        let nmi = Nmi { histogram: crate::similarity::Histogram { bins: 6, ..Default::default() } };
+        [Box::new(Ssd), Box::new(Ncc), Box::new(Lncc { sigma: 1.5 }), Box::new(nmi)]
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_loss_and_barrier() {
+        let (fixed, moving) = images();
+        let n = fixed.grid().len();
+        let mask = Image::from_fn(fixed.grid(), |x| if x[0] > 10.5 { 0.3 } else { 1.0 }).unwrap();
+        // Along the thin axis, voxels: all of the part is seen, and with half of it beyond the fixed image.
+        for (shift, acts) in [(0.3, false), (-9.6, true)] {
+            for (measure, mask) in measures().iter().zip([None, Some(&mask), Some(&mask), None]) {
+                let loss = measure.prepare(&fixed, mask).unwrap();
+                let start = Affine::identity();
+                let mut comparison = Comparison::new(&moving, fixed.grid(), &start, loss).unwrap();
+                let warp = comparison.start();
+                let mut u: Vec<f64> = smooth(fixed.grid(), 2, 3).iter().map(|x| 0.3 * x).collect();
+                u[n..].iter_mut().for_each(|u| *u -= 0.8 * shift);
+                let mut bar = vec![f64::NAN; 2 * n];
+                let found = comparison.evaluate(&warp, &u, 1.7, &mut bar).unwrap();
+                assert_eq!(found.barrier > 0.0, acts, "{shift} {found:?}");
+                let direction = smooth(fixed.grid(), 2, 4);
+                let derivative = crate::field::dot(&bar, &direction);
+                let mut along = |e: f64| {
+                    let moved: Vec<f64> =
+                        u.iter().zip(&direction).map(|(u, d)| u + e * d).collect();
+                    let found = comparison.evaluate(&warp, &moved, 1.7, &mut vec![0.0; 2 * n]);
+                    let Compared { loss, barrier } = found.unwrap();
+                    1.7 * (loss + barrier)
+                };
+                // The second derivative of ω jumps where it begins to fall: differences are an order less accurate.
+                let norm = crate::field::dot(&bar, &bar).sqrt();
+                let (above, below) = (along(1e-5), along(-1e-5));
+                let error = ((above - below) / 2e-5 - derivative).abs();
+                assert!(error < 1e-4 * norm, "{} {shift}: {error:e} of {norm:e}", measure.name());
+            }
+        }
+    }
+
+    #[test]
+    fn maps_that_leave_the_image_are_refused_and_starts_beside_it_named() {
+        let (fixed, moving) = images();
+        let n = fixed.grid().len();
+        let comparison = |shift: f64| {
+            let start = Affine::new(nalgebra::SMatrix::identity(), [0.0, shift].into()).unwrap();
+            let loss = Ssd.prepare(&fixed, None).unwrap();
+            Comparison::new(&moving, fixed.grid(), &start, loss).unwrap()
+        };
+        let mut bar = vec![0.0; 2 * n];
+        let mut evaluate = |start: f64, shift: f64| {
+            let mut comparison = comparison(start);
+            let warp = comparison.start();
+            let u = [vec![0.0; n], vec![shift; n]].concat();
+            comparison.evaluate(&warp, &u, 1.0, &mut bar)
+        };
+        assert!(evaluate(0.0, 0.0).unwrap().barrier == 0.0);
+        let left = evaluate(0.0, 9.6).unwrap_err();
+        assert!(matches!(left, Error::NoOverlap { least, .. } if least > 0.0), "{left}");
+        assert!(left.is_recoverable());
+        let beside = evaluate(30.0, -30.0).unwrap_err();
+        assert_eq!(beside, Error::NoOverlap { found: 0.0, least: 0.0 });
+        assert!(!beside.is_recoverable() && beside.to_string().contains("centres of mass"));
+    }
+
+    #[test]
+    fn the_barrier_begins_smoothly_and_has_its_derivative() {
+        for ratio in [0.26, 0.3, 0.4, 0.49] {
+            let off = check_gradient(
+                "barrier",
+                |e| barrier(ratio + 1e-2 * (ratio - LEAST) * e).0,
+                1e-2 * (ratio - LEAST) * barrier(ratio).1,
+                1e-6,
+            );
+            assert!(off.is_ok(), "{ratio}: {off:?}");
+        }
+        assert_eq!(barrier(REACH), (0.0, 0.0));
+        let (value, slope) = barrier(REACH - 1e-9);
+        assert!(value < 1e-15 && slope.abs() < 1e-6, "continuous, and its derivative");
+    }
+}

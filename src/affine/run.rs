@@ -288,10 +288,11 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         factor: f64,
     ) -> Result<Images<T, D>> {
         let grid = fixed.grid().coarsened(factor)?;
+        let there = pyramid::moving_grid(moving.grid(), &grid, factor)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
         Ok(Images {
             fixed: pyramid::coarser(fixed, &grid)?,
-            moving: pyramid::coarser(moving, &moving.grid().coarsened(factor)?)?,
+            moving: pyramid::coarser(moving, &there)?,
             mask: mask.transpose()?,
         })
     }

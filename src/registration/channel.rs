@@ -198,7 +198,8 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         factor: f64,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let moving = pyramid::coarser(&self.moving, &self.moving.grid().coarsened(factor)?)?;
+        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
+        let moving = pyramid::coarser(&self.moving, &there)?;
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
         Ok((moving, self.measure.prepare(&fixed, mask.as_ref())?))
     }
@@ -212,7 +213,7 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         initial: &Affine<D>,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let there = self.moving.grid().coarsened(factor)?;
+        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
         let to_moving = initial.displacement(grid)?;
         let moving = warp(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
         // What the moving image does not show is not compared.

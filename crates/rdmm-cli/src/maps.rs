@@ -3,7 +3,7 @@
 use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::{Displacement, Image};
-use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::grid::Boundary;
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 
@@ -15,7 +15,7 @@ pub(crate) fn carried<const D: usize>(
     labels: &Labels<D>,
     map: &Displacement<f32, D>,
 ) -> Done<Labels<D>> {
-    let known = known(labels.grid(), map);
+    let known = map.leads_onto(labels.grid());
     let moved = map.warp_labels(labels)?;
     let data = moved.data().par_iter().enumerate();
     let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
@@ -27,14 +27,7 @@ pub(crate) fn read<const D: usize>(
     image: &Image<f32, D>,
     map: &Displacement<f32, D>,
 ) -> Done<Image<f32, D>> {
-    let known = known(image.grid(), map);
-    let mut moved = map.warp(image)?;
-    moved.data_mut().par_iter_mut().enumerate().for_each(|(flat, value)| {
-        if !known(flat) {
-            *value = 0.0;
-        }
-    });
-    Ok(moved)
+    Ok(map.warp_filled(image, 0.0)?)
 }
 
 /// The map over a grid that is not periodic: with an affine part, maps of periodic images are not, and their differences
@@ -48,19 +41,6 @@ pub(crate) fn without_seam<const D: usize>(
             Ok(map.on_grid(&grid)?)
         }
         _ => Ok(map),
-    }
-}
-
-/// Whether the map leads from a voxel of its grid onto the grid `from`.
-fn known<'a, const D: usize>(
-    from: &'a Grid<D>,
-    map: &'a Displacement<f32, D>,
-) -> impl Fn(usize) -> bool + Sync + 'a {
-    let grid = map.grid();
-    move |flat| {
-        let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
-        let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
-        inside(from.shape(), from.to_index((x + grid.direction() * along).into()))
     }
 }
 
@@ -107,6 +87,7 @@ pub(crate) fn distance<const D: usize>(a: [f64; D], b: [f64; D]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdmm_core::grid::Grid;
 
     #[test]
     fn beyond_an_image_there_is_nothing() {
