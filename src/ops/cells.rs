@@ -215,7 +215,7 @@ impl<const D: usize> Mapped<D> {
 }
 
 /// Minimum that keeps NaN.
-pub(super) fn nan_min(a: f64, b: f64) -> f64 {
+pub(crate) fn nan_min(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
 }
 

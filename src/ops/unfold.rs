@@ -289,8 +289,8 @@ mod tests {
             let grid = Grid::new([14, 12, 16], [1.0, 2.0, 0.5]).unwrap().with_boundary(boundary);
             let n = grid.len();
             let data = random::<f64>(3 * n, 7);
-            // Two voxels of noise along each axis.
-            let data = (0..3 * n).map(|i| 2.0 * grid.spacing()[i / n] * data[i]).collect();
+            // Eight voxels of noise along each axis.
+            let data = (0..3 * n).map(|i| 8.0 * grid.spacing()[i / n] * data[i]).collect();
             let mut map = Displacement::<f64, 3>::from_vec(&grid, data).unwrap();
             assert!(CellCount::of(&map).folded > 1000);
             let done = Unfold::new(0.05).unwrap().apply(&mut map).unwrap();

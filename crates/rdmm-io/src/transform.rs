@@ -68,13 +68,14 @@ impl<const D: usize> Transform<D> {
     /// Those of [`Transform::read`] but for composites.
     pub fn read_list(path: impl AsRef<Path>) -> Result<Vec<Self>> {
         let path = path.as_ref();
-        let maps = || match content(path)? {
-            Content::Records => Ok(Some(classes::maps(&itk::records(&std::fs::read(path)?)?)?)),
-            Content::Hdf5 => Ok(Some(classes::maps(&hdf5::records(path)?)?)),
+        let records = || match content(path)? {
+            Content::Records => Ok(Some(itk::records(&std::fs::read(path)?)?)),
+            Content::Hdf5 => Ok(Some(hdf5::records(path)?)),
             Content::Image => Ok(None),
         };
-        match maps().map_err(|problem: Problem| problem.at(path))? {
-            Some(maps) => Ok(maps),
+        match records().map_err(|problem: Problem| problem.at(path))? {
+            Some(records) => classes::maps(&records, Self::Affine, Self::Warp)
+                .map_err(|problem| problem.at(path)),
             None => Ok(vec![Self::Warp(read_warp(path)?)]),
         }
     }

@@ -6,6 +6,7 @@ use crate::field::{Displacement, axpy};
 use crate::grid::Grid;
 use crate::model::resampled;
 use crate::ops::barrier::{FoldBarrier, fold_barrier};
+use crate::ops::cells::nan_min;
 use crate::ops::compose::Composition;
 use crate::scalar::Real;
 use crate::space::StateSpace;
@@ -49,13 +50,21 @@ impl<T: Real, const D: usize> FoldingTerm<T, D> {
 impl<T: Real, const D: usize> MapTerm<T, D> for FoldingTerm<T, D> {
     fn add(&mut self, maps: &FinalMaps<'_, T, D>, bars: &mut MapCotangents<T, D>) -> Result<f64> {
         let Some(barrier) = self.barrier else { return Ok(0.0) };
+        // Both maps where there are both, so that swapped images have the same energy.
+        let weight = if maps.forward.is_some() { 0.5 * WEIGHT } else { WEIGHT };
         let (u, bar) = (maps.inverse, bars.inverse.sum_mut()?);
-        let (mean, found) = match &mut self.before {
-            None => fold_barrier(u, barrier, WEIGHT, bar)?,
-            Some(before) => before.barrier(u, barrier, bar)?,
+        let mut found = match &mut self.before {
+            None => fold_barrier(u, barrier, weight, bar)?,
+            Some(before) => before.barrier(u, barrier, weight, bar)?,
         };
+        if let Some(forward) = maps.forward {
+            let bar = bars.forward.sum_mut()?;
+            let (mean, smallest) = fold_barrier(forward, barrier, weight, bar)?;
+            found = (found.0 + mean, nan_min(found.1, smallest));
+        }
+        let (mean, found) = found;
         if mean.is_finite() {
-            Ok(WEIGHT * mean)
+            Ok(weight * mean)
         } else {
             Err(Error::Folded { bound: barrier.bound, found })
         }
@@ -86,12 +95,13 @@ impl<T: Real, const D: usize> MapBefore<T, D> {
         &mut self,
         u: &Displacement<T, D>,
         barrier: FoldBarrier,
+        weight: f64,
         u_bar: &mut Displacement<T, D>,
     ) -> Result<(f64, f64)> {
         let Self { composition, coefficients, whole, whole_bar } = self;
         composition.compose(coefficients, u.data(), whole.data_mut());
         whole_bar.set_zero();
-        let found = fold_barrier(whole, barrier, WEIGHT, whole_bar)?;
+        let found = fold_barrier(whole, barrier, weight, whole_bar)?;
         let bar = whole_bar.data();
         composition.position_vjp(coefficients, u.data(), bar, u_bar.data_mut());
         axpy(u_bar.data_mut(), T::one(), bar);

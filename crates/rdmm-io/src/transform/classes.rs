@@ -5,7 +5,6 @@ use rdmm_core::field::Displacement;
 use rdmm_core::field::kind::Map;
 use rdmm_core::world::Affine;
 
-use super::Transform;
 use crate::error::Problem;
 use crate::placement::Geometry;
 use crate::samples::planar;
@@ -47,12 +46,15 @@ pub(super) fn affine<const D: usize>(
     }
 }
 
-/// The maps of a file, the first one applied first to points. Linear ones only are one map.
-pub(super) fn maps<const D: usize>(
+/// The maps of a file, the first one applied first to points, each as `of_affine` or `of_field` makes it. Linear ones only are
+/// one map.
+pub(super) fn maps<M, const D: usize>(
     records: &[Record],
-) -> std::result::Result<Vec<Transform<D>>, Problem> {
+    of_affine: impl Fn(Affine<D>) -> M,
+    of_field: impl Fn(Displacement<f32, D>) -> M,
+) -> std::result::Result<Vec<M>, Problem> {
     if !records.iter().any(|record| record.name.starts_with(FIELD)) {
-        return Ok(vec![Transform::Affine(affine(records)?)]);
+        return Ok(vec![of_affine(affine(records)?)]);
     }
     let parts = match records {
         [first, parts @ ..] if first.name.starts_with("CompositeTransform_") => parts,
@@ -60,9 +62,9 @@ pub(super) fn maps<const D: usize>(
     };
     let map = |record: &Record| {
         if record.name.starts_with(FIELD) {
-            return Ok(Transform::Warp(field(record)?));
+            return Ok(of_field(field(record)?));
         }
-        Ok(Transform::Affine(single(record)?))
+        Ok(of_affine(single(record)?))
     };
     // The last part is applied first.
     parts.iter().rev().map(map).collect()
