@@ -10,6 +10,14 @@ use rdmm_core::space::StateSpace;
 use rdmm_core::step::{DOPRI5, MapTransport, Steps};
 use rdmm_core::testing::random;
 use rdmm_core::{Error, Result};
+#[cfg(feature = "rayon")]
+use rdmm_core::{
+    dynamics::Epdiff,
+    kernel::Gaussian,
+    metric::Homogeneous,
+    model::{GeodesicShooting, WeightControl},
+    ops::difference::Order,
+};
 
 type Pair = (Momentum<f64, 2>, Option<Weights<f64, 2>>);
 
@@ -213,53 +221,82 @@ fn batches_honour_the_checkpoints_that_are_set() {
     assert!(alone(Checkpoints::Stages(1 << 30)) > all);
 }
 
-/// Trajectories and their gradients on several threads. A loop over this grid is parallel, so that a thread takes up other
-/// trajectories in the midst of one.
+/// Trajectories and their gradients on so many threads have the bits of those one by one, and end: threads that wait for one
+/// another wait for ever, which a test must not.
+#[cfg(feature = "rayon")]
+fn expect_to_end(shoot: &Shoot<f64, 2>, threads: usize) {
+    use rayon::prelude::*;
+
+    let momenta: Vec<Momentum<f64, 2>> = (0..8)
+        .map(|k| {
+            let size = 0.01 * f64::from(k + 1);
+            Momentum::from_fn(shoot.grid(), |x| x.map(|x| size * (9.0 * x).sin())).unwrap()
+        })
+        .collect();
+    let gradient = |(end, tape): (Shot<f64, 2>, Tape<f64, 2>)| {
+        let gradient = tape.backward(&bars(&end, 4)).unwrap();
+        (end.inverse_map.into_vec(), gradient.momentum.into_vec())
+    };
+    let (_, h) = shoot.identity();
+    let expected: Vec<_> =
+        momenta.iter().map(|m| gradient(shoot.forward(m, h.as_ref()).unwrap())).collect();
+    let (shoot, (send, receive)) = (shoot.clone(), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let initial: Vec<_> = momenta.iter().map(|m| (m, h.as_ref())).collect();
+        let found: Vec<_> = pool.install(|| {
+            let shots = shoot.forward_batch(&initial, 4, 64 << 20);
+            let shots = shots.into_par_iter().with_max_len(1);
+            shots.map(|shot| gradient(shot.unwrap())).collect()
+        });
+        send.send(found).unwrap();
+    });
+    // It takes seconds.
+    let found = receive.recv_timeout(std::time::Duration::from_secs(120));
+    assert!(found == Ok(expected), "with {threads} threads: {:?}", found.err());
+}
+
+/// A control that does what a thread may do that waits for the rest of a parallel loop: it takes up other work.
+#[cfg(feature = "rayon")]
+struct TakesUpOtherWork;
+
+#[cfg(feature = "rayon")]
+impl WeightControl<f64, ()> for TakesUpOtherWork {
+    type Control = ();
+    fn neutral(&self) {}
+    fn blank(&self) {}
+    fn weights(&mut self, (): &(), (): &mut ()) {
+        let _ = rayon::yield_now();
+    }
+    fn weights_vjp(&mut self, (): &(), (): &(), (): &mut ()) {
+        let _ = rayon::yield_now();
+    }
+    fn prolong(&self, (): &()) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn a_thread_in_the_midst_of_a_trajectory_may_begin_another() {
+    let recipe = || {
+        let metric = Homogeneous::new(Gaussian::new(&grid(), 0.2)?);
+        GeodesicShooting::new(Epdiff::new(&grid(), metric, Order::Fourth), TakesUpOtherWork)
+    };
+    // One thread has all other trajectories to take up.
+    expect_to_end(&Shoot::new(recipe).unwrap(), 1);
+    expect_to_end(&Shoot::new(recipe).unwrap(), 3);
+}
+
+/// The same by chance: loops over this grid are parallel.
 #[cfg(feature = "rayon")]
 #[test]
 fn parallel_trajectories_do_not_wait_for_one_another() {
-    use rayon::prelude::*;
-
     let grid = Grid::new([160, 130], [1.0 / 160.0, 1.0 / 130.0]).unwrap();
     let shoot = Shoot::rdmm(&grid, &metric(), 0.2).unwrap();
     // Little but what is done with the shooting itself.
     let one = Integration { steps: Steps::Fixed(1), ..Integration::default() };
-    let shoot = shoot.with_integration(one).unwrap().with_forward_map();
-    let (_, h) = shoot.identity();
-    let momenta: Vec<Momentum<f64, 2>> = (0..8)
-        .map(|k| {
-            let size = 0.01 * f64::from(k + 1);
-            Momentum::from_fn(&grid, |x| x.map(|x| size * (9.0 * x).sin())).unwrap()
-        })
-        .collect();
-    let gradient = |(end, tape): (Shot<f64, 2>, Tape<f64, 2>)| {
-        let bar = bars(&end, 4);
-        let gradient = tape.backward(&bar).unwrap();
-        (end.inverse_map.into_vec(), gradient.momentum.into_vec())
-    };
-    let expected: Vec<_> =
-        momenta.iter().map(|m| gradient(shoot.forward(m, h.as_ref()).unwrap())).collect();
-    // Threads that wait for one another wait for ever: the test must not.
-    let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
-        let initial: Vec<_> = momenta.iter().map(|m| (m, h.as_ref())).collect();
-        // It takes chance for two trajectories to meet on one thread.
-        for _ in 0..3 {
-            let found: Vec<_> = pool.install(|| {
-                let shots: Result<Vec<_>> =
-                    shoot.forward_batch(&initial, 4, 64 << 20).into_iter().collect();
-                shots.unwrap().into_par_iter().with_max_len(1).map(gradient).collect()
-            });
-            send.send(found).unwrap();
-        }
-    });
-    for _ in 0..3 {
-        // A round takes seconds.
-        let found = receive.recv_timeout(std::time::Duration::from_secs(120));
-        let found = found.expect("trajectories on several threads end");
-        assert!(found == expected, "the bits do not depend on threads");
-    }
+    expect_to_end(&shoot.with_integration(one).unwrap().with_forward_map(), 4);
 }
 
 #[test]
