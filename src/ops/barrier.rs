@@ -95,7 +95,7 @@ impl FoldBarrier {
                 let worst = nan_min(least.f64(), largest.f64().recip());
                 met.smallest = nan_min(met.smallest, worst);
                 // A cell that holds determinants of both signs is found by its least one.
-                if !(worst >= self.reach) {
+                if worst < self.reach || worst.is_nan() {
                     let of = |det: f64| self.value(det);
                     met.sum += cells.of(cell).map(|s| s.part * of(s.determinant())).sum::<f64>();
                     met.cells.push(cell);

@@ -9,7 +9,7 @@ use super::term::image::ImageTerm;
 use super::term::landmarks::LandmarkTerm;
 use super::term::reverse::ReverseTerm;
 use super::term::{FinalMaps, MapCotangents, MapTerm, TRACKED};
-use super::terms::{Diagnostics, Terms};
+use super::terms::{Diagnostics, Shrunk, Terms};
 use crate::adjoint::Integration;
 use crate::adjoint::Sweep;
 use crate::error::{Error, Result, positive};
@@ -80,16 +80,6 @@ impl<S: Shooting<T, D>, T: Real, const D: usize> std::fmt::Debug for PairObjecti
             .field("refused", &self.refused)
             .finish_non_exhaustive()
     }
-}
-
-/// What an evaluation that shrank its controls found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Shrunk {
-    /// The energy of the controls as they are now.
-    pub value: f64,
-    /// What the momentum was multiplied by: 1 where the controls were admissible, 0 where only the identity is.
-    pub factor: f64,
 }
 
 /// The factor by which a momentum that is not admissible is scaled down, again and again.

@@ -94,7 +94,7 @@ pub struct Settings {
     /// The determinants of Φ⁻¹, the non-linear part, stay above this, and below its reciprocal, in every cell of the
     /// fixed image's grid ([`cell_determinants`](crate::ops::cells::cell_determinants)), at every iterate and in the
     /// result: a number from 0, which promises a map without folds, to below 1. A barrier
-    /// ([`fold_barrier`](crate::ops::barrier::fold_barrier)) pushes back over the first quarter of the way from here to 1;
+    /// ([`fold_barrier`](crate::ops::barrier::fold_barrier)) pushes back over the first two fifths of the way from here to 1;
     /// controls beyond it count as infinitely high, so that the line search takes a smaller step; what a level starts from
     /// is scaled down until it holds ([`LevelReport::shrunk`](super::LevelReport::shrunk)). In the result, what
     /// interpolation from a coarser last level leaves is smoothed away around the cells where it is

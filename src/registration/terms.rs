@@ -95,3 +95,13 @@ pub struct Diagnostics {
     /// Smallest [determinant](crate::ops::cells::cell_determinants) of Φ⁻¹ in the cells of the map grid.
     pub min_det: f64,
 }
+
+/// What an evaluation that shrank its controls found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Shrunk {
+    /// The energy of the controls as they are now.
+    pub value: f64,
+    /// What the momentum was multiplied by: 1 where the controls were admissible, 0 where only the identity is.
+    pub factor: f64,
+}

@@ -84,12 +84,11 @@ impl<T: Real> Fixed<T> {
         let values = warped.values;
         let floor = NO_CONTRAST * self.variance;
         // Where all is seen, the moments of the fixed image are known. What is seen of it may be constant.
-        let (fixed_mean, fixed_spread, fixed_variance) = match warped.seen {
-            None => (self.mean, self.variance, self.variance),
-            Some(_) => {
-                let (mean, variance) = counted.moments(&self.values);
-                (mean, variance, variance + floor)
-            }
+        let (fixed_mean, fixed_spread, fixed_variance) = if warped.seen.is_none() {
+            (self.mean, self.variance, self.variance)
+        } else {
+            let (mean, variance) = counted.moments(&self.values);
+            (mean, variance, variance + floor)
         };
         let (mean, spread) = counted.moments(values);
         let covariance =

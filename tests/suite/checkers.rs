@@ -272,7 +272,9 @@ impl<T: Real> Similarity<T> for Prepared<T> {
             }
         }
         if let (Wrong::TwiceInSeen, Some(seen)) = (self.how, seen) {
-            seen.iter_mut().for_each(|g| *g *= T::of(2.0));
+            for g in seen {
+                *g *= T::of(2.0);
+            }
         }
         value
     }

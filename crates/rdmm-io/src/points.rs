@@ -116,7 +116,9 @@ impl<const D: usize> Points<D> {
             let (rows, separator) = (rows.join("\n"), Separator::Character(b','));
             let before = comments.len() as u64;
             let (table, mut positions) = Table::parse(&rows, before, separator, Some(columns))?;
-            positions.iter_mut().for_each(|position| *position = slicer::turned(*position, signs));
+            for position in &mut positions {
+                *position = slicer::turned(*position, signs);
+            }
             return Ok(Self { kept: Kept::Fiducials(comments, table, signs), positions });
         }
         let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();

@@ -209,8 +209,9 @@ fn labels_are_integers_to_rounding() {
 /// All but zero is inside, as in ITK's masks; fractions are shares.
 #[test]
 fn masks_of_integers_and_of_shares() {
-    let mask =
-        |values: &dyn Fn(usize) -> f64| numbers(values).mask::<2>().map(|mask| mask.into_vec());
+    let mask = |values: &dyn Fn(usize) -> f64| {
+        numbers(values).mask::<2>().map(rdmm_core::field::Field::into_vec)
+    };
     for inside in [1.0, 255.0, 3.0, -1.0, 1.000_000_035, 0.9995] {
         let found = mask(&|i| if i < 4 { inside } else { 0.0 }).unwrap();
         for (flat, x) in found.iter().enumerate() {

@@ -103,9 +103,11 @@ fn data_in_several_files_follow_one_another() {
     }
     let nrrd = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 4 5 6\nencoding: raw\n";
     let meta = "NDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\n";
-    let list: String = (0..6).map(|slice| format!("data/s{slice:03}.raw\n")).collect();
-    let digits: String =
-        (0..120).map(|x| format!("{x:02X}{}", if x % 7 == 0 { "\n" } else { "" })).collect();
+    let list = (0..6).map(|slice| format!("data/s{slice:03}.raw\n")).collect::<Vec<_>>().concat();
+    let digits: String = (0..120)
+        .map(|x| format!("{x:02X}{}", if x % 7 == 0 { "\n" } else { "" }))
+        .collect::<Vec<_>>()
+        .concat();
     let packed = nrrd.replace("raw", "gzip");
     for (name, text) in [
         ("list.nhdr", format!("{nrrd}data file: LIST\n{list}")),

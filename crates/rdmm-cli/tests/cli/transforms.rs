@@ -138,7 +138,7 @@ fn images_of_few_slices_are_carried() {
         let n = shape.iter().product::<usize>();
         assert_eq!((warp.meaning, &warp.geometry), (Meaning::Vectors, &image.geometry));
         assert!(
-            warp.values[..n].iter().all(|&u| u == 1.0)
+            warp.values[..n].iter().all(|u| u.to_bits() == 1.0_f64.to_bits())
                 && warp.values[n..].iter().all(|&u| u == 0.0)
         );
         let ran = place.run("apply -m a.nii -f a.nii -t shift.txt -o moved.nii").ends(2);

@@ -54,7 +54,6 @@ fn numbers(data: &Dataset) -> Result<Vec<f64>> {
     Ok(data.read_array::<f64>().map_err(refused)?.iter().copied().collect())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "maps errors")]
 fn refused(error: hdf5_reader::error::Error) -> Problem {
     Problem::content("transform in HDF5", "a whole file of ITK: copy it again", error)
 }

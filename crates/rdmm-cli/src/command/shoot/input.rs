@@ -14,7 +14,7 @@ use crate::failure::{Done, Failure};
 /// What a file holds.
 enum Content {
     Array(npy::Array),
-    Image(Volume),
+    Image(Box<Volume>),
 }
 
 impl Content {
@@ -22,7 +22,7 @@ impl Content {
         Ok(if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy")) {
             Self::Array(npy::read(path)?)
         } else {
-            Self::Image(rdmm_io::read(path)?)
+            Self::Image(Box::new(rdmm_io::read(path)?))
         })
     }
 }
