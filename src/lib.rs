@@ -143,7 +143,6 @@
 pub mod adjoint;
 pub mod affine;
 mod aligned;
-mod comparison;
 #[cfg(not(test))]
 mod compiled;
 pub mod dynamics;

@@ -7,7 +7,6 @@
 mod blocks;
 mod places;
 mod reference;
-mod seen;
 mod slabs;
 mod source;
 mod taps;

@@ -1,4 +1,4 @@
-use super::{Measure, Shares, Similarity, Warped, WarpedBar};
+use super::{Measure, Shares, Similarity};
 use crate::error::Result;
 use crate::field::Image;
 use crate::par;
@@ -52,48 +52,31 @@ impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     }
 }
 
-/// J − I at a voxel.
-#[inline]
-fn residual<T: Real>(warped: &[T], fixed: &[T], i: usize) -> f64 {
-    warped[i].f64() - fixed[i].f64()
+impl<T: Real> Prepared<T> {
+    /// J − I at a voxel.
+    #[inline]
+    fn residual(&self, warped: &[T], i: usize) -> f64 {
+        warped[i].f64() - self.fixed[i].f64()
+    }
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient_where_seen(
-        &mut self,
-        warped: Warped<'_, T>,
-        mut bar: WarpedBar<'_, T>,
-    ) -> f64 {
-        if !self.shares.fit(warped, &mut bar) {
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        if !self.shares.fit(warped, gradient) {
             return f64::NAN;
         }
-        let (fixed, counted) = (&self.fixed, self.shares.counted(warped.seen));
-        let residual = |i: usize| residual(warped.values, fixed, i);
-        par::chunks(bar.values, |lo, out| {
+        par::chunks(gradient, |lo, out| {
             for (i, out) in (lo..).zip(out) {
-                *out = T::of(2.0 * counted.at(i) * residual(i));
+                *out = T::of(2.0 * self.shares.at(i) * self.residual(warped, i));
             }
         });
-        let mean = counted.mean(|i| residual(i).powi(2));
-        if let Some(seen) = bar.seen {
-            par::chunks(seen, |lo, out| {
-                for (i, out) in (lo..).zip(out) {
-                    *out = T::of(counted.by_seen(i) * (residual(i).powi(2) - mean));
-                }
-            });
-        }
-        mean
+        self.value(warped)
     }
 
-    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
-        if !self.shares.fits(warped) {
+    fn value(&mut self, warped: &[T]) -> f64 {
+        if warped.len() != self.fixed.len() {
             return f64::NAN;
         }
-        let fixed = &self.fixed;
-        self.shares.counted(warped.seen).mean(|i| residual(warped.values, fixed, i).powi(2))
-    }
-
-    fn mask(&self) -> Option<&[T]> {
-        self.shares.mask()
+        self.shares.mean(|i| self.residual(warped, i).powi(2))
     }
 }

@@ -19,7 +19,6 @@ mod folds;
 mod image_form;
 mod interrupt;
 mod layers;
-mod partial_view;
 mod planes;
 mod properties;
 mod shoot;
