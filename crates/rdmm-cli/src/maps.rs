@@ -3,7 +3,7 @@
 use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::{Displacement, Image};
-use rdmm_core::grid::Boundary;
+use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 
@@ -107,7 +107,6 @@ pub(crate) fn distance<const D: usize>(a: [f64; D], b: [f64; D]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rdmm_core::grid::Grid;
 
     #[test]
     fn beyond_an_image_there_is_nothing() {
