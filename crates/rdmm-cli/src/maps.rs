@@ -46,7 +46,7 @@ fn known<'a, const D: usize>(
     move |flat| {
         let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
         let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
-        inside(from, from.to_index((x + grid.direction() * along).into()))
+        inside(from.shape(), from.to_index((x + grid.direction() * along).into()))
     }
 }
 
