@@ -17,8 +17,9 @@ pub struct LevelGrids<const D: usize> {
     pub maps: Grid<D>,
 }
 
-/// Levels before the last one, which only prepare the next, take this part of [`Settings::sigma_voxels`].
-const BEFORE_THE_LAST: f64 = 0.48;
+/// [`Settings::sigma_voxels`] of the levels before the last one, which only prepare the next: more gains nothing on any of
+/// the images of the validation, and a Gaussian cannot span fewer than half a voxel.
+const BEFORE_THE_LAST: f64 = 0.6;
 
 /// The grids of each level for a fixed image on `finest`.
 pub(super) fn level_grids<const D: usize>(
@@ -30,7 +31,7 @@ pub(super) fn level_grids<const D: usize>(
     let of = |(level, &Level { factor, .. }): (usize, &Level)| {
         let images = finest.coarsened(factor)?;
         let last = level + 1 == levels.len();
-        let voxels = settings.sigma_voxels * if last { 1.0 } else { BEFORE_THE_LAST };
+        let voxels = if last { settings.sigma_voxels } else { BEFORE_THE_LAST };
         let maps = map_grid(&images, finest, settings.map_factor, smallest_sigma, voxels)?;
         Ok(LevelGrids { level, images, maps })
     };

@@ -331,7 +331,7 @@ impl Config {
         )?;
         within("flow.courant", flow.courant, "a finite number > 0", &positive)?;
         within("flow.map_factor", flow.map_factor, "a finite number ≥ 1", &from_one)?;
-        within("flow.sigma_voxels", flow.sigma_voxels, "a finite number > 0", &positive)?;
+        within("flow.sigma_voxels", flow.sigma_voxels, "a finite number ≥ 0.6", &(0.6..=f64::MAX))?;
         within("flow.min_jacobian", flow.min_jacobian, "a number from 0 to below 1", &(0.0..1.0))?;
         within(
             "optimiser.tolerance",
