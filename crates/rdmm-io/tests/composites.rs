@@ -49,18 +49,11 @@ fn points_go_where_simpleitk_takes_them() {
 }
 
 #[test]
-fn the_inverse_of_a_list_is_the_list_of_inverses() {
+fn the_inverse_of_a_file_takes_points_back() {
     let listed = [Listed { inverted: true, ..Listed::new(file("turn.h5")) }];
     let back = Chain::<3>::read(&listed).unwrap();
     for (x, y) in POINTS.into_iter().zip(TURN) {
         assert!(near(back.apply(y).unwrap(), x, 1e-12));
-    }
-    let listed = [Listed { inverted: true, ..Listed::new(file("composite.h5")) }];
-    let back = Chain::<3>::read(&listed).unwrap();
-    for (x, y) in POINTS.into_iter().zip(COMPOSITE) {
-        let found = back.apply(y).unwrap();
-        // A voxel of the field is of order one, and its inverse is within 1e-4 of it.
-        assert!(near(found, x, 1e-3), "{y:?} to {found:?}, not {x:?}");
     }
 }
 
