@@ -101,7 +101,7 @@ impl Unfold {
     /// let grid = Grid::new([16, 16], [1.0, 1.0])?;
     /// let mut map = Displacement::<f64, 2>::zeros(&grid)?;
     /// map.component_mut(0)[7 * 16 + 8] = 1.3;
-    /// assert_eq!(Folds::of(&map)?.cells.folded, 4);
+    /// assert_eq!(Folds::of(&map)?.cells.folded, 2);
     /// let unfolded = Unfold::new(0.05)?.apply(&mut map)?;
     /// assert!(unfolded.left == 0 && unfolded.passes > 0);
     /// assert!(Folds::of(&map)?.cells.min > 0.05);
