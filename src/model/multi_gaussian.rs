@@ -53,7 +53,7 @@ impl MultiGaussian {
     pub fn for_grid<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
         let smallest = (0.025 * extent).max(2.0 * grid.coarsest_spacing()).min(0.1 * extent);
-        Self::doubling(smallest, 2.0)
+        Self::growing(smallest, 2.0)
     }
 
     /// A metric for detail: four Gaussians with the weights of [`MultiGaussian::for_grid`]. The smallest spans two voxels of
@@ -74,11 +74,11 @@ impl MultiGaussian {
     pub fn fine<const D: usize>(grid: &Grid<D>) -> Self {
         let extent = grid.largest_extent();
         let smallest = (2.0 * grid.coarsest_spacing()).min(0.1 * extent);
-        Self::doubling(smallest, (0.125 * extent / smallest).max(8.0).cbrt())
+        Self::growing(smallest, (0.125 * extent / smallest).max(8.0).cbrt())
     }
 
     /// Four Gaussians, each `factor` times as wide as the one before.
-    fn doubling(smallest: f64, factor: f64) -> Self {
+    fn growing(smallest: f64, factor: f64) -> Self {
         Self {
             sigmas: [0, 1, 2, 3].map(|k| smallest * factor.powi(k)).to_vec(),
             weights: vec![0.1, 0.3, 0.3, 0.3],

@@ -21,8 +21,9 @@ pub struct FoldBarrier {
 /// A barrier that keeps a map from folding, and from growing so much that its inverse folds: the mean over the cells of
 /// b(d) = φ(d) + φ(1/d), with φ(d) = log²((d − bound)/(reach − bound)) between the two, 0 above `reach` and ∞ at `bound`
 /// and below. d are the determinants of a cell's simplices, each by its part of a cell, as
-/// [`cell_determinants`](super::cells::cell_determinants) takes them: the multilinear interpolant of the map is
-/// one-to-one where the barrier is finite.
+/// [`cell_determinants`](super::cells::cell_determinants) takes them: where the barrier is finite, the multilinear
+/// interpolant of the map turns no simplex over, which is what other tools count as folds. In one and two dimensions it
+/// is then one-to-one in every cell; in three that is necessary, not sufficient.
 ///
 /// φ and its slope are continuous at `reach`. Adds `scale` times the gradient to `bar` and returns the mean, without
 /// `scale`, and the smallest of all d and 1/d (NaN where there is one). Nothing is added where the mean is not finite.

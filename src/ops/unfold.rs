@@ -246,7 +246,7 @@ fn smoothed<T: Real, const D: usize>(
         let mut taps = Vec::with_capacity(2 * WEIGHTS.len());
         for (k, &w) in (-2_isize..=2).zip(&WEIGHTS) {
             let at = index[a].cast_signed() + k;
-            let inside = |at: isize| at.clamp(0, n - 1).unsigned_abs() * strides[a];
+            let inside = |at: isize| at.unsigned_abs() * strides[a];
             if grid.boundary() == Boundary::Periodic {
                 taps.push((at.rem_euclid(n).unsigned_abs() * strides[a], w));
             } else if (0..n).contains(&at) {
