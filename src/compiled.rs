@@ -89,6 +89,8 @@ fn operators<T: Real, const D: usize>() {
         Prefilter::<T, D>::apply,
         Warp::<T, D>::through,
         Warp::<T, D>::value_and_gradient,
+        Warp::<T, D>::seen,
+        Warp::<T, D>::seen_vjp,
         Resample::<T, D>::new,
         Resample::<T, D>::apply,
         Resample::<T, D>::transpose,

@@ -182,6 +182,31 @@ pub enum Error {
         /// The smallest determinant of the map.
         found: f64,
     },
+    /// The moving image shows too little of the fixed one.
+    #[error(
+        "the moving image shows {:.3} % of what counts of the fixed one, expected more than {:.3} %: place the \
+         images over one another, by their centres of mass or by an initial transform",
+        100.0 * found,
+        100.0 * least
+    )]
+    NoOverlap {
+        /// Part of the fixed image, or of its mask, that the moving image shows.
+        found: f64,
+        /// The part that it must show more of: 0 at the start of a registration, a quarter of what it showed there in
+        /// its course.
+        least: f64,
+    },
+    /// An affine map runs away: it stretches or squeezes more than it may.
+    #[error(
+        "the affine map stretches or squeezes {found:.3} times what its start does, expected at most {most}: the images \
+         may have too little in common; start closer, seek a rigid or a similarity map, or raise the bound"
+    )]
+    Stretched {
+        /// The larger of the largest singular value and one over the smallest, of the map after the inverse of the start.
+        found: f64,
+        /// The largest that is allowed.
+        most: f64,
+    },
     /// A map has no inverse.
     #[error(
         "the map cannot be inverted: its Jacobian determinant is not positive at {voxels} of {of} voxels \
@@ -253,7 +278,15 @@ impl Error {
     /// Whether a line search may backtrack from this error: a smaller step could succeed.
     #[must_use]
     pub fn is_recoverable(&self) -> bool {
-        matches!(self, Self::Diverged { .. } | Self::StepLimit { .. } | Self::Folded { .. })
+        match self {
+            Self::Diverged { .. }
+            | Self::StepLimit { .. }
+            | Self::Folded { .. }
+            | Self::Stretched { .. } => true,
+            // At the start there is no smaller step.
+            Self::NoOverlap { least, .. } => *least > 0.0,
+            _ => false,
+        }
     }
 
     pub(crate) fn setting(

@@ -143,6 +143,7 @@
 pub mod adjoint;
 pub mod affine;
 mod aligned;
+mod comparison;
 #[cfg(not(test))]
 mod compiled;
 pub mod dynamics;

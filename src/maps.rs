@@ -8,7 +8,7 @@ use nalgebra::SVector;
 
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, WorldDisplacement};
-use crate::grid::Grid;
+use crate::grid::{Boundary, Grid};
 use crate::labels::Labels;
 use crate::ops::inverse::{Interpolation, Inverse};
 use crate::ops::jacobian::jacobian_determinant;
@@ -20,6 +20,12 @@ use crate::scalar::Real;
 /// How far from its point the inverse map may end, in voxels: what is left is far below the error of the
 /// interpolation of either map.
 const INVERSE: f64 = 1e-4;
+
+/// Whether an axis of `n` voxels has a voxel at the index `i`: half a voxel around the centres, to rounding.
+fn shown(i: f64, n: usize) -> bool {
+    let reach = 0.5 + 1e-3;
+    i >= -reach && i <= n as f64 - 1.0 + reach
+}
 
 impl<T: Real, const D: usize> Displacement<T, D> {
     /// `image` read at x + u(x) by cubic splines, on the grid of the map: I∘Φ for the map Φ = id + u. With the
@@ -40,6 +46,49 @@ impl<T: Real, const D: usize> Displacement<T, D> {
     /// ```
     pub fn warp(&self, image: &Image<T, D>) -> Result<Image<T, D>> {
         warp(image, self)
+    }
+
+    /// Like [`Displacement::warp`], with `fill` where the map leads beyond the image
+    /// ([`Displacement::leads_onto`]): nothing is known there.
+    ///
+    /// # Errors
+    /// Those of [`Displacement::warp`].
+    ///
+    /// ```
+    /// use rdmm_core::field::{Displacement, Image};
+    /// use rdmm_core::grid::Grid;
+    /// let grid = Grid::new([8], [1.0])?;
+    /// let image = Image::<f64, 1>::from_fn(&grid, |_| 5.0)?;
+    /// let map = Displacement::from_fn(&grid, |_| [2.4])?;
+    /// let warped = map.warp_filled(&image, -1.0)?;
+    /// assert!((warped.data()[5] - 5.0).abs() < 1e-12 && warped.data()[6] == -1.0);
+    /// # Ok::<(), rdmm_core::Error>(())
+    /// ```
+    pub fn warp_filled(&self, image: &Image<T, D>, fill: f64) -> Result<Image<T, D>> {
+        let mut warped = self.warp(image)?;
+        let onto = self.leads_onto(image.grid());
+        par::chunks(warped.data_mut(), |lo, out| {
+            for (i, out) in (lo..).zip(out) {
+                if !onto(i) {
+                    *out = T::of(fill);
+                }
+            }
+        });
+        Ok(warped)
+    }
+
+    /// Whether the map leads from a voxel of its grid, given by its flat index, onto `grid`: between the outer faces of
+    /// its outermost voxels, half a voxel from their centres, or a thousandth of a voxel beyond. Nothing lies beyond a
+    /// periodic grid.
+    pub fn leads_onto<'a>(&'a self, grid: &'a Grid<D>) -> impl Fn(usize) -> bool + Sync + 'a {
+        let own = self.grid();
+        let periodic = grid.boundary() == Boundary::Periodic;
+        move |flat| {
+            let along = SVector::<f64, D>::from_fn(|a, _| self.component(a)[flat].f64());
+            let x = SVector::from(own.to_world(own.unravel(flat).map(|i| i as f64)));
+            let index = grid.to_index((x + own.direction() * along).into());
+            periodic || index.iter().zip(grid.shape()).all(|(&i, n)| shown(i, n))
+        }
     }
 
     /// `labels` read at x + u(x), on the grid of the map: at each voxel the label whose interpolated indicator is

@@ -21,6 +21,20 @@ pub(crate) fn anti_alias_sigma<const D: usize>(fine: &Grid<D>, coarse: &Grid<D>)
     (square > 0.0).then(|| square.sqrt()).filter(|&sigma| sigma >= 0.5 * h)
 }
 
+/// The grid that a moving image is taken to for a comparison on `fixed`: `factor` times coarser than its own, or more
+/// where it would still be so much finer than `fixed` along every axis, 1/√2 of its spacing, that its texture would alias
+/// there.
+pub(crate) fn moving_grid<const D: usize>(
+    moving: &Grid<D>,
+    fixed: &Grid<D>,
+    factor: f64,
+) -> Result<Grid<D>> {
+    let finest = fixed.spacing().into_iter().fold(f64::INFINITY, f64::min);
+    let like_fixed = finest / moving.coarsest_spacing();
+    let aliases = like_fixed > std::f64::consts::SQRT_2 * factor;
+    moving.coarsened(if aliases { like_fixed } else { factor })
+}
+
 /// `image` at the resolution of `grid`: smoothed, then sampled by cubic splines at the world positions
 /// of its voxels. Spacing and origin of `grid` hold for the result.
 ///

@@ -58,31 +58,102 @@ pub trait Measure<T: Real, const D: usize>: std::fmt::Debug + Send + Sync {
     fn default_weight(&self) -> f64;
 }
 
-/// A loss against one fixed image: smaller is better, 0 is best. Not all measures reach 0 for equal images.
-///
-/// `warped` and `gradient` hold one value a voxel of the fixed image's grid, C order. Results do not
-/// depend on earlier calls. Nothing is allocated after the first call. A warped image with NaN, or of
-/// another length, gives a NaN loss, and lengths that do not fit a NaN gradient.
-pub trait Similarity<T: Real>: Send {
-    /// The loss, and its partial derivatives with respect to each voxel of `warped`, which overwrite
-    /// `gradient`.
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64;
-
-    /// The loss.
-    fn value(&mut self, warped: &[T]) -> f64;
+/// A warped image, and what of it was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Warped<'a, T> {
+    /// Its values, one a voxel.
+    pub values: &'a [T],
+    /// How far the moving image showed each voxel, ω from 0 to 1 ([`Warp::seen`](crate::ops::warp::Warp::seen)):
+    /// beyond the image values are mirrored, and count by this. `None` where all was seen.
+    pub seen: Option<&'a [T]>,
 }
 
-/// The share of each voxel in a mean: mask over the sum of the mask.
+impl<'a, T> Warped<'a, T> {
+    /// An image that was seen everywhere.
+    #[must_use]
+    pub const fn whole(values: &'a [T]) -> Self {
+        Self { values, seen: None }
+    }
+}
+
+/// The partial derivatives of a loss in a [`Warped`] image, which overwrite what was there.
+#[derive(Debug)]
+pub struct WarpedBar<'a, T> {
+    /// In the values.
+    pub values: &'a mut [T],
+    /// In ω; there where ω is.
+    pub seen: Option<&'a mut [T]>,
+}
+
+impl<T: Real> WarpedBar<'_, T> {
+    /// NaN everywhere, for lengths that do not fit.
+    pub fn fill_nan(&mut self) {
+        self.values.fill(T::nan());
+        if let Some(seen) = self.seen.as_deref_mut() {
+            seen.fill(T::nan());
+        }
+    }
+}
+
+/// A loss against one fixed image: smaller is better, 0 is best. Not all measures reach 0 for equal images.
+///
+/// Voxels count by mask · ω, the mask of the fixed image and [what was seen](Warped::seen), over the sum of that: what
+/// was not seen does not count, for any value in it. Without ω the loss has the bits that it has without this notion,
+/// with ω = 1 everywhere the same value to rounding.
+///
+/// Buffers hold one value a voxel of the fixed image's grid, C order. Results do not
+/// depend on earlier calls. Nothing is allocated after the first call of each kind. A warped image with NaN, of
+/// another length, or of which nothing was seen gives a NaN loss, and lengths that do not fit NaN derivatives.
+pub trait Similarity<T: Real>: Send {
+    /// The loss, and its partial derivatives with respect to each voxel of the warped image and to each ω, which
+    /// overwrite `bar`.
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        bar: WarpedBar<'_, T>,
+    ) -> f64;
+
+    /// The loss.
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64;
+
+    /// The mask that it was prepared with; `None` where all voxels count alike.
+    fn mask(&self) -> Option<&[T]>;
+
+    /// The loss and its gradient for an image that was seen everywhere.
+    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
+        let bar = WarpedBar { values: gradient, seen: None };
+        self.value_and_gradient_where_seen(Warped::whole(warped), bar)
+    }
+
+    /// The loss of an image that was seen everywhere.
+    fn value(&mut self, warped: &[T]) -> f64 {
+        self.value_where_seen(Warped::whole(warped))
+    }
+}
+
+/// How much each voxel counts: the mask.
 #[derive(Clone, Debug)]
 pub(crate) struct Shares<T> {
     mask: Option<Vec<T>>,
+    len: usize,
+    scale: f64,
+    /// mask · ω.
+    both: Vec<T>,
+}
+
+/// The share of each voxel in a mean: mask · ω over the sum of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted<'a, T> {
+    weights: Option<&'a [T]>,
+    mask: Option<&'a [T]>,
     len: usize,
     scale: f64,
 }
 
 impl<T: Real> Shares<T> {
     pub(crate) fn new<const D: usize>(grid: &Grid<D>, mask: Option<&Image<T, D>>) -> Result<Self> {
-        let mut shares = Self { mask: None, len: grid.len(), scale: 1.0 / grid.len() as f64 };
+        let (len, scale) = (grid.len(), 1.0 / grid.len() as f64);
+        let mut shares = Self { mask: None, len, scale, both: Vec::new() };
         let Some(mask) = mask else {
             return Ok(shares);
         };
@@ -100,19 +171,65 @@ impl<T: Real> Shares<T> {
         Ok(shares)
     }
 
-    /// Whether `warped` and `gradient` hold one value a voxel; `gradient` is NaN otherwise.
-    pub(crate) fn fit(&self, warped: &[T], gradient: &mut [T]) -> bool {
-        let fit = warped.len() == self.len && gradient.len() == self.len;
+    pub(crate) fn mask(&self) -> Option<&[T]> {
+        self.mask.as_deref()
+    }
+
+    /// Whether `warped` holds one value a voxel.
+    pub(crate) fn fits(&self, warped: Warped<'_, T>) -> bool {
+        let fits = |x: &[T]| x.len() == self.len;
+        fits(warped.values) && warped.seen.is_none_or(fits)
+    }
+
+    /// Whether `warped` and `bar` hold one value a voxel; `bar` is NaN otherwise.
+    pub(crate) fn fit(&self, warped: Warped<'_, T>, bar: &mut WarpedBar<'_, T>) -> bool {
+        let lengths = (warped.seen.map(<[T]>::len), bar.seen.as_ref().map(|seen| seen.len()));
+        let fit = self.fits(warped) && bar.values.len() == self.len && lengths.0 == lengths.1;
         if !fit {
-            gradient.fill(T::nan());
+            bar.fill_nan();
         }
         fit
     }
 
+    /// The shares where all was seen.
+    pub(crate) fn whole(&self) -> Counted<'_, T> {
+        let mask = self.mask();
+        Counted { weights: mask, mask, len: self.len, scale: self.scale }
+    }
+
+    /// The shares of what was seen. They are NaN where that is nothing.
+    pub(crate) fn counted<'a>(&'a mut self, seen: Option<&'a [T]>) -> Counted<'a, T> {
+        let Some(seen) = seen else { return self.whole() };
+        let Self { mask, len, both, .. } = self;
+        let weights = match mask {
+            None => seen,
+            Some(mask) => {
+                both.resize(*len, T::zero());
+                par::chunks(both, |lo, both| {
+                    for (i, both) in (lo..).zip(both) {
+                        *both = mask[i] * seen[i];
+                    }
+                });
+                both
+            }
+        };
+        let sum = par::sum(*len, |r| weights[r].iter().map(|x| x.f64()).sum());
+        let scale = if sum > 0.0 { 1.0 / sum } else { f64::NAN };
+        Counted { weights: Some(weights), mask: mask.as_deref(), len: *len, scale }
+    }
+}
+
+impl<T: Real> Counted<'_, T> {
     /// Share of voxel `i`.
     #[inline]
     pub(crate) fn at(&self, i: usize) -> f64 {
-        self.mask.as_ref().map_or(self.scale, |mask| mask[i].f64() * self.scale)
+        self.weights.map_or(self.scale, |weights| weights[i].f64() * self.scale)
+    }
+
+    /// Derivative of a mean in ω of voxel `i`, over how far that voxel is above the mean: mask / Σ mask ω.
+    #[inline]
+    pub(crate) fn by_seen(&self, i: usize) -> f64 {
+        self.mask.map_or(self.scale, |mask| mask[i].f64() * self.scale)
     }
 
     /// Means of `K` quantities of the voxels.
@@ -424,6 +541,160 @@ mod tests {
         for sigma in [0.1, 50.0, f64::NAN] {
             let error = Lncc { sigma }.prepare(&fixed, None).err();
             assert!(matches!(error, Some(Error::Sigma { .. })));
+        }
+    }
+
+    /// What was seen: nothing in the last two columns, a part of some voxels elsewhere.
+    fn seen<T: Real>(grid: &Grid<2>) -> Image<T, 2> {
+        let noise = random::<f64>(grid.len(), 10);
+        let mut noise = noise.iter();
+        Image::from_fn(grid, |x| {
+            let w = 0.2 + noise.next().unwrap().abs();
+            if x[1] > 5.5 { 0.0 } else { w.min(1.0) }
+        })
+        .unwrap()
+    }
+
+    /// The loss and its derivatives in values and ω, one after the other.
+    fn derivatives<T: Real>(loss: &mut dyn Similarity<T>, point: &[T]) -> (f64, Vec<T>) {
+        let (values, seen) = point.split_at(point.len() / 2);
+        let mut bars = vec![T::nan(); point.len()];
+        let (values_bar, seen_bar) = bars.split_at_mut(values.len());
+        let bar = WarpedBar { values: values_bar, seen: Some(seen_bar) };
+        let value = loss.value_and_gradient_where_seen(Warped { values, seen: Some(seen) }, bar);
+        (value, bars)
+    }
+
+    fn value_at(loss: &mut dyn Similarity<f64>, point: &[f64]) -> f64 {
+        let (values, seen) = point.split_at(point.len() / 2);
+        loss.value_where_seen(Warped { values, seen: Some(seen) })
+    }
+
+    /// Values and ω of a warped image.
+    fn point<T: Real>(grid: &Grid<2>) -> Vec<T> {
+        [image::<T>(grid, 2).into_vec(), seen::<T>(grid).into_vec()].concat()
+    }
+
+    #[test]
+    fn derivatives_in_values_and_in_what_was_seen_are_those_of_the_value() {
+        every(|measure, grid, mask| {
+            let (fixed, mut point) = (image(grid, 1), point::<f64>(grid));
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
+            let (value, bars) = derivatives(&mut *loss, &point);
+            assert_eq!(value.to_bits(), value_at(&mut *loss, &point).to_bits());
+            for half in [0..grid.len(), grid.len()..2 * grid.len()] {
+                let largest = bars[half.clone()].iter().fold(0.0f64, |m, g| m.max(g.abs()));
+                for i in half {
+                    if i >= grid.len() && point[i] == 0.0 {
+                        // A cell of a histogram that nothing else is in: p ln p has no derivative at p = 0.
+                        continue;
+                    }
+                    let (x, e) = (point[i], 1e-4);
+                    point[i] = x + e;
+                    let above = value_at(&mut *loss, &point);
+                    point[i] = x - e;
+                    let below = value_at(&mut *loss, &point);
+                    point[i] = x;
+                    // Truncation e² = 1e-8 of the third derivative and rounding 1e-16/e = 1e-12.
+                    let error = ((above - below) / (2.0 * e) - bars[i]).abs();
+                    assert!(error <= 1e-6 * largest, "{} at {i}: {error:e}", measure.name());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_taylor_remainder_in_values_and_in_what_was_seen_has_slope_two() {
+        every(|measure, grid, mask| {
+            let (fixed, point) = (image(grid, 1), point::<f64>(grid));
+            let mut loss = measure.prepare(&fixed, mask).unwrap();
+            let mut direction: Vec<f64> = random(point.len(), 3);
+            for (direction, seen) in direction[63..].iter_mut().zip(&point[63..]) {
+                // What is not seen at all: see above.
+                *direction *= f64::from(u8::from(*seen > 0.0));
+            }
+            let (value, bars) = derivatives(&mut *loss, &point);
+            let slope = crate::field::dot(&bars, &direction);
+            let mut remainder = |e: f64| {
+                let moved: Vec<f64> =
+                    point.iter().zip(&direction).map(|(x, d)| x + e * d).collect();
+                (value_at(&mut *loss, &moved) - value - e * slope).abs()
+            };
+            let order = (remainder(2e-3) / remainder(1e-3)).log2();
+            // The third-order term adds about e; 0.05 is far below the distance to slope 1.
+            assert!((order - 2.0).abs() < 0.05, "{}: {order}", measure.name());
+        });
+    }
+
+    #[test]
+    fn what_was_not_seen_does_not_count() {
+        every(|measure, grid, mask| {
+            let mut loss = measure.prepare(&image(grid, 1), mask).unwrap();
+            let mut point = point::<f64>(grid);
+            let (before, first) = derivatives(&mut *loss, &point);
+            let unseen: Vec<usize> = (0..63).filter(|i| point[63 + i] == 0.0).collect();
+            assert!(unseen.len() >= 14);
+            for &i in &unseen {
+                point[i] += 1e6;
+            }
+            let (after, second) = derivatives(&mut *loss, &point);
+            // A weight of zero adds exact zeros.
+            assert_eq!(before.to_bits(), after.to_bits(), "{}", measure.name());
+            assert_eq!(first[..63], second[..63]);
+            assert!(unseen.iter().all(|&i| first[i].abs() == 0.0));
+            point[63..].fill(0.0);
+            assert!(derivatives(&mut *loss, &point).0.is_nan(), "nothing is seen");
+        });
+    }
+
+    #[test]
+    fn an_image_that_is_seen_everywhere_has_the_loss_of_the_whole() {
+        every(|measure, grid, mask| {
+            let mut loss = measure.prepare(&image(grid, 1), mask).unwrap();
+            let mut point = point::<f64>(grid);
+            point[63..].fill(1.0);
+            let (value, bars) = derivatives(&mut *loss, &point);
+            let mut gradient = vec![f64::NAN; 63];
+            let whole = loss.value_and_gradient(&point[..63], &mut gradient);
+            // Windows are accurate to a thousand units of rounding.
+            assert!((value - whole).abs() < 1e-11, "{}: {value} {whole}", measure.name());
+            let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-10 * largest;
+            assert!(bars[..63].iter().zip(&gradient).all(near), "{}", measure.name());
+            assert_eq!(loss.mask(), mask.map(Image::data));
+        });
+    }
+
+    #[test]
+    fn what_was_seen_counts_alike_in_single_precision_and_whatever_buffers_held() {
+        let grid = grid(Boundary::Reflecting);
+        let (weight, weight32) = (mask(&grid), mask(&grid));
+        for (double, single) in measures::<f64>().iter().zip(measures::<f32>()) {
+            let mut loss = double.prepare(&image(&grid, 1), Some(&weight)).unwrap();
+            let mut loss32 = single.prepare(&image(&grid, 1), Some(&weight32)).unwrap();
+            let (value, g) = derivatives(&mut *loss, &point::<f64>(&grid));
+            let (value32, g32) = derivatives(&mut *loss32, &point::<f32>(&grid));
+            // As where all is seen.
+            assert!((value - value32).abs() < 1e-5 * value.max(1.0), "{}", double.name());
+            for half in [0..63, 63..126] {
+                let largest = g[half.clone()].iter().fold(0.0f64, |m, g| m.max(g.abs()));
+                for i in half {
+                    let off = (g[i] - f64::from(g32[i])).abs();
+                    assert!(off < 1e-4 * largest, "{} at {i}: {off:e}", double.name());
+                }
+            }
+            derivatives(&mut *loss, &vec![f64::NAN; 126]);
+            loss.value(image(&grid, 5).data());
+            let (again, h) = derivatives(&mut *loss, &point::<f64>(&grid));
+            assert_eq!((value.to_bits(), g), (again.to_bits(), h), "{}", double.name());
+            for lengths in [(63, 62, 63, 62), (62, 63, 62, 63), (63, 63, 63, 62)] {
+                let (values, seen) = (vec![1.0; lengths.0], vec![1.0; lengths.1]);
+                let (mut a, mut b) = (vec![0.0; lengths.2], vec![0.0; lengths.3]);
+                let bar = WarpedBar { values: &mut a, seen: Some(&mut b) };
+                let warped = Warped { values: &values, seen: Some(&seen) };
+                assert!(loss.value_and_gradient_where_seen(warped, bar).is_nan());
+                assert!(a.iter().chain(&b).all(|x| x.is_nan()));
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ mod random;
 mod similarity;
 pub mod strategies;
 
-pub use differences::{check_gradient, check_vjp, slope};
+pub use differences::{central_difference, check_gradient, check_vjp, slope};
 pub use evolution::check_evolution;
 pub use failure::{CheckError, Checked};
 pub use kernel::{check_positive, check_symmetric};

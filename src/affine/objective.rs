@@ -1,12 +1,12 @@
 //! The loss of a pair of images under an affine map, and its exact gradient.
 
-use nalgebra::{SMatrix, SVector};
+use nalgebra::{DMatrix, SMatrix, SVector};
 
 use super::group::{Transform, exponential};
-use crate::error::Result;
+use crate::comparison::{Compared, Comparison};
+use crate::error::{Error, Result};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
-use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
 use crate::optim::Objective;
 use crate::par;
@@ -32,7 +32,8 @@ use crate::world::Affine;
 ///
 /// J̄ is the gradient of the similarity in the warped image and L the derivative of the exponential. An
 /// evaluation costs two passes of 4ᴰ reads a voxel and those of the similarity. Points beyond the moving
-/// image read its mirrored values.
+/// image do not count ([`Warp::seen`]), and J̄ ∇I₀ has the derivative in how far they count beside it. A barrier keeps the
+/// map from leaving the image: it begins at half of the overlap at the start.
 ///
 /// # References
 /// - Higham, *Functions of Matrices*, SIAM 2008, doi:10.1137/1.9780898717778, Section 10.6: the transpose of
@@ -42,16 +43,15 @@ use crate::world::Affine;
 pub struct AffineObjective<T: Real, const D: usize> {
     generators: Vec<SMatrix<f64, D, D>>,
     start: Affine<D>,
+    /// Where the registration began: stretches are relative to it.
+    origin: Affine<D>,
+    most_stretch: f64,
     /// c.
     centre: SVector<f64, D>,
     /// r.
     radius: f64,
-    similarity: Box<dyn Similarity<T>>,
-    /// Spline coefficients of the moving image.
-    moving: Image<T, D>,
+    comparison: Comparison<T, D>,
     rest: Displacement<T, D>,
-    warped: Image<T, D>,
-    warped_bar: Image<T, D>,
     slope: Displacement<T, D>,
 }
 
@@ -61,7 +61,7 @@ impl<T: Real, const D: usize> std::fmt::Debug for AffineObjective<T, D> {
             .field("start", &self.start)
             .field("generators", &self.generators.len())
             .field("fixed", self.rest.grid())
-            .field("moving", self.moving.grid())
+            .field("moving", self.comparison.moving())
             .finish_non_exhaustive()
     }
 }
@@ -81,23 +81,52 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
         similarity: Box<dyn Similarity<T>>,
     ) -> Result<Self> {
         moving.expect_finite("moving image")?;
-        let mut coefficients = moving.clone();
-        Prefilter::new(moving.grid()).apply(coefficients.data_mut());
         let middle = fixed.shape().map(|n| 0.5 * (n - 1) as f64);
         // Of a box of sides e about its centre the mean square is Σ e²/12.
         let square: f64 = fixed.extent().iter().map(|e| e * e / 12.0).sum();
         Ok(Self {
             generators: transform.generators(),
             start,
+            origin: start,
+            most_stretch: f64::INFINITY,
             centre: fixed.to_world(middle).into(),
             radius: square.sqrt(),
-            similarity,
-            moving: coefficients,
+            comparison: Comparison::new(moving, fixed, &start, similarity)?,
             rest: Displacement::zeros(fixed)?,
-            warped: Image::zeros(fixed)?,
-            warped_bar: Image::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
         })
+    }
+
+    /// The same for a registration that began at another map: the bounds on overlap and stretch are relative to it.
+    #[must_use]
+    pub fn with_origin(mut self, origin: &Affine<D>) -> Self {
+        self.origin = *origin;
+        self.comparison.set_start(origin);
+        self
+    }
+
+    /// The same with [`Error::Stretched`] for maps that [stretch](AffineObjective::stretch) more than `most`.
+    #[must_use]
+    pub fn with_most_stretch(mut self, most: f64) -> Self {
+        self.most_stretch = most;
+        self
+    }
+
+    /// How much a map stretches or squeezes, relative to where the registration began: the larger of the largest
+    /// singular value of M M₀⁻¹ and one over the smallest.
+    #[must_use]
+    pub fn stretch(&self, map: &Affine<D>) -> f64 {
+        let relative = map.matrix() * self.origin.inverse().matrix();
+        let singular = DMatrix::from_fn(D, D, |a, b| relative[(a, b)]).singular_values();
+        singular.max().max(1.0 / singular.min())
+    }
+
+    /// The loss where the registration began.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn loss_at_origin(&mut self) -> Result<f64> {
+        self.comparison.start_loss()
     }
 
     /// The control of A₀: zeros, one for each generator and one for each axis of the world.
@@ -127,14 +156,13 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
         terms.fold(SMatrix::zeros(), |sum, (&theta, b)| sum + b * theta)
     }
 
-    /// Σ_x J̄ q f(x) with the slopes q and a weight of the points.
+    /// Σ_x q f(x) with what a displacement of each point would do, and a weight of the points.
     fn moment(&self, f: impl Fn([f64; D]) -> f64 + Sync) -> SVector<f64, D> {
-        let (grid, bar) = (self.slope.grid(), self.warped_bar.data());
+        let grid = self.slope.grid();
         let (n, q) = (grid.len(), self.slope.data());
         let sums = par::sums(n, |range| {
             range.fold([0.0; D], |sum, i| {
-                let point = grid.to_world(grid.unravel(i).map(|i| i as f64));
-                let weight = bar[i].f64() * f(point);
+                let weight = f(grid.to_world(grid.unravel(i).map(|i| i as f64)));
                 std::array::from_fn(|a| sum[a] + weight * q[a * n + i].f64())
             })
         });
@@ -153,14 +181,16 @@ impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
             // The exponential of so long a step overflows: infinitely high, the search comes back.
             return Ok(f64::INFINITY);
         };
+        let (found, most) = (self.stretch(&map), self.most_stretch);
+        if found > most {
+            return Err(Error::Stretched { found, most });
+        }
         let grid = self.rest.grid();
-        let warp = Warp::through(self.moving.grid(), grid, &map);
-        let (coefficients, zero) = (self.moving.data(), self.rest.data());
-        let (warped, slope) = (self.warped.data_mut(), self.slope.data_mut());
-        warp.value_and_gradient(coefficients, zero, warped, slope);
-        let value = self.similarity.value_and_gradient(warped, self.warped_bar.data_mut());
+        let warp = Warp::through(self.comparison.moving(), grid, &map);
+        let (rest, slope) = (self.rest.data(), self.slope.data_mut());
+        let Compared { loss, barrier } = self.comparison.evaluate(&warp, rest, 1.0, slope)?;
 
-        // The slopes are along the fixed grid's axes T and before A: q = (M T)ᵀ ∇I₀∘A.
+        // The slopes are along the fixed grid's axes T and before A: q = (M T)ᵀ (J̄ ∇I₀∘A + ω̄ ∇ω∘A).
         let axes = map.matrix() * grid.direction();
         let Some(back) = axes.transpose().try_inverse() else {
             return Ok(f64::INFINITY);
@@ -178,6 +208,6 @@ impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
         let slopes = self.generators.iter().map(|b| b.dot(&bar));
         let slopes = slopes.chain((0..D).map(|a| self.radius * shift_bar[a]));
         theta_bar.iter_mut().zip(slopes).for_each(|(out, slope)| *out = slope);
-        Ok(value)
+        Ok(loss + barrier)
     }
 }

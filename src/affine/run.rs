@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::group::Transform;
 use super::objective::AffineObjective;
 use super::start::Start;
+use crate::comparison::Overlap;
 use crate::error::{Error, Result};
 use crate::field::Image;
-use crate::ops::warp::warp;
+use crate::ops::warp::Warp;
 use crate::optim::{Clock, Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
 use crate::registration::{Intensities, Level, Settings};
@@ -29,6 +30,11 @@ pub struct AffineSettings {
     pub lbfgs: Lbfgs,
     /// Grey values.
     pub intensities: Intensities,
+    /// How much the map may stretch or squeeze along any direction, relative to its start: its singular values lie
+    /// between one over this and this. 4 by default. A registration that ends beyond is [`Error::Stretched`].
+    pub most_stretch: f64,
+    /// Value of the warped image where the map leads more than half a voxel beyond the moving image. 0 by default.
+    pub fill: f64,
     /// Wall time of a run. It is looked at after each iteration; once it is over, the best map so far is the result,
     /// and its last level says [`Stop::TimeLimit`]. No limit by default.
     pub time_limit: Option<Duration>,
@@ -56,6 +62,20 @@ impl AffineSettings {
         self
     }
 
+    /// The same with another [`AffineSettings::most_stretch`].
+    #[must_use]
+    pub fn with_most_stretch(mut self, most: f64) -> Self {
+        self.most_stretch = most;
+        self
+    }
+
+    /// The same with another [`AffineSettings::fill`].
+    #[must_use]
+    pub fn with_fill(mut self, fill: f64) -> Self {
+        self.fill = fill;
+        self
+    }
+
     /// The same with an [`AffineSettings::time_limit`].
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
@@ -72,7 +92,8 @@ impl Default for AffineSettings {
         let (value_tolerance, value_window) = (1e-4, 3);
         let lbfgs =
             Lbfgs { first_decrease: 0.1, value_tolerance, value_window, ..Lbfgs::default() };
-        Self { levels: None, lbfgs, intensities, time_limit: None }
+        let (most_stretch, fill) = (4.0, 0.0);
+        Self { levels: None, lbfgs, intensities, most_stretch, fill, time_limit: None }
     }
 }
 
@@ -106,7 +127,9 @@ pub struct AffineLevel {
     pub iterations: usize,
     /// Evaluations of loss and gradient, from all starts.
     pub evaluations: usize,
-    /// Loss at the start that was kept.
+    /// Loss of this level's images where the registration began, at the start that was kept.
+    pub origin: f64,
+    /// Loss where this level began.
     pub first: f64,
     /// Loss at the end.
     pub last: f64,
@@ -120,13 +143,23 @@ pub struct AffineLevel {
 pub struct AffineRegistered<T, const D: usize> {
     /// A: read the moving image at A(x).
     pub map: Affine<D>,
-    /// The moving image, original grey values, on the fixed image's grid.
+    /// The moving image, original grey values, on the fixed image's grid; [`AffineSettings::fill`] beyond it.
     pub warped: Image<T, D>,
+    /// How much of the fixed image, or of its mask, the moving image shows: Σ mask ω / Σ mask, with ω of
+    /// [`Warp::seen`]. What is not shown does not count for the loss.
+    pub overlap: f64,
     /// Levels from coarse to fine.
     pub levels: Vec<AffineLevel>,
 }
 
 impl<T, const D: usize> AffineRegistered<T, D> {
+    /// Whether the loss of the last level is above that where the registration began: coarse levels, or a barrier, led
+    /// elsewhere. The start is the better map then.
+    #[must_use]
+    pub fn is_worse(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.last > level.origin)
+    }
+
     /// Why the registration was stopped before its last level was done: [`Stop::Observer`] or [`Stop::TimeLimit`];
     /// `None` where it was not. It goes on from [`Start::Given`] with the map.
     #[must_use]
@@ -183,7 +216,9 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     ///
     /// # Errors
     /// Settings, images or masks that do not fit, with what was expected; [`Error::NoContrast`] for images
-    /// that are constant or a mask that is zero; [`Error::Start`] where the loss is not finite at the start.
+    /// that are constant or a mask that is zero; [`Error::Start`] where the loss is not finite at the start;
+    /// [`Error::NoOverlap`] where the moving image shows nothing of the fixed one there; [`Error::Stretched`] where no
+    /// best map is found within [`AffineSettings::most_stretch`].
     pub fn run(&self, fixed: &Image<T, D>, moving: &Image<T, D>) -> Result<AffineRegistered<T, D>> {
         self.run_with(fixed, moving, |_| ControlFlow::Continue(()))
     }
@@ -200,6 +235,10 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         mut observer: impl FnMut(&AffineProgress) -> ControlFlow<()>,
     ) -> Result<AffineRegistered<T, D>> {
         self.settings.lbfgs.validate()?;
+        let most = self.settings.most_stretch;
+        if most.is_nan() || most <= 1.0 {
+            return Err(Error::setting("largest stretch", "a number > 1", most));
+        }
         let (finest, settings) = (fixed.grid(), &self.settings);
         let mut clock = Clock::new(settings.time_limit);
         let levels = settings.levels.clone().unwrap_or_else(|| Settings::default_levels(finest));
@@ -215,7 +254,8 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         for (index, level) in levels.iter().enumerate() {
             let images = self.coarser(&fixed_grey, &moving_grey, level.factor)?;
             if index == 0 {
-                starts = self.start.candidates(&images.fixed, &images.moving)?;
+                let maps = self.start.candidates(&images.fixed, &images.moving)?;
+                starts = maps.into_iter().map(|map| Begin { origin: map, map }).collect();
             }
             let before: usize = reports.iter().map(|level| level.evaluations).sum();
             let mut watch = |mut progress: AffineProgress| {
@@ -226,15 +266,18 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             let best = self.best_of(&starts, &images, level.iterations, &mut watch)?;
             let stop = clock.reason(best.report.stop);
             let stopped = stop.is_request();
-            starts = vec![best.map];
+            starts = vec![best.begin];
             reports.push(AffineLevel { stop, ..best.report });
             if stopped {
                 break;
             }
         }
-        let map = *starts.first().ok_or_else(no_start)?;
-        let warped = warp(moving, &map.displacement(finest)?)?;
-        Ok(AffineRegistered { map, warped, levels: reports })
+        let map = starts.first().ok_or_else(no_start)?.map;
+        let displacement = map.displacement(finest)?;
+        let warped = displacement.warp_filled(moving, settings.fill)?;
+        let to_moving = Warp::new(moving.grid(), finest);
+        let overlap = Overlap::at(&to_moving, &displacement, self.mask.as_ref())?.part;
+        Ok(AffineRegistered { map, warped, overlap, levels: reports })
     }
 
     /// The images of a level, `factor` times coarser.
@@ -245,10 +288,11 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         factor: f64,
     ) -> Result<Images<T, D>> {
         let grid = fixed.grid().coarsened(factor)?;
+        let there = pyramid::moving_grid(moving.grid(), &grid, factor)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
         Ok(Images {
             fixed: pyramid::coarser(fixed, &grid)?,
-            moving: pyramid::coarser(moving, &moving.grid().coarsened(factor)?)?,
+            moving: pyramid::coarser(moving, &there)?,
             mask: mask.transpose()?,
         })
     }
@@ -256,20 +300,28 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     /// The best of the maps that are found from the starts, one after the other until an observer stops.
     fn best_of(
         &self,
-        starts: &[Affine<D>],
+        starts: &[Begin<D>],
         images: &Images<T, D>,
         max_iterations: usize,
         watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
     ) -> Result<Reached<D>> {
         let mut best: Option<Reached<D>> = None;
-        let (mut evaluations, mut stopped) = (0, false);
+        let (mut evaluations, mut stopped, mut failure) = (0, false, None);
         for (index, &start) in starts.iter().enumerate() {
             let mut watch = |mut progress: AffineProgress| {
                 progress.start = index;
                 progress.evaluations += evaluations;
                 watch(progress)
             };
-            let found = self.level_from(start, images, max_iterations, &mut watch)?;
+            let found = match self.level_from(start, images, max_iterations, &mut watch) {
+                Ok(found) => found,
+                // Another start may do better.
+                Err(error @ (Error::Stretched { .. } | Error::NoOverlap { .. })) => {
+                    failure = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             evaluations += found.report.evaluations;
             stopped = found.report.stop == Stop::Observer;
             if best.as_ref().is_none_or(|best| found.report.last < best.report.last) {
@@ -279,22 +331,24 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
                 break;
             }
         }
-        let Reached { map, report } = best.ok_or_else(no_start)?;
+        let Reached { begin, report } = best.ok_or_else(|| failure.unwrap_or_else(no_start))?;
         let stop = if stopped { Stop::Observer } else { report.stop };
-        Ok(Reached { map, report: AffineLevel { evaluations, stop, ..report } })
+        Ok(Reached { begin, report: AffineLevel { evaluations, stop, ..report } })
     }
 
     /// One start on one level.
     fn level_from(
         &self,
-        start: Affine<D>,
+        Begin { origin, map: start }: Begin<D>,
         Images { fixed, moving, mask }: &Images<T, D>,
         max_iterations: usize,
         watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
     ) -> Result<Reached<D>> {
         let similarity = self.measure.prepare(fixed, mask.as_ref())?;
         let mut objective =
-            AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?;
+            AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?
+                .with_origin(&origin)
+                .with_most_stretch(BEYOND * self.settings.most_stretch);
         let lbfgs = Lbfgs { max_iterations, ..self.settings.lbfgs.clone() };
         let rest = objective.rest();
         let report = |state: &LbfgsState<_>| {
@@ -308,11 +362,17 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             images: fixed.grid().shape().to_vec(),
             iterations: state.iteration(),
             evaluations: state.evaluations(),
+            origin: objective.loss_at_origin()?,
             first: state.first_value(),
             last: state.best_value(),
             stop: outcome.stop.clone(),
         };
-        Ok(Reached { map: objective.map(state.best())?, report })
+        let map = objective.map(state.best())?;
+        let (found, most) = (objective.stretch(&map), self.settings.most_stretch);
+        if found > most {
+            return Err(Error::Stretched { found, most });
+        }
+        Ok(Reached { begin: Begin { origin, map }, report })
     }
 }
 
@@ -323,9 +383,20 @@ struct Images<T, const D: usize> {
     mask: Option<Image<T, D>>,
 }
 
+/// How far the optimiser may go beyond the largest stretch: what ends there runs away.
+const BEYOND: f64 = 2.0;
+
+/// Where a level begins, and where the registration began.
+#[derive(Clone, Copy)]
+struct Begin<const D: usize> {
+    origin: Affine<D>,
+    map: Affine<D>,
+}
+
 /// What was found on one level.
 struct Reached<const D: usize> {
-    map: Affine<D>,
+    /// Where the next one begins.
+    begin: Begin<D>,
     report: AffineLevel,
 }
 

@@ -19,7 +19,7 @@ pub fn mse<T: Real, const D: usize>(
 ) -> Result<f64> {
     let shares = shares(a, b, mask)?;
     let (a, b) = (a.data(), b.data());
-    Ok(shares.mean(|i| (a[i].f64() - b[i].f64()).powi(2)))
+    Ok(shares.whole().mean(|i| (a[i].f64() - b[i].f64()).powi(2)))
 }
 
 /// Normalised cross-correlation cov / √(var a · var b), between −1 and 1, moments over the mask.
@@ -43,9 +43,9 @@ pub fn ncc<T: Real, const D: usize>(
 ) -> Result<f64> {
     let shares = shares(a, b, mask)?;
     let (a, b) = (a.data(), b.data());
-    let (mean_a, variance_a) = shares.contrast(a, "first image")?;
-    let (mean_b, variance_b) = shares.contrast(b, "second image")?;
-    let covariance = shares.mean(|i| (a[i].f64() - mean_a) * (b[i].f64() - mean_b));
+    let (mean_a, variance_a) = shares.whole().contrast(a, "first image")?;
+    let (mean_b, variance_b) = shares.whole().contrast(b, "second image")?;
+    let covariance = shares.whole().mean(|i| (a[i].f64() - mean_a) * (b[i].f64() - mean_b));
     Ok(covariance / (variance_a * variance_b).sqrt())
 }
 

@@ -7,6 +7,7 @@
 mod blocks;
 mod places;
 mod reference;
+mod seen;
 mod slabs;
 mod source;
 mod taps;

@@ -26,7 +26,7 @@ pub struct Chain<T, const D: usize> {
     pub inverse_map: Displacement<T, D>,
     /// U of the whole forward map Φₙ∘…∘Φ₁ on the same grid.
     pub forward_map: Displacement<T, D>,
-    /// The moving image read once, at the whole map.
+    /// The moving image read once, at the whole map; [`Settings::fill`](super::Settings::fill) beyond it.
     pub warped: Image<T, D>,
     /// Folds of the whole map on the fixed image's grid: determinants are those of the non-linear part times |det A|.
     pub folds: Folds,
@@ -43,7 +43,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
     /// whole map is a diffeomorphism but no geodesic. Maps are composed exactly and the moving image is
     /// read once in the result. [`Settings::min_jacobian`](super::Settings::min_jacobian) holds for the
     /// whole map without its affine part; where the map so far is at the bound at the resolution of a level, that level
-    /// holds the next segment alone to it, and the whole map is held to it at the end. Between segments the image that the optimiser sees is interpolated once a segment.
+    /// holds the next segment alone to it, and the whole map is held to it at the end. Between segments the image that the
+    /// optimiser sees is interpolated once a segment; what a segment read beyond the moving image, mirrored, counts as seen
+    /// in those after it.
     ///
     /// # Errors
     /// [`Error::Length`] for no segment; [`Error::Setting`] where there are channels, landmarks or further
@@ -136,9 +138,9 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         clock: Clock,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Chain<T, D>> {
-        let Chain {
-            inverse_map: before, forward_map: forward, warped: image, mut segments, ..
-        } = chain;
+        let Chain { inverse_map: before, forward_map: forward, mut segments, .. } = chain;
+        // As it is read, without the fill value: its edges are none of the anatomy.
+        let image = warp(moving, &before)?;
         let model = self.model().advected_by(&before)?;
         // The bound is on the non-linear part, the affine map of the first segment taken off.
         let first = segments.first().map_or_else(Affine::identity, |segment| segment.affine);
@@ -159,7 +161,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let folds = Folds::of(&bent)?.scaled(first.determinant().abs());
         let map = first.after_displacement(&bent)?;
         segments.push(segment);
-        let warped = warp(moving, &map)?;
+        let warped = map.warp_filled(moving, self.settings.fill)?;
         Ok(Chain { folds, warped, inverse_map: map, forward_map: forward, segments })
     }
 }

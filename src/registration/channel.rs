@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::intensity::Intensities;
+use crate::comparison::Overlap;
 use crate::error::{Error, Result, positive};
 use crate::field::Image;
 use crate::grid::Grid;
 use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::labels::Labels;
-use crate::ops::warp::warp;
+use crate::ops::warp::{Warp, warp};
 use crate::pyramid;
 use crate::scalar::Real;
 use crate::similarity::{Measure, Similarity};
@@ -197,7 +198,8 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         factor: f64,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let moving = pyramid::coarser(&self.moving, &self.moving.grid().coarsened(factor)?)?;
+        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
+        let moving = pyramid::coarser(&self.moving, &there)?;
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
         Ok((moving, self.measure.prepare(&fixed, mask.as_ref())?))
     }
@@ -211,16 +213,23 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         initial: &Affine<D>,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let there = self.moving.grid().coarsened(factor)?;
+        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
         let to_moving = initial.displacement(grid)?;
         let moving = warp(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
-        let mask = self.moving_mask.map(|mask| {
-            let mut mask = warp(&pyramid::coarser_mask(mask, &there)?, &to_moving)?;
+        // What the moving image does not show is not compared.
+        let mut mask = Image::zeros(grid)?;
+        Warp::new(&there, grid).seen(to_moving.data(), mask.data_mut());
+        if let Some(of_moving) = self.moving_mask {
+            let of_moving = warp(&pyramid::coarser_mask(of_moving, &there)?, &to_moving)?;
             // The overshoot of the interpolation.
-            mask.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
-            Result::Ok(mask)
-        });
-        Ok((fixed, self.measure.prepare(&moving, mask.transpose()?.as_ref())?))
+            let cut = of_moving.data().iter().map(|x| x.max(T::zero()).min(T::one()));
+            mask.data_mut().iter_mut().zip(cut).for_each(|(seen, mask)| *seen *= mask);
+        }
+        let Overlap { part, all } = Overlap::of(mask.data(), None);
+        if part <= 0.0 {
+            return Err(Error::NoOverlap { found: part, least: 0.0 });
+        }
+        Ok((fixed, self.measure.prepare(&moving, (!all).then_some(&mask))?))
     }
 
     /// `Ok` if the masks fit a comparison of the given sides: one needs the fixed image's mask alone, two

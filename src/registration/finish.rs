@@ -8,13 +8,14 @@ use super::objective::SHRINK;
 use super::result::{Registered, Report, WithControls};
 use crate::adjoint::Integration;
 use crate::adjoint::{Checkpoints, Sweep};
+use crate::comparison::Overlap;
 use crate::error::Result;
 use crate::evaluate::{Folds, inverse_consistency};
 use crate::field::{Displacement, Image};
 use crate::grid::Grid;
 use crate::model::{Controls, Model, Shooting, State, resampled};
 use crate::ops::unfold::{Unfold, Unfolded};
-use crate::ops::warp::warp;
+use crate::ops::warp::Warp;
 use crate::scalar::Real;
 use crate::space::{FlowState, StateSpace};
 use crate::step::Steps;
@@ -101,6 +102,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let on_fixed =
             |sigma: Option<Image<T, D>>| sigma.map(|sigma| resampled(&sigma, fixed)).transpose();
         let map = initial.after_displacement(&deformation)?;
+        let whole = Warp::through(moving.grid(), fixed, initial);
+        let overlap = Overlap::at(&whole, &deformation, self.mask.as_ref())?.part;
         let mut deformation_forward = resampled(&forward, fixed)?;
         let of_forward = unfolded(&mut deformation_forward, &none)?;
         let mut forward_map = after_affine(&forward, fixed, &back)?;
@@ -120,6 +123,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
                 unfolded: of_inverse,
                 forward_unfolded: of_forward,
                 shrunk,
+                overlap,
                 refused: 0,
                 inverse_consistency: inverse_consistency(&deformation_forward, &deformation)?,
                 energy_drift: drift,
@@ -131,7 +135,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             forward_map,
             forward_deformation: deformation_forward,
             affine: *initial,
-            warped: warp(moving, &map)?,
+            warped: map.warp_filled(moving, self.settings.fill)?,
             inverse_map: map,
             deformation,
             momentum: controls.momentum.clone(),

@@ -64,6 +64,9 @@ pub struct Report {
     /// What the momentum of the last level was multiplied by where smoothing was not enough: the energies of that level
     /// are of the momentum before. 1 where nothing had to be done.
     pub shrunk: f64,
+    /// How much of the fixed image, or of its mask, the moving image shows at the end: Σ mask ω / Σ mask, with ω of
+    /// [`Warp::seen`](crate::ops::warp::Warp::seen). What is not shown does not count for the loss.
+    pub overlap: f64,
     /// Evaluations that a term refused, such as for [`Settings::min_jacobian`](super::Settings::min_jacobian), all
     /// levels.
     pub refused: usize,
@@ -109,7 +112,8 @@ pub struct Registered<T, const D: usize> {
     /// The non-linear part of the forward map, Φ, on the same grid: for points of the moving image outside
     /// this grid, take A⁻¹ of them first and then this map.
     pub forward_deformation: Displacement<T, D>,
-    /// The moving image, original grey values, on the fixed image's grid.
+    /// The moving image, original grey values, on the fixed image's grid; [`Settings::fill`](super::Settings::fill)
+    /// beyond it.
     pub warped: Image<T, D>,
     /// Initial momentum m₀ on the map grid.
     pub momentum: Momentum<T, D>,

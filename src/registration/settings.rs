@@ -102,6 +102,9 @@ pub struct Settings {
     /// [report](super::Report) says where. 0.05 by default; `None` promises nothing. One pass over the map more an
     /// evaluation.
     pub min_jacobian: Option<f64>,
+    /// Value of the warped image where the map leads more than half a voxel beyond the moving image: nothing is known
+    /// there. 0 by default; −1000 suits air in CT.
+    pub fill: f64,
     /// Wall time of a run, of each pair of a batch or of a whole chain. It is looked at after each iteration; once it
     /// is over, the best state so far is the result, and the report [says so](super::Report::timed_out). No limit by
     /// default.
@@ -119,6 +122,7 @@ impl Default for Settings {
             search: Search::default(),
             intensities: Intensities::default(),
             min_jacobian: Some(LEAST_JACOBIAN),
+            fill: 0.0,
             time_limit: None,
         }
     }
@@ -201,6 +205,13 @@ impl Settings {
     #[must_use]
     pub fn with_min_jacobian(mut self, bound: Option<f64>) -> Self {
         self.min_jacobian = bound;
+        self
+    }
+
+    /// The same with another [`Settings::fill`].
+    #[must_use]
+    pub fn with_fill(mut self, fill: f64) -> Self {
+        self.fill = fill;
         self
     }
 

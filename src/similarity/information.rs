@@ -1,5 +1,5 @@
-use super::histogram::{Entropies, Histogram, Joint};
-use super::{Measure, Similarity};
+use super::histogram::{ByEntropies, Entropies, Histogram, Joint};
+use super::{Measure, Similarity, Warped, WarpedBar};
 use crate::error::Result;
 use crate::field::Image;
 use crate::scalar::Real;
@@ -16,6 +16,9 @@ use crate::scalar::Real;
 /// For images of different modalities: any one-to-one change of intensity hardly changes the loss, an
 /// inversion within the range leaves it the same to rounding. Equal images are best among shifted ones, but
 /// not a stationary point among all images: a map that changes the areas of the grey values changes H(J).
+///
+/// Where only a part is seen, all entropies are those of the part, and H(I) in front is that of the whole: a part that
+/// says nothing has the highest loss.
 ///
 /// The gradient is exact. Two passes over the images, 16 cells a voxel; one value a voxel is kept.
 ///
@@ -78,24 +81,40 @@ pub struct Nmi {
 /// A function of the entropies.
 struct Loss {
     value: f64,
-    by_warped: f64,
-    by_joint: f64,
+    by: ByEntropies,
 }
 
-/// H(I, J) − H(J).
-fn conditional(h: &Entropies) -> Loss {
-    Loss { value: h.joint - h.warped, by_warped: -1.0, by_joint: 1.0 }
+/// H₀(I) − MI(I, J) = H₀(I) − H(I) + H(I, J) − H(J), with H₀(I) − H(I), what is not seen of H(I).
+fn conditional(h: &Entropies, unseen: f64) -> Loss {
+    let by = ByEntropies { fixed: -1.0, warped: -1.0, joint: 1.0 };
+    Loss { value: unseen + (h.joint - h.warped), by }
 }
 
 /// 2 − (H(I) + H(J)) / H(I, J). Splines over four bins keep H(I, J) positive.
-fn normalised(h: &Entropies) -> Loss {
+fn normalised(h: &Entropies, _: f64) -> Loss {
     let nmi = (h.fixed + h.warped) / h.joint;
-    Loss { value: 2.0 - nmi, by_warped: -1.0 / h.joint, by_joint: nmi / h.joint }
+    let by = ByEntropies { fixed: -1.0 / h.joint, warped: -1.0 / h.joint, joint: nmi / h.joint };
+    Loss { value: 2.0 - nmi, by }
 }
 
 struct Prepared<T> {
     joint: Joint<T>,
-    loss: fn(&Entropies) -> Loss,
+    /// H(I) where all is seen.
+    whole: f64,
+    loss: fn(&Entropies, f64) -> Loss,
+}
+
+impl<T: Real> Prepared<T> {
+    fn new(mut joint: Joint<T>, fixed: &[T], loss: fn(&Entropies, f64) -> Loss) -> Self {
+        let whole = joint.whole_entropy(fixed);
+        Self { joint, whole, loss }
+    }
+
+    fn loss(&mut self, warped: Warped<'_, T>) -> Loss {
+        let entropies = self.joint.count(warped);
+        let unseen = warped.seen.map_or(0.0, |_| self.whole - entropies.fixed);
+        (self.loss)(&entropies, unseen)
+    }
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
@@ -106,7 +125,7 @@ impl<T: Real, const D: usize> Measure<T, D> for MutualInformation {
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
         let joint = Joint::new(&self.histogram, fixed, mask)?;
-        Ok(Box::new(Prepared { joint, loss: conditional }))
+        Ok(Box::new(Prepared::new(joint, fixed.data(), conditional)))
     }
 
     fn name(&self) -> &'static str {
@@ -126,7 +145,7 @@ impl<T: Real, const D: usize> Measure<T, D> for Nmi {
         mask: Option<&Image<T, D>>,
     ) -> Result<Box<dyn Similarity<T>>> {
         let joint = Joint::new(&self.histogram, fixed, mask)?;
-        Ok(Box::new(Prepared { joint, loss: normalised }))
+        Ok(Box::new(Prepared::new(joint, fixed.data(), normalised)))
     }
 
     fn name(&self) -> &'static str {
@@ -139,20 +158,28 @@ impl<T: Real, const D: usize> Measure<T, D> for Nmi {
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        if !self.joint.fit(warped, gradient) {
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        mut bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        if !self.joint.fit(warped, &mut bar) {
             return f64::NAN;
         }
-        let loss = (self.loss)(&self.joint.count(warped));
-        self.joint.gradient(loss.by_warped, loss.by_joint, warped, gradient);
-        loss.value
+        let Loss { value, by } = self.loss(warped);
+        self.joint.gradient(by, warped, bar);
+        value
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
         if !self.joint.fits(warped) {
             return f64::NAN;
         }
-        (self.loss)(&self.joint.count(warped)).value
+        self.loss(warped).value
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        self.joint.mask()
     }
 }
 
@@ -220,6 +247,30 @@ mod tests {
                     assert!((found - expected).abs() < 1e-12, "{}: {found}", measure.name());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_values_of_a_part_equal_a_naive_histogram_of_it() {
+        let grid = Grid::new([9, 11], [1.0, 0.5]).unwrap();
+        let (i, j): (Vec<f64>, Vec<f64>) = (random(99, 1), random(99, 2));
+        let [mask, seen] = [3, 4]
+            .map(|seed| random::<f64>(99, seed).iter().map(|x| x.max(0.0)).collect::<Vec<_>>());
+        let counts: Vec<f64> = mask.iter().zip(&seen).map(|(m, s)| m * s).collect();
+        let histogram = Histogram { bins: 9, fixed: [-0.7, 0.9], moving: [-0.5, 0.8] };
+        let fixed = Image::from_vec(&grid, i.clone()).unwrap();
+        let masked = Image::from_vec(&grid, mask.clone()).unwrap();
+        // The images and themselves apart: H(I, c) = H(I) for a constant c, whose loss is H(I).
+        let entropy = |counts: &[f64]| direct(&histogram, &i, &[0.0; 99], counts)[0];
+        let [conditional, normalised] = direct(&histogram, &i, &j, &counts);
+        let expected = [conditional + entropy(&mask) - entropy(&counts), normalised];
+        let measures: [&dyn Measure<f64, 2>; 2] =
+            [&MutualInformation { histogram }, &Nmi { histogram }];
+        for (measure, expected) in measures.iter().zip(expected) {
+            let warped = Warped { values: &j, seen: Some(&seen) };
+            let found = measure.prepare(&fixed, Some(&masked)).unwrap().value_where_seen(warped);
+            // Rounding of sums of a thousand terms p ln p.
+            assert!((found - expected).abs() < 1e-12, "{}: {found} {expected}", measure.name());
         }
     }
 

@@ -1,4 +1,4 @@
-use super::{Measure, NO_CONTRAST, Shares, Similarity};
+use super::{Counted, Measure, NO_CONTRAST, Shares, Similarity, Warped, WarpedBar};
 use crate::error::Result;
 use crate::field::Image;
 use crate::par;
@@ -32,18 +32,28 @@ use crate::scalar::Real;
 pub struct Ncc;
 
 struct Prepared<T> {
-    fixed: Vec<T>,
+    fixed: Fixed<T>,
     shares: Shares<T>,
+}
+
+/// The fixed image, with its moments where all is seen.
+struct Fixed<T> {
+    values: Vec<T>,
     mean: f64,
     variance: f64,
 }
 
-/// Moments of a warped image.
+/// Moments of both images over what was seen.
 struct Moments {
+    fixed_mean: f64,
     mean: f64,
     covariance: f64,
+    fixed_variance: f64,
     /// var J and its floor.
     variance: f64,
+    /// What the fixed variance has of its own.
+    fixed_spread: f64,
+    spread: f64,
 }
 
 impl<T: Real, const D: usize> Measure<T, D> for Ncc {
@@ -55,8 +65,9 @@ impl<T: Real, const D: usize> Measure<T, D> for Ncc {
     ) -> Result<Box<dyn Similarity<T>>> {
         fixed.expect_finite("fixed image")?;
         let shares = Shares::new(fixed.grid(), mask)?;
-        let (mean, variance) = shares.contrast(fixed.data(), "fixed image")?;
-        Ok(Box::new(Prepared { fixed: fixed.data().to_vec(), shares, mean, variance }))
+        let (mean, variance) = shares.whole().contrast(fixed.data(), "fixed image")?;
+        let fixed = Fixed { values: fixed.data().to_vec(), mean, variance };
+        Ok(Box::new(Prepared { fixed, shares }))
     }
 
     fn name(&self) -> &'static str {
@@ -68,42 +79,77 @@ impl<T: Real, const D: usize> Measure<T, D> for Ncc {
     }
 }
 
-impl<T: Real> Prepared<T> {
-    fn moments(&self, warped: &[T]) -> Moments {
-        let (mean, variance) = self.shares.moments(warped);
+impl<T: Real> Fixed<T> {
+    fn moments(&self, counted: Counted<'_, T>, warped: Warped<'_, T>) -> Moments {
+        let values = warped.values;
+        let floor = NO_CONTRAST * self.variance;
+        // Where all is seen, the moments of the fixed image are known. What is seen of it may be constant.
+        let (fixed_mean, fixed_spread, fixed_variance) = if warped.seen.is_none() {
+            (self.mean, self.variance, self.variance)
+        } else {
+            let (mean, variance) = counted.moments(&self.values);
+            (mean, variance, variance + floor)
+        };
+        let (mean, spread) = counted.moments(values);
         let covariance =
-            self.shares.mean(|i| (self.fixed[i].f64() - self.mean) * (warped[i].f64() - mean));
-        Moments { mean, covariance, variance: variance + NO_CONTRAST * self.variance }
+            counted.mean(|i| (self.values[i].f64() - fixed_mean) * (values[i].f64() - mean));
+        let variance = spread + floor;
+        Moments { fixed_mean, mean, covariance, fixed_variance, variance, fixed_spread, spread }
     }
+}
 
-    fn correlation(&self, of: &Moments) -> f64 {
-        of.covariance / (self.variance * of.variance).sqrt()
+impl Moments {
+    fn correlation(&self) -> f64 {
+        self.covariance / (self.fixed_variance * self.variance).sqrt()
     }
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        if !self.shares.fit(warped, gradient) {
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        mut bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        if !self.shares.fit(warped, &mut bar) {
             return f64::NAN;
         }
-        let of = self.moments(warped);
-        let ncc = self.correlation(&of);
+        let counted = self.shares.counted(warped.seen);
+        let of = self.fixed.moments(counted, warped);
+        let ncc = of.correlation();
         // ∂ncc/∂J = share · ((I − Ī)/√(var I · var J) − ncc (J − J̄)/var J)
-        let by_fixed = 1.0 / (self.variance * of.variance).sqrt();
+        let by_fixed = 1.0 / (of.fixed_variance * of.variance).sqrt();
         let by_warped = ncc / of.variance;
-        par::chunks(gradient, |lo, out| {
+        let (fixed, values) = (&self.fixed.values, warped.values);
+        let deviations = |i: usize| (fixed[i].f64() - of.fixed_mean, values[i].f64() - of.mean);
+        par::chunks(bar.values, |lo, out| {
             for (i, out) in (lo..).zip(out) {
-                let (x, y) = (self.fixed[i].f64() - self.mean, warped[i].f64() - of.mean);
-                *out = T::of(-self.shares.at(i) * (by_fixed * x - by_warped * y));
+                let (x, y) = deviations(i);
+                *out = T::of(-counted.at(i) * (by_fixed * x - by_warped * y));
+            }
+        });
+        let Some(seen) = bar.seen else { return 1.0 - ncc };
+        // Each moment m is a mean of squares or products: ∂m/∂ω = mask / Σ mask ω · (what the voxel has − m).
+        let by_own = ncc / of.fixed_variance;
+        par::chunks(seen, |lo, out| {
+            for (i, out) in (lo..).zip(out) {
+                let (x, y) = deviations(i);
+                let by_moments = by_fixed * (x * y - of.covariance)
+                    - 0.5 * by_own * (x * x - of.fixed_spread)
+                    - 0.5 * by_warped * (y * y - of.spread);
+                *out = T::of(-counted.by_seen(i) * by_moments);
             }
         });
         1.0 - ncc
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
-        if warped.len() != self.fixed.len() {
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
+        if !self.shares.fits(warped) {
             return f64::NAN;
         }
-        1.0 - self.correlation(&self.moments(warped))
+        1.0 - self.fixed.moments(self.shares.counted(warped.seen), warped).correlation()
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        self.shares.mask()
     }
 }

@@ -1,4 +1,4 @@
-use super::{Measure, Shares, Similarity};
+use super::{Measure, Shares, Similarity, Warped, WarpedBar};
 use crate::error::Result;
 use crate::field::Image;
 use crate::par;
@@ -52,31 +52,48 @@ impl<T: Real, const D: usize> Measure<T, D> for Ssd {
     }
 }
 
-impl<T: Real> Prepared<T> {
-    /// J − I at a voxel.
-    #[inline]
-    fn residual(&self, warped: &[T], i: usize) -> f64 {
-        warped[i].f64() - self.fixed[i].f64()
-    }
+/// J − I at a voxel.
+#[inline]
+fn residual<T: Real>(warped: &[T], fixed: &[T], i: usize) -> f64 {
+    warped[i].f64() - fixed[i].f64()
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        if !self.shares.fit(warped, gradient) {
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        mut bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        if !self.shares.fit(warped, &mut bar) {
             return f64::NAN;
         }
-        par::chunks(gradient, |lo, out| {
+        let (fixed, counted) = (&self.fixed, self.shares.counted(warped.seen));
+        let residual = |i: usize| residual(warped.values, fixed, i);
+        par::chunks(bar.values, |lo, out| {
             for (i, out) in (lo..).zip(out) {
-                *out = T::of(2.0 * self.shares.at(i) * self.residual(warped, i));
+                *out = T::of(2.0 * counted.at(i) * residual(i));
             }
         });
-        self.value(warped)
+        let mean = counted.mean(|i| residual(i).powi(2));
+        if let Some(seen) = bar.seen {
+            par::chunks(seen, |lo, out| {
+                for (i, out) in (lo..).zip(out) {
+                    *out = T::of(counted.by_seen(i) * (residual(i).powi(2) - mean));
+                }
+            });
+        }
+        mean
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
-        if warped.len() != self.fixed.len() {
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
+        if !self.shares.fits(warped) {
             return f64::NAN;
         }
-        self.shares.mean(|i| self.residual(warped, i).powi(2))
+        let fixed = &self.fixed;
+        self.shares.counted(warped.seen).mean(|i| residual(warped.values, fixed, i).powi(2))
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        self.shares.mask()
     }
 }

@@ -1,4 +1,4 @@
-use super::{Measure, Similarity};
+use super::{Measure, Similarity, Warped, WarpedBar};
 use crate::error::{Error, Result, positive};
 use crate::field::{Image, axpy};
 use crate::grid::Grid;
@@ -98,8 +98,9 @@ impl<T: Real, const D: usize> Measure<T, D> for Box<dyn Measure<T, D>> {
 
 struct Prepared<T> {
     parts: Vec<(f64, Box<dyn Similarity<T>>)>,
-    /// Gradient of one part.
+    /// Derivatives of one part.
     gradient: Vec<T>,
+    seen_bar: Vec<T>,
 }
 
 /// The weighted sum of losses against one fixed image on `grid`.
@@ -107,26 +108,49 @@ pub(super) fn weighted<T: Real, const D: usize>(
     grid: &Grid<D>,
     parts: Vec<(f64, Box<dyn Similarity<T>>)>,
 ) -> Result<Box<dyn Similarity<T>>> {
-    Ok(Box::new(Prepared { parts, gradient: Image::<T, D>::zeros(grid)?.into_vec() }))
+    let gradient = Image::<T, D>::zeros(grid)?.into_vec();
+    Ok(Box::new(Prepared { parts, gradient, seen_bar: Vec::new() }))
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        if warped.len() != self.gradient.len() || gradient.len() != self.gradient.len() {
-            gradient.fill(T::nan());
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        mut bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        let n = self.gradient.len();
+        let lengths = [Some(warped.values.len()), Some(bar.values.len())];
+        let of_seen = [warped.seen.map(<[T]>::len), bar.seen.as_ref().map(|seen| seen.len())];
+        if lengths != [Some(n); 2] || of_seen != [warped.seen.map(|_| n); 2] {
+            bar.fill_nan();
             return f64::NAN;
         }
-        gradient.fill(T::zero());
+        bar.values.fill(T::zero());
+        if let Some(seen) = bar.seen.as_deref_mut() {
+            self.seen_bar.resize(n, T::zero());
+            seen.fill(T::zero());
+        }
         let mut sum = 0.0;
         for (weight, part) in &mut self.parts {
-            sum += *weight * part.value_and_gradient(warped, &mut self.gradient);
-            axpy(gradient, T::of(*weight), &self.gradient);
+            let seen = bar.seen.as_ref().map(|_| self.seen_bar.as_mut_slice());
+            let part_bar = WarpedBar { values: &mut self.gradient, seen };
+            sum += *weight * part.value_and_gradient_where_seen(warped, part_bar);
+            axpy(bar.values, T::of(*weight), &self.gradient);
+            if let Some(seen) = bar.seen.as_deref_mut() {
+                axpy(seen, T::of(*weight), &self.seen_bar);
+            }
         }
         sum
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
-        self.parts.iter_mut().fold(0.0, |sum, (weight, part)| sum + *weight * part.value(warped))
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
+        let parts = self.parts.iter_mut();
+        parts.fold(0.0, |sum, (weight, part)| sum + *weight * part.value_where_seen(warped))
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        // All were prepared with the same.
+        self.parts.first().and_then(|(_, part)| part.mask())
     }
 }
 

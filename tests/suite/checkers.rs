@@ -12,7 +12,8 @@ use rdmm_core::metric::{Homogeneous, Inputs, Metric, Outputs};
 use rdmm_core::ops::difference::Order;
 use rdmm_core::regularize::{Omt, RangePenalty, Regularizer, TotalVariation};
 use rdmm_core::similarity::{
-    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, WeightedSum,
+    Histogram, Lncc, Measure, MutualInformation, Ncc, Nmi, Similarity, Ssd, Warped, WarpedBar,
+    WeightedSum,
 };
 use rdmm_core::space::StateSpace;
 use rdmm_core::testing::{check_evolution, check_metric, check_penalty, check_similarity, smooth};
@@ -222,11 +223,12 @@ fn a_metric_that_sets_what_it_should_add_to_is_found_out() {
     }
 }
 
-/// The mean squared difference with twice its gradient, or with one that is added.
+/// The mean squared difference with twice its gradient, with one that is added, or with twice that in what was seen.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
     Twice,
     Added,
+    TwiceInSeen,
 }
 
 struct Prepared<T> {
@@ -253,20 +255,36 @@ impl<T: Real, const D: usize> Measure<T, D> for Wrong {
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        let before = gradient.to_vec();
-        let value = self.inner.value_and_gradient(warped, gradient);
-        for (g, &before) in gradient.iter_mut().zip(&before) {
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        let before = bar.values.to_vec();
+        let WarpedBar { values, mut seen } = bar;
+        let inner = WarpedBar { values: &mut *values, seen: seen.as_deref_mut() };
+        let value = self.inner.value_and_gradient_where_seen(warped, inner);
+        for (g, &before) in values.iter_mut().zip(&before) {
             match self.how {
                 Wrong::Twice => *g *= T::of(2.0),
                 Wrong::Added => *g += before,
+                Wrong::TwiceInSeen => {}
+            }
+        }
+        if let (Wrong::TwiceInSeen, Some(seen)) = (self.how, seen) {
+            for g in seen {
+                *g *= T::of(2.0);
             }
         }
         value
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
-        self.inner.value(warped)
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
+        self.inner.value_where_seen(warped)
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        self.inner.mask()
     }
 }
 
@@ -281,4 +299,6 @@ fn a_wrong_gradient_is_found_out() {
     // Twice the derivative: off by half of it, relative to it and to the curvature along the direction.
     assert!(twice.contains("against central differences: off by 4."), "{twice}");
     assert!(added.contains("which held NaN before: expected finite numbers"), "{added}");
+    let seen = check(Wrong::TwiceInSeen);
+    assert!(seen.contains("what was seen") && seen.contains("off by"), "{seen}");
 }

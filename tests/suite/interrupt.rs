@@ -13,7 +13,7 @@ use rdmm_core::optim::{Adam, Lbfgs, Stop};
 use rdmm_core::registration::{
     Begin, Checkpoint, Level, Progress, Registered, Registration, Search, Settings,
 };
-use rdmm_core::similarity::{Measure, Similarity, Ssd};
+use rdmm_core::similarity::{Measure, Similarity, Ssd, Warped, WarpedBar};
 use rdmm_core::space::StateSpace;
 use rdmm_core::step::Steps;
 use rdmm_core::{Error, Result};
@@ -47,7 +47,7 @@ fn assert_map_of_controls(found: &Registered<f64, 2>, model: &Lddmm) {
     let map = &sweep.forward(&start).unwrap().map;
     let map = Resample::new(&grid, fixed.grid()).field(map).unwrap();
     assert_eq!(found.inverse_map, map);
-    assert_eq!(found.warped, map.warp(&moving).unwrap());
+    assert_eq!(found.warped, map.warp_filled(&moving, 0.0).unwrap());
 }
 
 #[test]
@@ -258,13 +258,20 @@ impl Measure<f64, 2> for Fails {
 }
 
 impl Similarity<f64> for Failing {
-    fn value_and_gradient(&mut self, warped: &[f64], gradient: &mut [f64]) -> f64 {
-        let value = self.loss.value_and_gradient(warped, gradient);
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, f64>,
+        bar: WarpedBar<'_, f64>,
+    ) -> f64 {
+        let value = self.loss.value_and_gradient_where_seen(warped, bar);
         self.left = self.left.saturating_sub(1);
         if self.left > 0 { value } else { f64::NAN }
     }
-    fn value(&mut self, warped: &[f64]) -> f64 {
-        self.loss.value(warped)
+    fn value_where_seen(&mut self, warped: Warped<'_, f64>) -> f64 {
+        self.loss.value_where_seen(warped)
+    }
+    fn mask(&self) -> Option<&[f64]> {
+        self.loss.mask()
     }
 }
 

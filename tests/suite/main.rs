@@ -19,6 +19,7 @@ mod folds;
 mod image_form;
 mod interrupt;
 mod layers;
+mod partial_view;
 mod planes;
 mod properties;
 mod shoot;

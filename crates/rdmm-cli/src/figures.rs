@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rdmm_core::evaluate::{dice, dice_whole, mse, ncc};
 use rdmm_core::field::{Displacement, Image};
+use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 use rdmm_core::registration::Intensities;
@@ -36,7 +37,9 @@ pub(crate) struct Distances {
 /// What is known of a map.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
-    /// Over the mask of the fixed image, or all of it.
+    /// Part of the fixed image, or of its mask, that the moving image shows.
+    pub(crate) shown: Option<f64>,
+    /// Over that part.
     pub(crate) ncc: Option<f64>,
     /// Of grey values brought to the same range.
     pub(crate) mse: Option<f64>,
@@ -54,18 +57,27 @@ pub(crate) struct Subject<'a, const D: usize> {
 }
 
 impl<const D: usize> Subject<'_, D> {
+    /// The mask of the fixed image where the map leads onto the grid `moving`, 0 elsewhere.
+    fn shown(&self, moving: &Grid<D>, map: &Displacement<f32, D>) -> Done<Image<f32, D>> {
+        let onto = map.leads_onto(moving);
+        let counts = |i: usize| self.mask.map_or(1.0, |mask| mask.data()[i]);
+        let mask = (0..map.grid().len()).map(|i| if onto(i) { counts(i) } else { 0.0 }).collect();
+        Ok(Image::from_vec(map.grid(), mask)?)
+    }
+
     /// The figures of a map that pulls back.
     pub(crate) fn under(&self, map: &Displacement<f32, D>) -> Done<Figures> {
         let mut figures = Figures::default();
         if let Some((fixed, moving)) = self.images {
             let fixed = self.intensities.applied(fixed, "fixed image")?;
             let moved = map.warp(&self.intensities.applied(moving, "moving image")?)?;
-            figures.ncc = match ncc(&moved, &fixed, self.mask) {
-                // Images that hardly overlap before they are registered.
-                Err(rdmm_core::Error::NoContrast { .. }) => None,
-                found => Some(found?),
-            };
-            figures.mse = Some(mse(&moved, &fixed, self.mask)?);
+            let mask = self.shown(moving.grid(), map)?;
+            let sum =
+                |image: &Image<f32, D>| image.data().iter().map(|x| f64::from(*x)).sum::<f64>();
+            let all = self.mask.map_or(fixed.grid().len() as f64, sum);
+            figures.shown = Some(sum(&mask) / all);
+            figures.ncc = compared(ncc(&moved, &fixed, Some(&mask)))?;
+            figures.mse = compared(mse(&moved, &fixed, Some(&mask)))?;
         }
         if let Some((fixed, moving)) = self.labels {
             let moved = carried(moving, map)?;
@@ -85,12 +97,21 @@ impl<const D: usize> Subject<'_, D> {
     }
 }
 
+/// A figure of two images; none where they hardly overlap, as before they are registered.
+fn compared(found: rdmm_core::Result<f64>) -> Done<Option<f64>> {
+    match found {
+        Err(rdmm_core::Error::NoContrast { .. }) => Ok(None),
+        found => Ok(Some(found?)),
+    }
+}
+
 impl Figures {
     /// Named entries for a JSON object, each with a suffix.
     pub(crate) fn entries(&self, suffix: &str) -> Vec<(String, Value)> {
         let overlap = self.overlap.as_ref();
         let landmarks = self.landmarks.as_ref();
         [
+            ("shown", json!(self.shown)),
             ("ncc", json!(self.ncc)),
             ("mse", json!(self.mse)),
             ("dice", json!(overlap.map(|overlap| &overlap.by_label))),

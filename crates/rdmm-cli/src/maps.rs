@@ -1,9 +1,8 @@
 //! Maps as the command line applies them: nothing is known beyond an image.
 
-use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::{Displacement, Image};
-use rdmm_core::grid::{Boundary, Grid};
+use rdmm_core::grid::Boundary;
 use rdmm_core::labels::Labels;
 use rdmm_core::maps::PointMap;
 
@@ -15,7 +14,7 @@ pub(crate) fn carried<const D: usize>(
     labels: &Labels<D>,
     map: &Displacement<f32, D>,
 ) -> Done<Labels<D>> {
-    let known = known(labels.grid(), map);
+    let known = map.leads_onto(labels.grid());
     let moved = map.warp_labels(labels)?;
     let data = moved.data().par_iter().enumerate();
     let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
@@ -27,27 +26,7 @@ pub(crate) fn read<const D: usize>(
     image: &Image<f32, D>,
     map: &Displacement<f32, D>,
 ) -> Done<Image<f32, D>> {
-    let known = known(image.grid(), map);
-    let mut moved = map.warp(image)?;
-    moved.data_mut().par_iter_mut().enumerate().for_each(|(flat, value)| {
-        if !known(flat) {
-            *value = 0.0;
-        }
-    });
-    Ok(moved)
-}
-
-/// Whether the map leads from a voxel of its grid onto the grid `from`.
-fn known<'a, const D: usize>(
-    from: &'a Grid<D>,
-    map: &'a Displacement<f32, D>,
-) -> impl Fn(usize) -> bool + Sync + 'a {
-    let grid = map.grid();
-    move |flat| {
-        let along = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
-        let x = SVector::from(grid.to_world(grid.unravel(flat).map(|i| i as f64)));
-        inside(from.shape(), from.to_index((x + grid.direction() * along).into()))
-    }
+    Ok(map.warp_filled(image, 0.0)?)
 }
 
 /// The map over a grid that is not periodic: with an affine part, maps of periodic images are not, and their differences

@@ -297,7 +297,7 @@ impl<const D: usize> Run<'_, D> {
             registration = registration.with_mask(mask.clone());
         }
         let mut due = None;
-        let AffineRegistered { map, levels, .. } =
+        let found: AffineRegistered<f32, D> =
             registration.run_with(&self.inputs.fixed, self.moving(), |_| {
                 due = self.watch.due();
                 if due.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -306,6 +306,12 @@ impl<const D: usize> Run<'_, D> {
             // What is begun here does not go on later: the affine map would be another one.
             (self.watch.stopped, self.watch.file) = (due, None);
         }
+        if found.is_worse() {
+            self.course.log.warn(
+                "the affine map has a higher loss than its start: try another --start, or --affine rigid",
+            );
+        }
+        let AffineRegistered { map, levels, .. } = found;
         let evaluations: usize = levels.iter().map(|level| level.evaluations).sum();
         self.course.log.say(&format!(
             "affine: {evaluations} evaluations, {:.1} s",

@@ -31,8 +31,27 @@ impl<T: Real, const D: usize> Points<'_, T, D> {
     /// Calls `f` for the points, block by block, with weights of values and, where they are asked for, of derivatives.
     #[inline(always)]
     fn each_block<const DERIVATIVES: bool>(self, mut f: impl FnMut(Block<T, D>)) {
-        let Self { places, u, lo, len } = self;
+        let (places, lo) = (self.places, self.lo);
         let mut weights = Weights::new();
+        self.each_run(
+            #[inline(always)]
+            |k, count, positions| {
+                let mut cells = Cells::new(positions, &places.source);
+                if DERIVATIVES {
+                    weights.set(&mut cells, count, &places.source);
+                } else {
+                    weights.set_values(&mut cells, count, &places.source);
+                }
+                f(Block { places, cells: &cells, weights: &weights, lo, k, count });
+            },
+        );
+    }
+
+    /// Calls `f(k, count, positions)` for the points `k..k + count` of the part, run by run of a row of the target, with
+    /// their positions in index units of the source.
+    #[inline(always)]
+    pub(super) fn each_run(self, mut f: impl FnMut(usize, usize, &[Lane<T>; D])) {
+        let Self { places, u, lo, len } = self;
         let row = places.target.shape()[D - 1];
         let along: Lane<T> = std::array::from_fn(|l| T::of(l as f64));
         let mut k = 0;
@@ -57,13 +76,7 @@ impl<T: Real, const D: usize> Points<'_, T, D> {
                     }
                 }
             }
-            let mut cells = Cells::new(&positions, &places.source);
-            if DERIVATIVES {
-                weights.set(&mut cells, count, &places.source);
-            } else {
-                weights.set_values(&mut cells, count, &places.source);
-            }
-            f(Block { places, cells: &cells, weights: &weights, lo, k, count });
+            f(k, count, &positions);
             k += count;
         }
     }

@@ -1,27 +1,23 @@
 //! A similarity as a term: of the pair itself, and of further channels.
 
 use super::{FinalMaps, MapCotangents, MapTerm};
+use crate::comparison::{Compared, Comparison};
 use crate::error::Result;
-use crate::field::{Image, multiply_components};
+use crate::field::Image;
 use crate::grid::Grid;
-use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::world::Affine;
 
-/// λ Sim(J₀∘A∘(id + u), J₁) as a function of u on the fixed image's grid.
+/// λ Sim(J₀∘A∘(id + u), J₁) as a function of u on the fixed image's grid, where J₀ shows it.
 pub(in crate::registration) struct ImageTerm<T: Real, const D: usize> {
-    /// Spline coefficients of the moving image.
-    moving: Image<T, D>,
+    comparison: Comparison<T, D>,
     /// A.
     initial: Affine<D>,
     warp: Warp<T, D>,
-    similarity: Box<dyn Similarity<T>>,
     weight: f64,
-    loss: f64,
-    warped: Image<T, D>,
-    warped_bar: Image<T, D>,
+    found: Compared,
 }
 
 impl<T: Real, const D: usize> ImageTerm<T, D> {
@@ -33,16 +29,9 @@ impl<T: Real, const D: usize> ImageTerm<T, D> {
         similarity: Box<dyn Similarity<T>>,
         weight: f64,
     ) -> Result<Self> {
-        Ok(Self {
-            moving: coefficients(moving),
-            initial: *initial,
-            warp: Warp::through(moving.grid(), fixed, initial),
-            similarity,
-            weight,
-            loss: 0.0,
-            warped: Image::zeros(fixed)?,
-            warped_bar: Image::zeros(fixed)?,
-        })
+        let comparison = Comparison::new(moving, fixed, initial, similarity)?;
+        let (warp, found) = (comparison.start(), Compared::default());
+        Ok(Self { comparison, initial: *initial, warp, weight, found })
     }
 
     /// The same term of other images.
@@ -51,15 +40,15 @@ impl<T: Real, const D: usize> ImageTerm<T, D> {
         moving: &Image<T, D>,
         similarity: Box<dyn Similarity<T>>,
     ) {
-        (self.moving, self.similarity) = (coefficients(moving), similarity);
-        let initial = self.initial;
-        self.set_initial(&initial);
+        self.comparison.exchange(moving, &self.initial, similarity);
+        self.warp = self.comparison.start();
     }
 
     /// The same term with another A.
     pub(in crate::registration) fn set_initial(&mut self, initial: &Affine<D>) {
         self.initial = *initial;
-        self.warp = Warp::through(self.moving.grid(), self.warped.grid(), initial);
+        self.comparison.set_start(initial);
+        self.warp = self.comparison.start();
     }
 
     /// λ.
@@ -67,30 +56,21 @@ impl<T: Real, const D: usize> ImageTerm<T, D> {
         self.weight
     }
 
-    /// The loss that was found last, without its weight.
+    /// The loss that was found last, without its weight and without the barrier against leaving the image.
     pub(in crate::registration) fn loss(&self) -> f64 {
-        self.loss
+        self.found.loss
     }
 
-    /// The term at u; its derivative λ ∂Sim/∂u = λ ∂Sim/∂(J₀∘Φ⁻¹) · ∇J₀∘Φ⁻¹ is left in `u_bar`.
-    pub(super) fn value_and_gradient(&mut self, u: &[T], u_bar: &mut [T]) -> f64 {
-        let (warped, warped_bar) = (self.warped.data_mut(), self.warped_bar.data_mut());
-        self.warp.value_and_gradient(self.moving.data(), u, warped, u_bar);
-        self.loss = self.similarity.value_and_gradient(warped, warped_bar);
-        multiply_components(u_bar, T::of(self.weight), warped_bar);
-        self.weight * self.loss
+    /// The term at u, with the barrier; its derivative λ ∂Sim/∂u = λ ∂Sim/∂(J₀∘Φ⁻¹) · ∇J₀∘Φ⁻¹ + λ ∂Sim/∂ω · ∂ω/∂u is
+    /// left in `u_bar`.
+    pub(super) fn value_and_gradient(&mut self, u: &[T], u_bar: &mut [T]) -> Result<f64> {
+        self.found = self.comparison.evaluate(&self.warp, u, self.weight, u_bar)?;
+        Ok(self.weight * (self.found.loss + self.found.barrier))
     }
-}
-
-/// The spline coefficients of an image.
-fn coefficients<T: Real, const D: usize>(image: &Image<T, D>) -> Image<T, D> {
-    let mut coefficients = image.clone();
-    Prefilter::new(image.grid()).apply(coefficients.data_mut());
-    coefficients
 }
 
 impl<T: Real, const D: usize> MapTerm<T, D> for ImageTerm<T, D> {
     fn add(&mut self, maps: &FinalMaps<'_, T, D>, bars: &mut MapCotangents<T, D>) -> Result<f64> {
-        bars.inverse.add_written(|u_bar| self.value_and_gradient(maps.inverse.data(), u_bar))
+        bars.inverse.add_written(|u_bar| self.value_and_gradient(maps.inverse.data(), u_bar))?
     }
 }

@@ -4,7 +4,7 @@
 use rdmm_core::Real;
 use rdmm_core::error::{Error, Result};
 use rdmm_core::field::Image;
-use rdmm_core::similarity::{Measure, Similarity};
+use rdmm_core::similarity::{Measure, Similarity, Warped, WarpedBar};
 
 /// Charbonnier's penalty on differences of intensity: mean of √(r² + δ²) − δ.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,7 @@ struct Charbonnier {
 
 struct Prepared<T> {
     fixed: Vec<T>,
+    mask: Option<Vec<T>>,
     /// Mask over its sum.
     parts: Vec<f64>,
     delta: f64,
@@ -37,7 +38,8 @@ impl<T: Real, const D: usize> Measure<T, D> for Charbonnier {
             return Err(Error::NoContrast { what: "mask" });
         }
         parts.iter_mut().for_each(|part| *part /= sum);
-        Ok(Box::new(Prepared { fixed: fixed.data().to_vec(), parts, delta: self.delta }))
+        let (fixed, mask) = (fixed.data().to_vec(), mask.map(|mask| mask.data().to_vec()));
+        Ok(Box::new(Prepared { fixed, mask, parts, delta: self.delta }))
     }
 
     fn name(&self) -> &'static str {
@@ -50,27 +52,61 @@ impl<T: Real, const D: usize> Measure<T, D> for Charbonnier {
 }
 
 impl<T: Real> Similarity<T> for Prepared<T> {
-    fn value_and_gradient(&mut self, warped: &[T], gradient: &mut [T]) -> f64 {
-        if warped.len() != self.fixed.len() || gradient.len() != self.fixed.len() {
-            gradient.fill(T::nan());
+    fn value_and_gradient_where_seen(
+        &mut self,
+        warped: Warped<'_, T>,
+        mut bar: WarpedBar<'_, T>,
+    ) -> f64 {
+        let n = self.fixed.len();
+        let of_seen = (warped.seen.map(<[T]>::len), bar.seen.as_ref().map(|seen| seen.len()));
+        if bar.values.len() != n || of_seen.0 != of_seen.1 || !self.fits(warped) {
+            bar.fill_nan();
             return f64::NAN;
         }
-        for (i, out) in gradient.iter_mut().enumerate() {
-            let r = warped[i].f64() - self.fixed[i].f64();
-            *out = T::of(self.parts[i] * r / r.hypot(self.delta));
+        let (value, total) = self.mean(warped);
+        for (i, out) in bar.values.iter_mut().enumerate() {
+            let r = warped.values[i].f64() - self.fixed[i].f64();
+            *out = T::of(self.counts(warped, i) / total * r / r.hypot(self.delta));
         }
-        self.value(warped)
+        // A mean Σ mask ω f / Σ mask ω has the derivative mask (f − mean) / Σ mask ω in ω.
+        for (i, out) in bar.seen.into_iter().flatten().enumerate() {
+            *out = T::of(self.parts[i] / total * (self.penalty(warped, i) - value));
+        }
+        value
     }
 
-    fn value(&mut self, warped: &[T]) -> f64 {
-        if warped.len() != self.fixed.len() {
-            return f64::NAN;
-        }
-        let term = |i: usize| {
-            let r = warped[i].f64() - self.fixed[i].f64();
-            self.parts[i] * (r.hypot(self.delta) - self.delta)
-        };
-        (0..warped.len()).map(term).sum()
+    fn value_where_seen(&mut self, warped: Warped<'_, T>) -> f64 {
+        if self.fits(warped) { self.mean(warped).0 } else { f64::NAN }
+    }
+
+    fn mask(&self) -> Option<&[T]> {
+        self.mask.as_deref()
+    }
+}
+
+impl<T: Real> Prepared<T> {
+    fn fits(&self, warped: Warped<'_, T>) -> bool {
+        let fits = |x: &[T]| x.len() == self.fixed.len();
+        fits(warped.values) && warped.seen.is_none_or(fits)
+    }
+
+    /// mask · ω.
+    fn counts(&self, warped: Warped<'_, T>, i: usize) -> f64 {
+        self.parts[i] * warped.seen.map_or(1.0, |seen| seen[i].f64())
+    }
+
+    fn penalty(&self, warped: Warped<'_, T>, i: usize) -> f64 {
+        let r = warped.values[i].f64() - self.fixed[i].f64();
+        r.hypot(self.delta) - self.delta
+    }
+
+    /// The mean over what was seen, and how much that is: NaN where it is nothing.
+    fn mean(&self, warped: Warped<'_, T>) -> (f64, f64) {
+        let [sum, total] = (0..self.fixed.len()).fold([0.0; 2], |[sum, total], i| {
+            let counts = self.counts(warped, i);
+            [sum + counts * self.penalty(warped, i), total + counts]
+        });
+        (sum / total, total)
     }
 }
 // ANCHOR_END: charbonnier
