@@ -24,6 +24,7 @@
 //! [`Registration::with_initial`]: crate::registration::Registration::with_initial
 
 mod group;
+mod landmarks;
 mod objective;
 mod run;
 mod start;

@@ -12,27 +12,32 @@ use crate::scalar::Real;
 /// grid's Nyquist frequency counted at twice its spacing, and 29 % at the frequency itself.
 const ANTI_ALIAS: f64 = 0.5;
 
-/// σ of the Gaussian that takes an image on `fine` to the resolution of `coarse`, physical units: the
-/// image already has the blur of its own voxels, so σ² = (0.5 h′)² − (0.5 h)². `None` where `coarse` is
-/// not coarser or σ is under half a voxel, where nothing could alias.
-pub(crate) fn anti_alias_sigma<const D: usize>(fine: &Grid<D>, coarse: &Grid<D>) -> Option<f64> {
-    let (h, h2) = (fine.coarsest_spacing(), coarse.coarsest_spacing());
-    let square = (ANTI_ALIAS * h2).powi(2) - (ANTI_ALIAS * h).powi(2);
-    (square > 0.0).then(|| square.sqrt()).filter(|&sigma| sigma >= 0.5 * h)
+/// The Gaussian that takes an image on `fine` to voxels of `spacing` along its axes. The image already has the blur of
+/// its own voxels: σ² = (0.5 h′)² − (0.5 h)² along each axis, and nothing where h′ is not larger or σ is under half a
+/// voxel, so that nothing could alias. `None` where there is nothing to smooth.
+pub(crate) fn anti_alias<T: Real, const D: usize>(
+    fine: &Grid<D>,
+    spacing: [f64; D],
+) -> Result<Option<Gaussian<T, D>>> {
+    let sigmas = std::array::from_fn(|a| {
+        let h = fine.spacing()[a];
+        let square = (ANTI_ALIAS * spacing[a]).powi(2) - (ANTI_ALIAS * h).powi(2);
+        (square > 0.0).then(|| square.sqrt()).filter(|&sigma| sigma >= 0.5 * h)
+    });
+    if sigmas.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    Gaussian::along_axes(fine, sigmas).map(Some)
 }
 
-/// The grid that a moving image is taken to for a comparison on `fixed`: `factor` times coarser than its own, or more
-/// where it would still be so much finer than `fixed` along every axis, 1/√2 of its spacing, that its texture would alias
-/// there.
-pub(crate) fn moving_grid<const D: usize>(
-    moving: &Grid<D>,
-    fixed: &Grid<D>,
-    factor: f64,
-) -> Result<Grid<D>> {
-    let finest = fixed.spacing().into_iter().fold(f64::INFINITY, f64::min);
-    let like_fixed = finest / moving.coarsest_spacing();
-    let aliases = like_fixed > std::f64::consts::SQRT_2 * factor;
-    moving.coarsened(if aliases { like_fixed } else { factor })
+/// How far apart the voxels of `fixed` are along the axes of `moving`: 1/|H⁻¹ R e| for the axis e, R from the axes of one
+/// to those of the other and H = diag(h) of `fixed`.
+pub(crate) fn spacing_along<const D: usize>(fixed: &Grid<D>, moving: &Grid<D>) -> [f64; D] {
+    let turn = fixed.direction().transpose() * moving.direction();
+    std::array::from_fn(|a| {
+        let square = (0..D).map(|b| (turn[(b, a)] / fixed.spacing()[b]).powi(2)).sum::<f64>();
+        square.sqrt().recip()
+    })
 }
 
 /// `image` at the resolution of `grid`: smoothed, then sampled by cubic splines at the world positions
@@ -47,17 +52,41 @@ pub fn coarser<T: Real, const D: usize>(
     image: &Image<T, D>,
     grid: &Grid<D>,
 ) -> Result<Image<T, D>> {
+    smoothed_and_sampled(image, grid, grid.spacing())
+}
+
+/// A moving image `factor` times coarser, for a comparison on `fixed`: where its voxels are still smaller than those of
+/// `fixed`, it is smoothed to these, or its texture would alias there.
+pub(crate) fn coarser_moving<T: Real, const D: usize>(
+    moving: &Image<T, D>,
+    fixed: &Grid<D>,
+    factor: f64,
+) -> Result<Image<T, D>> {
+    let grid = moving.grid().coarsened(factor)?;
+    let (own, read) = (grid.spacing(), spacing_along(fixed, &grid));
+    smoothed_and_sampled(moving, &grid, std::array::from_fn(|a| own[a].max(read[a])))
+}
+
+/// The image smoothed for voxels of `spacing`, and sampled on `grid`.
+fn smoothed_and_sampled<T: Real, const D: usize>(
+    image: &Image<T, D>,
+    grid: &Grid<D>,
+    spacing: [f64; D],
+) -> Result<Image<T, D>> {
     image.expect_finite("image")?;
     let source = image.grid();
-    if source == grid {
+    let boundary = source.boundary().of_weights();
+    let mirrored = source.clone().with_boundary(boundary);
+    let gaussian = anti_alias(&mirrored, spacing)?;
+    if source == grid && gaussian.is_none() {
         return Ok(image.clone());
     }
-    let boundary = source.boundary().of_weights();
     let mut smooth = image.clone();
-    if let Some(sigma) = anti_alias_sigma(source, grid) {
-        let mirrored = source.clone().with_boundary(boundary);
-        let gaussian = Gaussian::new(&mirrored, sigma)?;
+    if let Some(gaussian) = gaussian {
         gaussian.apply(image.data(), smooth.data_mut(), &mut Workspace::new());
+    }
+    if source == grid {
+        return Ok(smooth);
     }
     Prefilter::new(source).apply(smooth.data_mut());
     let mut out = Image::zeros(grid)?;
@@ -79,4 +108,69 @@ pub(crate) fn coarser_mask<T: Real, const D: usize>(
     let mut out = coarser(mask, grid)?;
     out.data_mut().iter_mut().for_each(|x| *x = x.max(T::zero()).min(T::one()));
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wave along each axis, in voxels a period.
+    fn wave(grid: &Grid<2>, axis: usize, period: f64) -> Image<f64, 2> {
+        let h = grid.spacing()[axis];
+        Image::from_fn(grid, |x| (std::f64::consts::TAU * x[axis] / (h * period)).cos()).unwrap()
+    }
+
+    fn largest(image: &Image<f64, 2>) -> f64 {
+        image.data().iter().fold(0.0, |m, x| m.max(x.abs()))
+    }
+
+    #[test]
+    fn axes_that_are_not_sampled_more_coarsely_are_not_smoothed() {
+        // Slices ten times as thick as the pixels of a slice; ten of them stay.
+        let fine = Grid::new([40, 10], [0.5, 5.0]).unwrap();
+        let coarse = fine.resampled([10, 10]).unwrap();
+        let along = coarser(&wave(&fine, 0, 4.0), &coarse).unwrap();
+        // exp(−(2π σ/4)²/2) with σ² = 2² − 0.5² = 3.75 voxels² is 0.01, and more at the border, where a wave is mirrored.
+        assert!(largest(&along) < 0.2, "{}", largest(&along));
+        let across = coarser(&wave(&fine, 1, 4.0), &coarse).unwrap();
+        // Voxels along this axis are where they were: nothing but rounding.
+        let expected = wave(&coarse, 1, 4.0);
+        let off = across.data().iter().zip(expected.data()).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f64::max) < 1e-9);
+    }
+
+    #[test]
+    fn moving_images_that_are_finer_are_smoothed_along_the_axes_that_are_finer() {
+        let moving = Grid::new([40, 40], [0.5, 2.0]).unwrap();
+        let fixed = Grid::new([16, 16], [2.0, 2.0]).unwrap();
+        let quarter = nalgebra::SMatrix::<f64, 2, 2>::new(0.0, -1.0, 1.0, 0.0);
+        for fixed in [fixed.clone(), fixed.with_direction(quarter).unwrap()] {
+            let fine = coarser_moving(&wave(&moving, 0, 4.0), &fixed, 1.0).unwrap();
+            assert_eq!(fine.grid(), &moving);
+            assert!(largest(&fine) < 0.2, "{}", largest(&fine));
+            let coarse = wave(&moving, 1, 4.0);
+            let same = coarser_moving(&coarse, &fixed, 1.0).unwrap();
+            let off = same.data().iter().zip(coarse.data()).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f64::max) < 1e-9);
+        }
+        // As fine as the fixed image: the same image, bit for bit.
+        let own = wave(&moving, 0, 4.0);
+        assert_eq!(coarser_moving(&own, &moving, 1.0).unwrap(), own);
+    }
+
+    #[test]
+    fn spacings_along_oblique_axes_lie_between_those_of_the_axes() {
+        let fixed = Grid::new([8, 8], [1.0, 3.0]).unwrap();
+        let (c, s) = (0.6, 0.8);
+        let turn = nalgebra::SMatrix::<f64, 2, 2>::new(c, -s, s, c);
+        let moving = Grid::new([8, 8], [1.0, 1.0]).unwrap().with_direction(turn).unwrap();
+        let found = spacing_along(&fixed, &moving);
+        let expected =
+            [(c * c + s * s / 9.0_f64).sqrt().recip(), (s * s + c * c / 9.0).sqrt().recip()];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        // A quarter of a turn exchanges them.
+        let turn = nalgebra::SMatrix::<f64, 2, 2>::new(0.0, -1.0, 1.0, 0.0);
+        let found = spacing_along(&fixed, &moving.with_direction(turn).unwrap());
+        assert!((found[0] - 3.0).abs() < 1e-12 && (found[1] - 1.0).abs() < 1e-12, "{found:?}");
+    }
 }

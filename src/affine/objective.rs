@@ -3,6 +3,7 @@
 use nalgebra::{DMatrix, SMatrix, SVector};
 
 use super::group::{Transform, exponential};
+use super::landmarks::PointTerm;
 use crate::comparison::{Compared, Comparison};
 use crate::error::{Error, Result};
 use crate::field::{Displacement, Image};
@@ -10,6 +11,7 @@ use crate::grid::Grid;
 use crate::ops::warp::Warp;
 use crate::optim::Objective;
 use crate::par;
+use crate::registration::Landmarks;
 use crate::scalar::Real;
 use crate::similarity::Similarity;
 use crate::space::StateSpace;
@@ -51,6 +53,7 @@ pub struct AffineObjective<T: Real, const D: usize> {
     /// r.
     radius: f64,
     comparison: Comparison<T, D>,
+    landmarks: Option<PointTerm<D>>,
     rest: Displacement<T, D>,
     slope: Displacement<T, D>,
 }
@@ -92,6 +95,7 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
             centre: fixed.to_world(middle).into(),
             radius: square.sqrt(),
             comparison: Comparison::new(moving, fixed, &start, similarity)?,
+            landmarks: None,
             rest: Displacement::zeros(fixed)?,
             slope: Displacement::zeros(fixed)?,
         })
@@ -102,6 +106,14 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
     pub fn with_origin(mut self, origin: &Affine<D>) -> Self {
         self.origin = *origin;
         self.comparison.set_start(origin);
+        self
+    }
+
+    /// The same with landmarks beside the images: λ/(n L²) Σ |A(p) − q|², with λ beside the similarity's weight of one and
+    /// L the largest extent of the fixed image.
+    #[must_use]
+    pub fn with_landmarks(mut self, landmarks: &Landmarks<D>) -> Self {
+        self.landmarks = Some(PointTerm::new(landmarks, self.rest.grid()));
         self
     }
 
@@ -121,12 +133,14 @@ impl<T: Real, const D: usize> AffineObjective<T, D> {
         singular.max().max(1.0 / singular.min())
     }
 
-    /// The loss where the registration began.
+    /// The loss where the registration began, with the landmarks' term.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn loss_at_origin(&mut self) -> Result<f64> {
-        self.comparison.start_loss()
+        let of_points = |term: &PointTerm<D>| term.value_and_gradient(&self.origin, &self.centre).0;
+        let of_points = self.landmarks.as_ref().map_or(0.0, of_points);
+        Ok(self.comparison.start_loss()? + of_points)
     }
 
     /// The control of A₀: zeros, one for each generator and one for each axis of the world.
@@ -195,12 +209,19 @@ impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
         let Some(back) = axes.transpose().try_inverse() else {
             return Ok(f64::INFINITY);
         };
-        let shift_bar = back * self.moment(|_| 1.0);
+        let mut shift_bar = back * self.moment(|_| 1.0);
         let columns: [_; D] = std::array::from_fn(|b| {
             let centre = self.centre[b];
             self.moment(|x| x[b] - centre)
         });
-        let matrix_bar = back * SMatrix::<f64, D, D>::from_columns(&columns);
+        let mut matrix_bar = back * SMatrix::<f64, D, D>::from_columns(&columns);
+        let mut of_points = 0.0;
+        if let Some(landmarks) = &self.landmarks {
+            let (value, bar) = landmarks.value_and_gradient(&map, &self.centre);
+            of_points = value;
+            matrix_bar += bar.matrix;
+            shift_bar += bar.shift;
+        }
 
         let (theta, theta_bar) = (&control[..self.generators.len()], gradient.as_mut_slice());
         let outer = matrix_bar * self.start.matrix().transpose();
@@ -208,6 +229,6 @@ impl<T: Real, const D: usize> Objective<f64> for AffineObjective<T, D> {
         let slopes = self.generators.iter().map(|b| b.dot(&bar));
         let slopes = slopes.chain((0..D).map(|a| self.radius * shift_bar[a]));
         theta_bar.iter_mut().zip(slopes).for_each(|(out, slope)| *out = slope);
-        Ok(loss + barrier)
+        Ok(loss + barrier + of_points)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::Transform;
+use super::landmarks::PointTerm;
 use super::objective::AffineObjective;
 use super::start::Start;
 use crate::comparison::Overlap;
@@ -13,7 +14,7 @@ use crate::field::Image;
 use crate::ops::warp::Warp;
 use crate::optim::{Clock, Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
-use crate::registration::{Intensities, Level, Settings};
+use crate::registration::{Intensities, Landmarks, Level, Settings};
 use crate::scalar::Real;
 use crate::similarity::Measure;
 use crate::world::Affine;
@@ -161,7 +162,8 @@ impl<T, const D: usize> AffineRegistered<T, D> {
     }
 
     /// Why the registration was stopped before its last level was done: [`Stop::Observer`] or [`Stop::TimeLimit`];
-    /// `None` where it was not. It goes on from [`Start::Given`] with the map.
+    /// `None` where it was not. It goes on from the map as the [initial one](AffineRegistration::with_initial) and
+    /// [`Start::World`].
     #[must_use]
     pub fn stop(&self) -> Option<&Stop> {
         self.levels.last().map(|level| &level.stop).filter(|stop| stop.is_request())
@@ -177,23 +179,48 @@ impl<T, const D: usize> AffineRegistered<T, D> {
 pub struct AffineRegistration<T: Real, const D: usize> {
     transform: Transform,
     measure: Arc<dyn Measure<T, D>>,
-    start: Start<D>,
+    start: Start,
+    initial: Affine<D>,
     settings: AffineSettings,
     mask: Option<Image<T, D>>,
+    landmarks: Option<Landmarks<D>>,
 }
 
 impl<T: Real, const D: usize> AffineRegistration<T, D> {
-    /// Registration with default settings, from the identity.
+    /// Registration with default settings, from the images as they are placed in the world.
     #[must_use]
     pub fn new(transform: Transform, measure: impl Measure<T, D> + 'static) -> Self {
-        let (start, settings) = (Start::default(), AffineSettings::default());
-        Self { transform, measure: Arc::new(measure), start, settings, mask: None }
+        Self {
+            transform,
+            measure: Arc::new(measure),
+            start: Start::default(),
+            initial: Affine::identity(),
+            settings: AffineSettings::default(),
+            mask: None,
+            landmarks: None,
+        }
     }
 
-    /// The same from elsewhere.
+    /// The same with another start.
     #[must_use]
-    pub fn with_start(mut self, start: Start<D>) -> Self {
+    pub fn with_start(mut self, start: Start) -> Self {
         self.start = start;
+        self
+    }
+
+    /// The same with the moving image placed by a map that is known: read at A₀(x), it should be about where the fixed
+    /// one is. The [`Start`] is sought from there, and the map that is found holds it.
+    #[must_use]
+    pub fn with_initial(mut self, map: Affine<D>) -> Self {
+        self.initial = map;
+        self
+    }
+
+    /// The same with landmarks beside the images, whose similarity has the weight one: see
+    /// [`AffineObjective::with_landmarks`]. The rotation and shift that brings them together is a start beside the others.
+    #[must_use]
+    pub fn with_landmarks(mut self, landmarks: Landmarks<D>) -> Self {
+        self.landmarks = Some(landmarks);
         self
     }
 
@@ -254,7 +281,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         for (index, level) in levels.iter().enumerate() {
             let images = self.coarser(&fixed_grey, &moving_grey, level.factor)?;
             if index == 0 {
-                let maps = self.start.candidates(&images.fixed, &images.moving)?;
+                let maps = self.candidates(&images)?;
                 starts = maps.into_iter().map(|map| Begin { origin: map, map }).collect();
             }
             let before: usize = reports.iter().map(|level| level.evaluations).sum();
@@ -288,13 +315,21 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         factor: f64,
     ) -> Result<Images<T, D>> {
         let grid = fixed.grid().coarsened(factor)?;
-        let there = pyramid::moving_grid(moving.grid(), &grid, factor)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
         Ok(Images {
             fixed: pyramid::coarser(fixed, &grid)?,
-            moving: pyramid::coarser(moving, &there)?,
+            moving: pyramid::coarser_moving(moving, &grid, factor)?,
             mask: mask.transpose()?,
         })
+    }
+
+    /// Where the coarsest level starts.
+    fn candidates(&self, Images { fixed, moving, .. }: &Images<T, D>) -> Result<Vec<Affine<D>>> {
+        let mut maps = self.start.candidates(fixed, moving, &self.initial)?;
+        if let Some(landmarks) = &self.landmarks {
+            maps.push(PointTerm::new(landmarks, fixed.grid()).rigid()?);
+        }
+        Ok(maps)
     }
 
     /// The best of the maps that are found from the starts, one after the other until an observer stops.
@@ -349,6 +384,9 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             AffineObjective::new(self.transform, start, moving, fixed.grid(), similarity)?
                 .with_origin(&origin)
                 .with_most_stretch(BEYOND * self.settings.most_stretch);
+        if let Some(landmarks) = &self.landmarks {
+            objective = objective.with_landmarks(landmarks);
+        }
         let lbfgs = Lbfgs { max_iterations, ..self.settings.lbfgs.clone() };
         let rest = objective.rest();
         let report = |state: &LbfgsState<_>| {

@@ -7,48 +7,55 @@ use crate::field::Image;
 use crate::scalar::Real;
 use crate::world::{Affine, determinant};
 
-/// The maps that a registration starts from. All are optimised on the coarsest level, and the one with the
-/// lowest loss there goes on.
+/// The maps that a registration starts from, after its [initial map](super::AffineRegistration::with_initial). All are
+/// optimised on the coarsest level, and the one with the lowest loss there goes on.
 ///
 /// The mass of a voxel is how far its grey value is from the mean of the outermost voxels, so that bright
 /// and dark backgrounds have none.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub enum Start<const D: usize> {
-    /// The images as they are placed in the world.
+pub enum Start {
+    /// The images as they are placed in the world, the moving one by the initial map.
     #[default]
-    Identity,
+    World,
     /// A shift that brings the centres of mass together.
     Mass,
     /// That shift, alone and with the rotations that bring the principal axes of the masses together. Axes
     /// have no sign: there are 2^(D−1) such rotations, two in the plane and four in space.
     Moments,
-    /// This map.
-    Given(Affine<D>),
 }
 
-impl<const D: usize> Start<D> {
-    /// The maps to start from.
+impl Start {
+    /// The maps to start from: `initial` after the ones that bring the masses together, of the fixed image and of the
+    /// moving one as `initial` places it.
     ///
     /// # Errors
     /// [`Error::NoContrast`] for an image without mass.
-    pub(super) fn candidates<T: Real>(
-        &self,
+    pub(super) fn candidates<T: Real, const D: usize>(
+        self,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
+        initial: &Affine<D>,
     ) -> Result<Vec<Affine<D>>> {
-        let masses = || Ok([Mass::of(fixed, "fixed image")?, Mass::of(moving, "moving image")?]);
-        match self {
-            Self::Identity => Ok(vec![Affine::identity()]),
-            Self::Given(map) => Ok(vec![*map]),
-            Self::Mass => masses().and_then(|[f, m]| Ok(vec![m.onto(&f, SMatrix::identity())?])),
-            Self::Moments => masses().and_then(|[f, m]| {
+        let masses = || {
+            let moving = Mass::of(moving, "moving image")?;
+            Ok([Mass::of(fixed, "fixed image")?, moving.through(&initial.inverse())])
+        };
+        let first = match self {
+            Self::World => vec![Affine::identity()],
+            Self::Mass => {
+                let [f, m] = masses()?;
+                vec![m.onto(&f, SMatrix::identity())?]
+            }
+            Self::Moments => {
+                let [f, m] = masses()?;
                 let turns = rotations(&m.axes()?, &f.axes()?);
                 let turns = std::iter::once(SMatrix::identity()).chain(turns);
-                turns.map(|turn| m.onto(&f, turn)).collect()
-            }),
-        }
+                turns.map(|turn| m.onto(&f, turn)).collect::<Result<_>>()?
+            }
+        };
+        first.iter().map(|first| initial.after(first)).collect()
     }
 }
 
@@ -100,6 +107,15 @@ impl<const D: usize> Mass<D> {
         Ok(Self { centre, covariance, what })
     }
 
+    /// The mass carried by a map.
+    fn through(&self, map: &Affine<D>) -> Self {
+        Self {
+            centre: map.apply(self.centre.into()).into(),
+            covariance: map.matrix() * self.covariance * map.matrix().transpose(),
+            what: self.what,
+        }
+    }
+
     /// Principal axes as columns, the longest first.
     fn axes(&self) -> Result<SMatrix<f64, D, D>> {
         let matrix = DMatrix::from_fn(D, D, |a, b| self.covariance[(a, b)]);
@@ -141,7 +157,7 @@ mod tests {
         let turn = nalgebra::Rotation3::from_euler_angles(0.5, -0.4, 1.1).into_inner();
         let fixed = blob(&grid, &about([14.0, 13.0, 12.0], SMatrix::identity()));
         let moving = blob(&grid, &about([16.0, 14.0, 13.0], turn));
-        let found = Start::Moments.candidates(&fixed, &moving).unwrap();
+        let found = Start::Moments.candidates(&fixed, &moving, &Affine::identity()).unwrap();
         assert_eq!(found.len(), 5);
         let centre = |map: &Affine<3>| SVector::from(map.apply([14.0, 13.0, 12.0]));
         for map in &found {
@@ -157,16 +173,40 @@ mod tests {
     }
 
     #[test]
+    fn masses_are_brought_together_after_an_initial_map() {
+        let grid = Grid::new([30, 28, 26], [1.0; 3]).unwrap();
+        let about = |centre: [f64; 3], turn: SMatrix<f64, 3, 3>| {
+            Affine::new(turn, -(turn * SVector::from(centre))).unwrap()
+        };
+        let turn = nalgebra::Rotation3::from_euler_angles(0.0, 0.0, 3.0).into_inner();
+        let fixed = blob(&grid, &about([14.0, 13.0, 12.0], SMatrix::identity()));
+        let moving = blob(&grid, &about([16.0, 14.0, 13.0], turn));
+        // Most of the turn, and far off: mass alone finds the rest of the shift and keeps the turn.
+        let near = nalgebra::Rotation3::from_euler_angles(0.0, 0.0, 2.9).into_inner().transpose();
+        let initial = Affine::new(near, SVector::from([500.0, -80.0, 3.0])).unwrap();
+        let found = Start::Mass.candidates(&fixed, &moving, &initial).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!((found[0].matrix() - near).norm() < 1e-12);
+        let centre = SVector::from(found[0].apply([14.0, 13.0, 12.0]));
+        assert!((centre - SVector::from([16.0, 14.0, 13.0])).norm() < 0.1, "{centre}");
+        for map in Start::Moments.candidates(&fixed, &moving, &initial).unwrap() {
+            let centre = SVector::from(map.apply([14.0, 13.0, 12.0]));
+            assert!((centre - SVector::from([16.0, 14.0, 13.0])).norm() < 0.1, "{centre}");
+        }
+    }
+
+    #[test]
     fn images_without_mass_are_refused() {
         let grid = Grid::new([8, 8], [1.0; 2]).unwrap();
         let flat = Image::<f32, 2>::from_fn(&grid, |_| 3.0).unwrap();
         let bump = Image::<f32, 2>::from_fn(&grid, |x| x[0] * (7.0 - x[0])).unwrap();
         for start in [Start::Mass, Start::Moments] {
-            let error = start.candidates(&bump, &flat).unwrap_err();
+            let error = start.candidates(&bump, &flat, &Affine::identity()).unwrap_err();
             assert_eq!(error, Error::NoContrast { what: "moving image" });
-            let error = start.candidates(&flat, &bump).unwrap_err();
+            let error = start.candidates(&flat, &bump, &Affine::identity()).unwrap_err();
             assert_eq!(error, Error::NoContrast { what: "fixed image" });
         }
-        assert_eq!(Start::Identity.candidates(&flat, &flat).unwrap(), [Affine::identity()]);
+        let shift = Affine::new(SMatrix::identity(), SVector::from([3.0, 1.0])).unwrap();
+        assert_eq!(Start::World.candidates(&flat, &flat, &shift).unwrap(), [shift]);
     }
 }

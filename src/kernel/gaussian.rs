@@ -37,6 +37,9 @@ pub struct Gaussian<T, const D: usize> {
     operator: Planned<T>,
 }
 
+/// σ in voxels of a Gaussian whose value one voxel off, exp(−1/(2 σ²)) = 2e-22, no number keeps.
+const NARROW: f64 = 0.1;
+
 impl<T: Real, const D: usize> Gaussian<T, D> {
     /// A Gaussian of standard deviation `sigma` (physical units) on `grid`.
     ///
@@ -102,6 +105,30 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
     pub fn anisotropic(grid: &Grid<D>, covariance: Covariance<D>) -> Result<Self> {
         expect_covariance(grid, 0, &covariance)?;
         Self::planned(grid, covariance, rounding::<T>())
+    }
+
+    /// A Gaussian along the axes of `grid`, of these standard deviations; none along an axis without one.
+    ///
+    /// # Errors
+    /// [`Error::Sigma`] below half the spacing of its axis or above the extent of the grid; those of
+    /// [`Gaussian::anisotropic`].
+    pub(crate) fn along_axes(grid: &Grid<D>, sigmas: [Option<f64>; D]) -> Result<Self> {
+        let mut matrix = SMatrix::zeros();
+        for (a, sigma) in sigmas.into_iter().enumerate() {
+            let h = grid.spacing()[a];
+            matrix[(a, a)] = match sigma {
+                // So narrow that sampled at the voxels nothing is left beside the middle.
+                None => (NARROW * h).powi(2),
+                Some(sigma) => {
+                    let (min, max) = (0.5 * h, grid.largest_extent());
+                    if !(min..=max).contains(&sigma) {
+                        return Err(Error::Sigma { index: a, found: sigma, min, max });
+                    }
+                    sigma * sigma
+                }
+            };
+        }
+        Self::planned(grid, Covariance::new(matrix)?, rounding::<T>())
     }
 
     /// The same Gaussian, accurate to `tolerance` of its largest multiplier, which is one: the norm of the

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::field::{Displacement, Image, Weights};
 use crate::grid::Grid;
 use crate::kernel::gaussian::{expect_increasing, expect_weights};
-use crate::kernel::{Gaussian, Kernel, Workspace};
+use crate::kernel::{Kernel, Workspace};
 use crate::labels::Labels;
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
@@ -235,8 +235,7 @@ fn interpolated<T: Real, const D: usize>(
     let mut out = Weights::zeros_with(grid, fields.components())?;
     let (warp, prefilter) = (Warp::<T, D>::through(source, grid, initial), Prefilter::new(source));
     let zero = vec![T::zero(); D * grid.len()];
-    let sigma = crate::pyramid::anti_alias_sigma(source, grid);
-    let smoothing = sigma.map(|sigma| Gaussian::new(source, sigma)).transpose()?;
+    let smoothing = crate::pyramid::anti_alias(source, grid.spacing())?;
     for i in 0..fields.components() {
         let mut field = Image::<T, D>::zeros(source)?;
         match &smoothing {

@@ -198,8 +198,7 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         factor: f64,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
-        let moving = pyramid::coarser(&self.moving, &there)?;
+        let moving = pyramid::coarser_moving(&self.moving, grid, factor)?;
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
         Ok((moving, self.measure.prepare(&fixed, mask.as_ref())?))
     }
@@ -213,9 +212,10 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
         initial: &Affine<D>,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let there = pyramid::moving_grid(self.moving.grid(), grid, factor)?;
         let to_moving = initial.displacement(grid)?;
-        let moving = warp(&pyramid::coarser(&self.moving, &there)?, &to_moving)?;
+        let moving = pyramid::coarser_moving(&self.moving, grid, factor)?;
+        let there = moving.grid().clone();
+        let moving = warp(&moving, &to_moving)?;
         // What the moving image does not show is not compared.
         let mut mask = Image::zeros(grid)?;
         Warp::new(&there, grid).seen(to_moving.data(), mask.data_mut());

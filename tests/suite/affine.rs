@@ -16,7 +16,9 @@ use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
 use rdmm_core::model::{Lddmm, Model, MultiGaussian, Rdmm, weights_by_label};
 use rdmm_core::optim::{Objective, Stop};
-use rdmm_core::registration::{Intensities, Level, PairObjective, Registration, Settings};
+use rdmm_core::registration::{
+    Intensities, Landmarks, Level, PairObjective, Registration, Settings,
+};
 use rdmm_core::similarity::{Lncc, Measure, Ncc, Ssd};
 use rdmm_core::space::StateSpace;
 use rdmm_core::synthetic::{Pair, Shapes};
@@ -68,8 +70,14 @@ fn gradients_are_exact<const D: usize>(shapes: [[usize; D]; 2]) {
     for measure in &measures {
         for transform in TRANSFORMS {
             let loss = measure.prepare(&fixed, Some(&mask)).unwrap();
+            let points = [[0.2; D], [0.5; D], std::array::from_fn(|a| 0.1 + 0.3 * a as f64)];
+            let others = points.map(|p| p.map(|x| 0.9 * x + 0.07));
+            let landmarks = Landmarks::new(&points, &others, 0.4).unwrap();
             let mut objective =
                 AffineObjective::new(transform, start, &moving, &fixed_grid, loss).unwrap();
+            if transform == Transform::Affine {
+                objective = objective.with_landmarks(&landmarks);
+            }
             let mut at = objective.rest();
             let n = at.len();
             at.axpy(0.2, &random(n, 4));
@@ -209,9 +217,50 @@ fn moments_start_near_a_turn_of_any_angle() {
         let error = distance(&grid, &found.map, &known);
         assert!(error < 0.1, "{degrees}°: {error} voxels");
         let registration = AffineRegistration::new(Transform::Rigid, Ncc);
-        let given = registration.with_start(Start::Given(known)).run(&fixed, &moving).unwrap();
+        let given = registration.with_initial(known).run(&fixed, &moving).unwrap();
         assert!(distance(&grid, &given.map, &known) < 0.1);
     }
+}
+
+/// A comb of equal stripes: shifted by one of them it looks the same.
+#[test]
+fn landmarks_decide_where_images_do_not() {
+    let grid = Grid::new([64, 40], [1.0; 2]).unwrap();
+    let comb = |shift: f64| {
+        let value = move |x: [f64; 2]| {
+            (std::f64::consts::TAU * (x[0] - shift) / 16.0).cos() + (0.2 * x[1]).sin()
+        };
+        Image::<f32, 2>::from_fn(&grid, value).unwrap()
+    };
+    let (fixed, moving) = (comb(0.0), comb(1.0));
+    let points = [[10.0, 10.0], [50.0, 12.0], [30.0, 33.0], [22.0, 5.0], [40.0, 38.0]];
+    let others = points.map(|[x, y]| [x + 17.0, y]);
+    let registration = || AffineRegistration::new(Transform::Rigid, Ncc);
+    let mean = |map: &Affine<2>| {
+        let pairs = points.iter().zip(&others);
+        pairs.map(|(&p, q)| (map.apply(p)[0] - q[0]).hypot(map.apply(p)[1] - q[1])).sum::<f64>()
+            / 5.0
+    };
+    let alone = registration().run(&fixed, &moving).unwrap();
+    assert!(mean(&alone.map) > 10.0, "the nearest stripe is another");
+    let landmarks = Landmarks::new(&points, &others, 10.0).unwrap();
+    let found = registration().with_landmarks(landmarks).run(&fixed, &moving).unwrap();
+    assert!(mean(&found.map) < 0.2, "{}", mean(&found.map));
+}
+
+#[test]
+fn masses_are_brought_together_after_an_initial_map() {
+    let grid = Grid::unit([56, 48]).unwrap();
+    let fixed = shapes(&grid).fixed;
+    let known = about(&grid, turn(170.0_f64.to_radians()), [3.06, -1.95]);
+    let moving = moved(&fixed, &known);
+    let initial = Affine::new(turn(175.0_f64.to_radians()), [40.0, 7.0].into()).unwrap();
+    let registration = AffineRegistration::new(Transform::Rigid, Ncc).with_start(Start::Mass);
+    let found = registration.clone().with_initial(initial).run(&fixed, &moving).unwrap();
+    let error = distance(&grid, &found.map, &known);
+    assert!(error < 0.1, "{error} voxels");
+    let without = registration.run(&fixed, &moving);
+    assert!(without.is_err() || distance(&grid, &without.unwrap().map, &known) > 1.0);
 }
 
 fn lddmm<const D: usize>(grid: &Grid<D>) -> Lddmm {

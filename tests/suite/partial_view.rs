@@ -80,7 +80,7 @@ fn a_shifted_slab_is_found() {
         [Box::new(Ssd) as Box<dyn Measure<f32, 2>>, Box::new(Ncc), Box::new(Nmi::default())]
     {
         let registration = AffineRegistration::new(Transform::Rigid, measure);
-        let found = registration.with_start(Start::Given(away)).run(&fixed, &moving).unwrap();
+        let found = registration.with_initial(away).run(&fixed, &moving).unwrap();
         let off = moved(&found.map.displacement(fixed.grid()).unwrap());
         assert!(off < 0.3, "{off} voxels from {:?}", found.levels);
     }

@@ -236,7 +236,7 @@ fn affine_registrations_stop_for_time_and_go_on() {
     let none = affine.clone().with_settings(settings.clone().with_time_limit(Duration::ZERO));
     let found = none.run(&fixed, &moving).unwrap();
     assert_eq!((found.levels.len(), found.stop()), (1, Some(&Stop::TimeLimit)));
-    let on = affine.with_start(Start::Given(found.map)).with_settings(settings);
+    let on = affine.with_start(Start::World).with_initial(found.map).with_settings(settings);
     let mut seen = Vec::new();
     let more = on.run_with(&fixed, &moving, |progress| {
         seen.push((progress.level, progress.iteration, progress.evaluations));

@@ -83,11 +83,11 @@ pub(crate) enum AffineKind {
     Affine,
 }
 
-/// Where the affine registration starts.
+/// Where the affine registration starts, after the initial transforms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum StartKind {
-    /// The images as they are placed in the world, or the initial transforms
+    /// The images as they are placed in the world
     #[default]
     World,
     /// Centres of mass brought together

@@ -20,7 +20,7 @@ use crate::maps::{carried, distance};
 pub(crate) struct Overlap {
     /// Dice of each label.
     pub(crate) by_label: BTreeMap<u32, f64>,
-    /// Their mean.
+    /// The mean over the labels that both images have; NaN where there is none.
     pub(crate) mean: f64,
     /// Dice of all labels as one.
     pub(crate) whole: f64,
@@ -82,7 +82,12 @@ impl<const D: usize> Subject<'_, D> {
         if let Some((fixed, moving)) = self.labels {
             let moved = carried(moving, map)?;
             let by_label = dice(&moved, fixed)?;
-            let mean = by_label.values().sum::<f64>() / by_label.len().max(1) as f64;
+            // A label that only one of the images has cannot be brought to overlap.
+            let there = moving.classes();
+            let both = |label: &&u32| there.contains(label);
+            let in_both: Vec<u32> = fixed.classes().iter().filter(both).copied().collect();
+            let of_both = in_both.iter().filter_map(|label| by_label.get(label));
+            let mean = of_both.sum::<f64>() / in_both.len() as f64;
             figures.overlap = Some(Overlap { mean, by_label, whole: dice_whole(&moved, fixed)? });
         }
         if let Some((fixed, moving)) = self.landmarks {

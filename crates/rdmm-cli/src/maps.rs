@@ -1,5 +1,6 @@
 //! Maps as the command line applies them: nothing is known beyond an image.
 
+use nalgebra::SVector;
 use rayon::prelude::*;
 use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Boundary;
@@ -86,6 +87,7 @@ pub(crate) fn distance<const D: usize>(a: [f64; D], b: [f64; D]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdmm_core::grid::Grid;
 
     #[test]
     fn beyond_an_image_there_is_nothing() {

@@ -82,9 +82,10 @@ fn table(json: &Value) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     let mut row = |name: String, before: String, after: String| rows.push([name, before, after]);
     for (name, entry, decimals) in [
-        ("NCC", "ncc", 4),
-        ("mean squared difference", "mse", 5),
-        ("mean Dice", "dice_mean", 4),
+        ("part of the fixed image that the moving one shows", "shown", 4),
+        ("NCC of that part", "ncc", 4),
+        ("mean squared difference of that part", "mse", 5),
+        ("mean Dice of the labels in both images", "dice_mean", 4),
         ("Dice of all labels as one", "dice_whole", 4),
         ("landmarks, mean (mm)", "landmarks_mean", 3),
         ("landmarks, largest (mm)", "landmarks_max", 3),

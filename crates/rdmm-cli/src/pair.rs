@@ -127,14 +127,6 @@ fn expect_effects<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done {
         let problem = "expected the preset rdmm-regions, the only one that has regions: leave it out, or name that preset";
         return Err(Failure::at("--regions", problem));
     }
-    let starts = config.affine.transform != AffineKind::None
-        && config.affine.start != StartKind::World
-        && inputs.initial.affine() != Some(Affine::identity());
-    if starts {
-        let problem =
-            "expected world beside --initial, which says where to start: leave one of the two out";
-        return Err(Failure::at("affine.start (--start)", problem));
-    }
     Ok(())
 }
 
@@ -282,7 +274,7 @@ impl<const D: usize> Run<'_, D> {
             AffineKind::Affine => Transform::Affine,
         };
         let start = match self.config.affine.start {
-            StartKind::World => Start::Given(self.initial()),
+            StartKind::World => Start::World,
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
         };
@@ -293,6 +285,14 @@ impl<const D: usize> Run<'_, D> {
         let measure = similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
+        registration = registration.with_initial(self.initial());
+        // The weight that they have beside the similarity of the flow.
+        let of_flow = self.config.similarity.on(self.grid()).default_weight();
+        let of_flow = self.config.similarity.weight.or_else(|| of_flow);
+        let beside = self.config.landmarks.weight / of_flow;
+        if let Some(landmarks) = self.landmarks(beside)? {
+            registration = registration.with_landmarks(landmarks);
+        }
         if let Some(mask) = &self.inputs.fixed_mask {
             registration = registration.with_mask(mask.clone());
         }
@@ -450,17 +450,23 @@ impl<const D: usize> Run<'_, D> {
         if let Some(mask) = &self.inputs.fixed_mask {
             registration = registration.with_mask(mask.clone());
         }
-        if let Some((fixed, moving)) = &self.inputs.landmarks
-            && self.config.landmarks.weight > 0.0
-        {
-            let moving = match &self.before {
-                Before::Warped(carried) => carried.landmarks.as_ref().unwrap_or(moving),
-                Before::Affine(_) => moving,
-            };
-            let landmarks = Landmarks::new(fixed, moving, self.config.landmarks.weight)?;
+        if let Some(landmarks) = self.landmarks(self.config.landmarks.weight)? {
             registration = registration.with_landmarks(landmarks);
         }
         Ok(registration)
+    }
+
+    /// The landmarks that are to be joined, none where they are only measured.
+    fn landmarks(&self, weight: f64) -> Done<Option<Landmarks<D>>> {
+        let Some((fixed, moving)) = &self.inputs.landmarks else { return Ok(None) };
+        if self.config.landmarks.weight <= 0.0 {
+            return Ok(None);
+        }
+        let moving = match &self.before {
+            Before::Warped(carried) => carried.landmarks.as_ref().unwrap_or(moving),
+            Before::Affine(_) => moving,
+        };
+        Ok(Some(Landmarks::new(fixed, moving, weight)?))
     }
 
     fn of_registered(self, affine: Affine<D>, found: Registered<f32, D>) -> Done<Found<D>> {

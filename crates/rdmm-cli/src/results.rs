@@ -123,6 +123,8 @@ pub(crate) struct Named {
     pub(crate) initial: Vec<String>,
     pub(crate) command: Vec<String>,
     pub(crate) seconds: f64,
+    /// Part of the fixed image that the moving one could show, by their volumes.
+    pub(crate) could_show: f64,
 }
 
 /// `report.json`.
@@ -172,6 +174,7 @@ pub(crate) fn json<const D: usize>(
             put(&name, value);
         }
     }
+    put("could_show", json!(named.could_show));
     put("stopped", json!(found.stopped));
     put("converged", json!(converged(found)));
     let last = report.and_then(|report| report.levels.last());
@@ -245,10 +248,25 @@ fn failure(stop: &Stop) -> Option<String> {
     if let Stop::Failed(error) = stop { Some(error.to_string()) } else { None }
 }
 
+/// Less than this part of what the moving image could show is little.
+const LITTLE: f64 = 0.25;
+
 /// What is to be said of a registration that was not stopped, from its `report.json`.
 pub(crate) fn verdict(report: &Value, max_folds: usize) -> Done {
     if let Some(error) = report["error"].as_str() {
         return Err(Failure::Unfinished(format!("the last level ended by an error: {error}")));
+    }
+    // Reports of earlier versions do not say what was shown.
+    if let (Some(shown), Some(could)) =
+        (report["shown_after"].as_f64(), report["could_show"].as_f64())
+        && shown < LITTLE * could
+    {
+        return Err(Failure::Unfinished(format!(
+            "the moving image shows {:.1} % of the fixed one, and is large enough to show {:.1} %: try --start mass or \
+             --start moments, or --initial",
+            100.0 * shown,
+            100.0 * could,
+        )));
     }
     // Reports of earlier versions count no cells.
     let cells = |name: &str| report[name].as_u64().unwrap_or(0);
@@ -304,6 +322,17 @@ mod tests {
             assert_eq!(with(0, true), Ok(()));
             assert!(with(0, false).unwrap_err().contains("allow more iterations"));
             assert!(with(7, true).unwrap_err().contains("folds in 7 voxels"));
+            let seen = |shown: f64, could: f64| {
+                let numbers = json!({ "shown_after": shown, "could_show": could });
+                let mut report = json!({ "folds": 0, "converged": true });
+                report.as_object_mut().unwrap().extend(numbers.as_object().unwrap().clone());
+                said(&report)
+            };
+            assert_eq!((seen(0.05, 0.1), seen(0.3, 1.0)), (Ok(()), Ok(())));
+            let little = seen(0.01, 0.1).unwrap_err();
+            assert!(
+                little.contains("shows 1.0 % of the fixed one") && little.contains("--start mass")
+            );
             for cells in ["folded_cells", "inverse_folded_cells"] {
                 let report = json!({ "folds": 0, "converged": true, cells: 2 });
                 assert!(said(&report).unwrap_err().contains("folds in 2 voxels or cells"));

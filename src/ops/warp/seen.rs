@@ -136,7 +136,7 @@ mod tests {
     fn warp<const D: usize>(boundary: Boundary) -> (Warp<f64, D>, Grid<D>) {
         let shape = |n: usize| std::array::from_fn(|a| n + a);
         let source = Grid::new(shape(5), [0.8; D]).unwrap().with_boundary(boundary);
-        let target = Grid::new(shape(9), [0.7; D]).unwrap();
+        let target = Grid::new(shape(13), [0.5; D]).unwrap();
         let off = 0.1 * SMatrix::<f64, D, D>::from_column_slice(&random::<f64>(D * D, 1));
         let matrix = SMatrix::identity() + off;
         let affine = Affine::new(matrix, SVector::from_element(-0.9)).unwrap();

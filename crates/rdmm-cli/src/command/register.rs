@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rdmm_core::field::Displacement;
+use rdmm_core::grid::Grid;
 use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use serde_json::Value;
@@ -217,6 +218,7 @@ fn write<const D: usize>(
         landmarks: inputs.landmarks.as_ref(),
     };
     let grid = inputs.fixed.grid();
+    let volume = |grid: &Grid<D>| grid.extent().iter().product::<f64>();
     let affine: Displacement<f32, D> = match inputs.initial.affine() {
         Some(_) => found.affine.displacement(grid)?,
         None => inputs.initial.displacement(grid)?,
@@ -235,6 +237,7 @@ fn write<const D: usize>(
         initial: args.beside.initial.clone(),
         command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         seconds: found.earlier + begin.elapsed().as_secs_f64(),
+        could_show: (volume(inputs.moving.grid()) / volume(grid)).min(1.0),
     };
     let json = results::json(&named, found, &compared)?;
     files::write_json(&args.out.join("report.json"), &json)?;
