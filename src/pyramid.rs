@@ -120,8 +120,10 @@ mod tests {
         Image::from_fn(grid, |x| (std::f64::consts::TAU * x[axis] / (h * period)).cos()).unwrap()
     }
 
+    /// The largest value away from the borders, where waves are mirrored.
     fn largest(image: &Image<f64, 2>) -> f64 {
-        image.data().iter().fold(0.0, |m, x| m.max(x.abs()))
+        let n = image.grid().len();
+        image.data()[n / 4..n - n / 4].iter().fold(0.0, |m, x| m.max(x.abs()))
     }
 
     #[test]
@@ -130,8 +132,8 @@ mod tests {
         let fine = Grid::new([40, 10], [0.5, 5.0]).unwrap();
         let coarse = fine.resampled([10, 10]).unwrap();
         let along = coarser(&wave(&fine, 0, 4.0), &coarse).unwrap();
-        // exp(−(2π σ/4)²/2) with σ² = 2² − 0.5² = 3.75 voxels² is 0.01, and more at the border, where a wave is mirrored.
-        assert!(largest(&along) < 0.2, "{}", largest(&along));
+        // exp(−(2π/4)² σ²/2) with σ² = 2² − 0.5² = 3.75 voxels² is 0.01, and some of the border's 0.2 reaches in.
+        assert!(largest(&along) < 0.05, "{}", largest(&along));
         let across = coarser(&wave(&fine, 1, 4.0), &coarse).unwrap();
         // Voxels along this axis are where they were: nothing but rounding.
         let expected = wave(&coarse, 1, 4.0);
@@ -147,7 +149,7 @@ mod tests {
         for fixed in [fixed.clone(), fixed.with_direction(quarter).unwrap()] {
             let fine = coarser_moving(&wave(&moving, 0, 4.0), &fixed, 1.0).unwrap();
             assert_eq!(fine.grid(), &moving);
-            assert!(largest(&fine) < 0.2, "{}", largest(&fine));
+            assert!(largest(&fine) < 0.05, "{}", largest(&fine));
             let coarse = wave(&moving, 1, 4.0);
             let same = coarser_moving(&coarse, &fixed, 1.0).unwrap();
             let off = same.data().iter().zip(coarse.data()).map(|(a, b)| (a - b).abs());

@@ -37,8 +37,8 @@ pub struct Gaussian<T, const D: usize> {
     operator: Planned<T>,
 }
 
-/// σ in voxels of a Gaussian whose value one voxel off, exp(−1/(2 σ²)) = 2e-22, no number keeps.
-const NARROW: f64 = 0.1;
+/// σ in voxels of a Gaussian that is none: its multipliers are 1 to π² σ²/2 = 5e-16.
+const NARROW: f64 = 1e-8;
 
 impl<T: Real, const D: usize> Gaussian<T, D> {
     /// A Gaussian of standard deviation `sigma` (physical units) on `grid`.
@@ -117,7 +117,6 @@ impl<T: Real, const D: usize> Gaussian<T, D> {
         for (a, sigma) in sigmas.into_iter().enumerate() {
             let h = grid.spacing()[a];
             matrix[(a, a)] = match sigma {
-                // So narrow that sampled at the voxels nothing is left beside the middle.
                 None => (NARROW * h).powi(2),
                 Some(sigma) => {
                     let (min, max) = (0.5 * h, grid.largest_extent());
