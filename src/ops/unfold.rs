@@ -67,13 +67,13 @@ impl Unfolded {
 }
 
 impl Unfold {
-    /// At most forty passes.
+    /// At most a hundred passes.
     ///
     /// # Errors
     /// [`Error::Setting`] for a bound that is not from 0 to below 1.
     pub fn new(bound: f64) -> Result<Self> {
         if (0.0..1.0).contains(&bound) {
-            return Ok(Self { passes: 40, bound, unit: 1.0 });
+            return Ok(Self { passes: 100, bound, unit: 1.0 });
         }
         Err(Error::setting("bound of the determinants", "a number from 0 to below 1", bound))
     }

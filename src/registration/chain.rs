@@ -12,7 +12,7 @@ use crate::evaluate::Folds;
 use crate::field::{Displacement, Image};
 use crate::model::Model;
 use crate::ops::compose::Composition;
-use crate::ops::unfold::Unfold;
+use crate::ops::unfold::{Unfold, Unfolded};
 use crate::ops::warp::warp;
 use crate::optim::Clock;
 use crate::scalar::Real;
@@ -30,6 +30,10 @@ pub struct Chain<T, const D: usize> {
     pub warped: Image<T, D>,
     /// Folds of the whole map on the fixed image's grid: determinants are those of the non-linear part times |det A|.
     pub folds: Folds,
+    /// What of the whole inverse map was smoothed away because cells were beyond the bound.
+    pub unfolded: Unfolded,
+    /// The same of the forward map.
+    pub forward_unfolded: Unfolded,
     /// The registrations. The moving image of each is the warped image of those before.
     pub segments: Vec<Registered<T, D>>,
 }
@@ -126,6 +130,8 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             forward_map: segment.forward_map.clone(),
             warped: segment.warped.clone(),
             folds: segment.report.folds,
+            unfolded: segment.report.unfolded,
+            forward_unfolded: segment.report.forward_unfolded,
             segments: vec![segment],
         })
     }
@@ -153,16 +159,26 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         // Φ₁⁻¹∘Φ₂⁻¹ reads the map so far at the new one; Φ₂∘Φ₁ the new one at the map so far.
         let mut bent = composed(&bent, &segment.inverse_map)?;
         let mut forward = composed(&segment.forward_map, &forward)?;
+        let (mut unfolded, mut forward_unfolded) = (Unfolded::default(), Unfolded::default());
         if let Some(bound) = self.settings.min_jacobian {
             let unfold = Unfold::new(bound)?;
-            unfold.apply(&mut bent)?;
-            unfold.with_affine(first.inverse().determinant()).apply(&mut forward)?;
+            unfolded = unfold.apply(&mut bent)?;
+            let back = first.inverse().determinant();
+            forward_unfolded = unfold.with_affine(back).apply(&mut forward)?;
         }
         let folds = Folds::of(&bent)?.scaled(first.determinant().abs());
         let map = first.after_displacement(&bent)?;
         segments.push(segment);
         let warped = map.warp_filled(moving, self.settings.fill)?;
-        Ok(Chain { folds, warped, inverse_map: map, forward_map: forward, segments })
+        Ok(Chain {
+            inverse_map: map,
+            forward_map: forward,
+            warped,
+            folds,
+            unfolded,
+            forward_unfolded,
+            segments,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod affine;
 mod anisotropic;
 mod bad_input;
 mod book;
+mod chain;
 mod checkers;
 mod circles;
 mod conservation;

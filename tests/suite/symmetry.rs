@@ -9,7 +9,7 @@ use rdmm_core::field::{Displacement, Image, Momentum};
 use rdmm_core::grid::Grid;
 use rdmm_core::model::{Controls, Lddmm, Model, MultiGaussian, RdmmOptimised, Shooting, TwoSided};
 use rdmm_core::optim::Objective;
-use rdmm_core::registration::{PairObjective, Registration};
+use rdmm_core::registration::{Level, PairObjective, Registration, Settings};
 use rdmm_core::similarity::{Measure, Ssd};
 use rdmm_core::space::{FlowState, StateSpace};
 use rdmm_core::step::Steps;
@@ -94,6 +94,27 @@ fn the_gradient_is_the_derivative_and_the_taylor_remainder_has_slope_two() {
     let mut rest = |e: f64| (moved(e) - value - e * slope).abs();
     let order = (rest(2e-2) / rest(1e-2)).log2();
     assert!((order - 2.0).abs() < 0.1, "{order}");
+}
+
+/// λ/2 a side: where the images stand as they are, both sides together cost what one alone does.
+#[test]
+fn two_sides_share_the_weight_of_the_similarity() {
+    let grid = Grid::<2>::unit([20, 20]).unwrap();
+    let (fixed, moving) = (blobs(&grid, [0.55, 0.5]), blobs(&grid, [0.45, 0.48]));
+    let settings = || {
+        let once = vec![Level { factor: 1.0, iterations: 1 }];
+        Settings::default().with_levels(once).with_similarity_weight(7.0)
+    };
+    let two = model(&grid);
+    let one = Registration::new(two.0.clone(), Ssd).with_settings(settings());
+    let one = one.run(&fixed, &moving).unwrap().report.levels[0].first.terms.clone();
+    let two = Registration::new(two, Ssd).with_settings(settings());
+    let two = two.run(&fixed, &moving).unwrap().report.levels[0].first.terms.clone();
+    assert!((one.weighted_similarity - 7.0 * one.similarity).abs() < 1e-14);
+    // The same differences, summed in the same order: rounding of the halves.
+    assert!((two.weighted_similarity - 0.5 * one.weighted_similarity).abs() < 1e-13);
+    assert!((two.reverse - 0.5 * one.weighted_similarity).abs() < 1e-13);
+    assert!(one.weighted_similarity > 1e-3 && one.reverse.abs() <= 0.0);
 }
 
 #[test]

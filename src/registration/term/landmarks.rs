@@ -114,6 +114,22 @@ mod tests {
     }
 
     #[test]
+    fn errors_are_measured_from_where_an_initial_map_takes_points_of_the_moving_image() {
+        let (grid, landmarks) =
+            (turned(Boundary::Reflecting), points(&turned(Boundary::Reflecting)));
+        let map = Displacement::<f64, 2>::from_vec(&grid, random(126, 1)).unwrap();
+        let initial = Affine::from_rows([[1.2, 0.3], [-0.1, 0.9]], [4.0, -7.0]).unwrap();
+        let back = initial.inverse();
+        let taken: Vec<_> = landmarks.moving().iter().map(|&q| back.apply(q)).collect();
+        let errors = target_registration_error(&map, landmarks.fixed(), &taken).unwrap();
+        let mean = errors.iter().map(|e| e * e).sum::<f64>() / 3.0;
+        let mut term = LandmarkTerm::<f64, 2>::new(&landmarks, &grid, &initial).unwrap();
+        let value = term.value_and_gradient(map.data(), &mut [0.0; 126]);
+        // L = 14; rounding.
+        assert!((value - 3.0 * mean / 196.0).abs() < 1e-13 * value);
+    }
+
+    #[test]
     fn the_gradient_equals_differences_and_adds() {
         for boundary in Boundary::ALL {
             let grid = turned(boundary);
