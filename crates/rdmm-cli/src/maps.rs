@@ -15,10 +15,19 @@ pub(crate) fn carried<const D: usize>(
     labels: &Labels<D>,
     map: &Displacement<f32, D>,
 ) -> Done<Labels<D>> {
+    carried_or(labels, map, 0)
+}
+
+/// The same with another label for what is not known.
+pub(crate) fn carried_or<const D: usize>(
+    labels: &Labels<D>,
+    map: &Displacement<f32, D>,
+    fill: u32,
+) -> Done<Labels<D>> {
     let known = known(labels.grid(), map);
     let moved = map.warp_labels(labels)?;
     let data = moved.data().par_iter().enumerate();
-    let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
+    let data = data.map(|(flat, &label)| if known(flat) { label } else { fill }).collect();
     Ok(Labels::from_vec(map.grid(), data)?)
 }
 
@@ -27,11 +36,20 @@ pub(crate) fn read<const D: usize>(
     image: &Image<f32, D>,
     map: &Displacement<f32, D>,
 ) -> Done<Image<f32, D>> {
+    read_or(image, map, 0.0)
+}
+
+/// The same with another value beyond it.
+pub(crate) fn read_or<const D: usize>(
+    image: &Image<f32, D>,
+    map: &Displacement<f32, D>,
+    fill: f32,
+) -> Done<Image<f32, D>> {
     let known = known(image.grid(), map);
     let mut moved = map.warp(image)?;
     moved.data_mut().par_iter_mut().enumerate().for_each(|(flat, value)| {
         if !known(flat) {
-            *value = 0.0;
+            *value = fill;
         }
     });
     Ok(moved)
