@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{AffineKind, BoundaryKind, MeasureKind, Preset, StartKind};
+use crate::config::BoundaryKind;
+pub(crate) use crate::how::HowArgs;
 
 const CODES: &str = "Exit codes: 0 done; 2 options, files or data that cannot be used; 3 not converged, or folded \
                      beyond what was asked; 124 time limit, 130 interrupted (the best state so far is written).";
@@ -76,53 +77,6 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Write man pages
     Man(ManArgs),
-}
-
-/// How to register, shared by `register`, `batch` and `config`. Options override the configuration file.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct HowArgs {
-    /// What to register by [default: lddmm, or that of the configuration]
-    #[arg(long, short)]
-    pub(crate) preset: Option<Preset>,
-    /// Configuration file; `rdmm config` prints one
-    #[arg(long, value_name = "TOML")]
-    pub(crate) config: Option<PathBuf>,
-    /// Similarity measure
-    #[arg(long)]
-    pub(crate) similarity: Option<MeasureKind>,
-    /// Weight λ of the similarity against the regulariser
-    #[arg(long, value_name = "λ")]
-    pub(crate) weight: Option<f64>,
-    /// Affine registration before the non-linear one
-    #[arg(long)]
-    pub(crate) affine: Option<AffineKind>,
-    /// Where the affine registration starts
-    #[arg(long)]
-    pub(crate) start: Option<StartKind>,
-    /// Standard deviations of the regulariser's Gaussians, mm
-    #[arg(long, value_delimiter = ',', value_name = "MM")]
-    pub(crate) sigmas: Option<Vec<f64>>,
-    /// Shares of the Gaussians, of sum one
-    #[arg(long, value_delimiter = ',', value_name = "SHARE")]
-    pub(crate) shares: Option<Vec<f64>>,
-    /// Resolution levels as factor:iterations, from coarse to fine, such as 4:60,2:60,1:60
-    #[arg(long, value_delimiter = ',', value_name = "F:N", value_parser = level)]
-    pub(crate) levels: Option<Vec<rdmm_core::registration::Level>>,
-    /// The smallest Jacobian determinant that is allowed
-    #[arg(long, value_name = "DET")]
-    pub(crate) min_jacobian: Option<f64>,
-}
-
-fn level(text: &str) -> Result<rdmm_core::registration::Level, String> {
-    let parsed = text.split_once(':').and_then(|(factor, iterations)| {
-        Some((factor.parse::<f64>().ok()?, iterations.parse::<usize>().ok()?))
-    });
-    let (factor, iterations) =
-        parsed.ok_or_else(|| format!("expected factor:iterations such as 2:60, found {text}"))?;
-    if !(factor.is_finite() && factor >= 1.0) {
-        return Err(format!("expected a factor of 1 or more, found {factor}"));
-    }
-    Ok(rdmm_core::registration::Level { factor, iterations })
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -242,12 +196,28 @@ pub(crate) struct ApplyArgs {
     #[arg(long, short, required_unless_present = "points")]
     pub(crate) fixed: Option<PathBuf>,
     /// Transform: FILE, or [FILE,1] for its inverse; fsl:FILE,REFERENCE,INPUT for one of FSL. Again for a list: points of
-    /// the fixed image go through the first one first
-    #[arg(long = "transform", short, required = true, value_name = "FILE")]
+    /// the fixed image go through the first one first. None stands for the identity, for images
+    #[arg(long = "transform", short, value_name = "FILE")]
     pub(crate) transforms: Vec<String>,
     /// How the image is interpolated
     #[arg(long, short = 'i', default_value = "cubic")]
     pub(crate) interpolation: Interpolation,
+    /// Value of what lies beyond the moving image, such as -1024 for CT
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "VALUE",
+        allow_hyphen_values = true,
+        conflicts_with = "points"
+    )]
+    pub(crate) fill: f64,
+    /// Volume of a series, counted from 0 [default: all of them]
+    #[arg(long, value_name = "N", conflicts_with = "points")]
+    pub(crate) volume: Option<usize>,
+    /// Spacing of the result, mm: one number or one an axis, over the box of the fixed image
+    /// [default: that of the fixed image]
+    #[arg(long, value_delimiter = ',', value_name = "MM", conflicts_with = "points")]
+    pub(crate) spacing: Vec<f64>,
     /// Axes of the points
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3), value_name = "D")]
     pub(crate) dimension: u8,
@@ -266,6 +236,10 @@ pub(crate) struct ComposeArgs {
     /// Image whose grid the warp has
     #[arg(long, short)]
     pub(crate) fixed: PathBuf,
+    /// Spacing of the warp, mm: one number or one an axis, over the box of the fixed image
+    /// [default: that of the fixed image]
+    #[arg(long, value_delimiter = ',', value_name = "MM")]
+    pub(crate) spacing: Vec<f64>,
     /// File of the warp
     #[arg(long, short)]
     pub(crate) out: PathBuf,

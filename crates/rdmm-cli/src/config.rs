@@ -94,6 +94,8 @@ pub(crate) enum StartKind {
     Mass,
     /// Centres of mass and principal axes brought together
     Moments,
+    /// Landmarks brought together, as far as maps of the kind can
+    Landmarks,
 }
 
 /// What compares images.
@@ -175,17 +177,30 @@ impl Default for SimilarityConfig {
     }
 }
 
-/// `[intensities]`: fractions of the voxels that are mapped to 0 and 1.
+/// `[intensities]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct IntensityConfig {
+    /// Fractions of the voxels that are mapped below 0 and below 1.
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// Whether values beyond them are cut off. If not they are kept, below 0 and above 1.
+    pub(crate) cut: bool,
+    /// The least and the largest value that counts, in the numbers of the file; what is beyond them is cut off first. By
+    /// default nothing is.
+    pub(crate) fixed_window: Auto<[f64; 2]>,
+    pub(crate) moving_window: Auto<[f64; 2]>,
 }
 
 impl Default for IntensityConfig {
     fn default() -> Self {
-        Self { low: 0.001, high: 0.999 }
+        Self {
+            low: 0.001,
+            high: 0.999,
+            cut: false,
+            fixed_window: Auto::default(),
+            moving_window: Auto::default(),
+        }
     }
 }
 
@@ -350,9 +365,20 @@ impl Config {
         if intensities.low >= intensities.high {
             let found = format!("{} and {}", intensities.low, intensities.high);
             return Err(Failure::at(
-                "[intensities]",
+                "[intensities] (--winsorize)",
                 format!("expected low < high, found {found}"),
             ));
+        }
+        for (name, window) in [
+            ("intensities.fixed_window (--fixed-window)", &intensities.fixed_window),
+            ("intensities.moving_window (--moving-window)", &intensities.moving_window),
+        ] {
+            let Some([low, high]) = window.value() else { continue };
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                let problem =
+                    format!("expected two finite numbers, low < high, found {low} and {high}");
+                return Err(Failure::at(name, problem));
+            }
         }
         for (name, levels) in
             [("affine.levels", &self.affine.levels), ("optimiser.levels", &optimiser.levels)]

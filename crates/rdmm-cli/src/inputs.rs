@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use rdmm_core::field::Image;
 use rdmm_core::grid::{Boundary, Grid};
 use rdmm_core::labels::Labels;
-use rdmm_core::registration::Intensities;
 use rdmm_io::points::Points;
 use rdmm_io::transform::{Chain, Listed};
-use rdmm_io::{Forms, Meaning, Volume};
+use rdmm_io::{Forms, Geometry, Meaning, Volume};
 
 use crate::cli::BesideArgs;
 use crate::config::Config;
 use crate::failure::{Done, Failure};
+use crate::intensities::{Which, cut};
 use crate::log::Log;
 use crate::maps::inside;
 
@@ -21,8 +21,11 @@ pub(crate) type Landmarks<const D: usize> = (Vec<[f64; D]>, Vec<[f64; D]>);
 
 /// A pair of images and what belongs to it.
 pub(crate) struct Inputs<const D: usize> {
+    /// Both with what the configuration cuts off.
     pub(crate) fixed: Image<f32, D>,
     pub(crate) moving: Image<f32, D>,
+    /// The moving image without, where something was cut off.
+    uncut: Option<Image<f32, D>>,
     pub(crate) fixed_labels: Option<Labels<D>>,
     pub(crate) moving_labels: Option<Labels<D>>,
     pub(crate) fixed_mask: Option<Image<f32, D>>,
@@ -69,7 +72,14 @@ pub(crate) fn grey(path: &Path, log: &Log) -> Done<Volume> {
 
 /// An image of a volume that was read from `path`.
 pub(crate) fn image<const D: usize>(path: &Path, volume: &Volume) -> Done<Image<f32, D>> {
-    volume.image::<D>().map_err(|problem| problem.at(path).into())
+    let grey = matches!(volume.meaning, Meaning::Colours | Meaning::Indexed);
+    volume.image::<D>().map_err(|problem| match volume.components {
+        2.. if !grey => Failure::at(
+            path.display(),
+            format!("{problem}; rdmm apply --volume N --fixed FILE --moving FILE --out ONE writes the volume N, from 0"),
+        ),
+        _ => problem.at(path).into(),
+    })
 }
 
 /// A label map of the images' dimension.
@@ -110,28 +120,52 @@ pub(crate) fn of_dimension<T>(
     })
 }
 
+/// The lattice of an image, or the one over the same box with the spacing that `--spacing` names.
+pub(crate) fn lattice(geometry: &Geometry, spacing: &[f64]) -> Done<Geometry> {
+    let spacing = match spacing {
+        [] => return Ok(geometry.clone()),
+        &[one] => vec![one; geometry.shape.len()],
+        all => all.to_vec(),
+    };
+    geometry.respaced(&spacing).map_err(|problem| Failure::at("--spacing", problem))
+}
+
+/// How far, in voxels, a corner may be from where it is on another grid for both to count as one: programs round headers.
+const ROUNDED: f64 = 1e-2;
+
+/// Whether both grids are the same but for rounded headers.
+fn near<const D: usize>(found: &Grid<D>, expected: &Grid<D>) -> bool {
+    let corner = |bits: usize| -> [f64; D] {
+        std::array::from_fn(
+            |a| if bits >> a & 1 == 0 { 0.0 } else { expected.shape()[a] as f64 - 1.0 },
+        )
+    };
+    found.shape() == expected.shape()
+        && (0..1 << D).map(corner).all(|index| {
+            let there = found.to_index(expected.to_world(index));
+            (0..D).all(|a| (there[a] - index[a]).abs() <= ROUNDED)
+        })
+}
+
+/// Labels on the grid of their image, which theirs is but for rounding.
+pub(crate) fn onto<const D: usize>(labels: Labels<D>, grid: &Grid<D>) -> Done<Labels<D>> {
+    if labels.grid().same_lattice(grid) {
+        return Ok(labels);
+    }
+    Ok(Labels::from_vec(grid, labels.data().to_vec())?)
+}
+
 /// `Ok` if the label map of a file is over the grid of its image.
 pub(crate) fn expect_grid<const D: usize>(
     path: &Path,
     found: &Grid<D>,
     expected: &Grid<D>,
 ) -> Done {
-    if found.same_lattice(expected) {
+    if near(found, expected) {
         return Ok(());
     }
     let problem = format!("expected the grid of its image, {expected}, found {found}: resample it");
     Err(Failure::at(path.display(), problem))
-}
-
-/// What is wrong with the percentiles of an image that is not constant: few of its voxels are of other values.
-fn contrast(error: &rdmm_core::Error) -> String {
-    match error {
-        rdmm_core::Error::NoContrast { .. } => format!(
-            "{error}; if only few voxels are bright, as in sparse images and masks, set low = 0 and high = 1 under \
-             [intensities] in the configuration (--config)"
-        ),
-        _ => error.to_string(),
-    }
 }
 
 /// Points of two files, as many in both.
@@ -166,9 +200,16 @@ impl<const D: usize> Inputs<D> {
             Ok(image.on_grid(&grid)?)
         };
         let label_map = |path: &Option<PathBuf>| path.as_deref().map(labels::<D>).transpose();
+        let target = with_boundary(image(fixed.0, fixed.1)?)?;
+        let source = with_boundary(image(moving.0, moving.1)?)?;
+        let (moving, uncut) = match cut(&source, &config.intensities, Which::Moving) {
+            Some(less) => (less, Some(source)),
+            None => (source, None),
+        };
         let inputs = Self {
-            fixed: with_boundary(image(fixed.0, fixed.1)?)?,
-            moving: with_boundary(image(moving.0, moving.1)?)?,
+            fixed: cut(&target, &config.intensities, Which::Fixed).unwrap_or(target),
+            moving,
+            uncut,
             fixed_labels: label_map(&beside.fixed_labels)?,
             moving_labels: label_map(&beside.moving_labels)?,
             fixed_mask: beside.fixed_mask.as_deref().map(rdmm_io::read_mask).transpose()?,
@@ -180,18 +221,12 @@ impl<const D: usize> Inputs<D> {
             initial: chain("--initial", &beside.initial)?,
             forms: fixed.1.forms.clone(),
         };
-        for (path, image) in [(fixed.0, &inputs.fixed), (moving.0, &inputs.moving)] {
-            let first = image.data().first();
-            if image.data().iter().all(|x| Some(x) == first) {
-                let problem = "all voxels are alike, expected some contrast: is it the right file?";
-                return Err(Failure::at(path.display(), problem));
-            }
-            let (low, high) = (config.intensities.low, config.intensities.high);
-            Intensities::Percentiles { low, high }
-                .applied(image, "image between its percentiles [intensities]")
-                .map_err(|error| Failure::at(path.display(), contrast(&error)))?;
-        }
         inputs.checked(beside, boundary)
+    }
+
+    /// The moving image with all grey values of its file.
+    pub(crate) fn moving_as_given(&self) -> &Image<f32, D> {
+        self.uncut.as_ref().unwrap_or(&self.moving)
     }
 
     fn checked(mut self, beside: &BesideArgs, boundary: Boundary) -> Done<Self> {
@@ -211,13 +246,19 @@ impl<const D: usize> Inputs<D> {
         }
         if let (Some(mask), Some(path)) = (self.fixed_mask.take(), &beside.fixed_mask) {
             expect_grid(path, mask.grid(), self.fixed.grid())?;
-            let grid = mask.grid().clone().with_boundary(boundary);
+            let grid = self.fixed.grid().clone().with_boundary(boundary);
             if mask.data().iter().all(|&x| x == 0.0) {
                 let problem = "the mask is empty: expected some voxels above 0";
                 return Err(Failure::at(path.display(), problem));
             }
-            self.fixed_mask = Some(mask.on_grid(&grid)?);
+            self.fixed_mask = Some(Image::from_vec(&grid, mask.data().to_vec())?);
         }
+        let moved = |labels: Option<Labels<D>>, grid: &Grid<D>| {
+            labels.map(|labels| onto(labels, grid)).transpose()
+        };
+        self.fixed_labels = moved(self.fixed_labels, self.fixed.grid())?;
+        self.moving_labels = moved(self.moving_labels, self.moving.grid())?;
+        self.regions = moved(self.regions, self.moving.grid())?;
         if let (Some((fixed, _)), Some(path)) = (&self.landmarks, &beside.fixed_landmarks)
             && !beside.landmarks_only_measured
         {

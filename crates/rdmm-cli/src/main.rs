@@ -1,20 +1,26 @@
 //! `rdmm`: diffeomorphic registration of medical images from the command line.
 
+mod beyond;
 mod cli;
 mod command;
 mod config;
 mod failure;
 mod figures;
 mod files;
+mod fit;
+mod how;
 mod inputs;
+mod intensities;
 mod log;
 mod maps;
 mod measure;
 mod page;
 mod pair;
+mod parts;
 mod planes;
 mod print;
 mod report;
+mod resample;
 mod results;
 mod sigma;
 mod watch;

@@ -15,10 +15,19 @@ pub(crate) fn carried<const D: usize>(
     labels: &Labels<D>,
     map: &Displacement<f32, D>,
 ) -> Done<Labels<D>> {
+    carried_or(labels, map, 0)
+}
+
+/// The same with another label for what is not known.
+pub(crate) fn carried_or<const D: usize>(
+    labels: &Labels<D>,
+    map: &Displacement<f32, D>,
+    fill: u32,
+) -> Done<Labels<D>> {
     let known = map.leads_onto(labels.grid());
     let moved = map.warp_labels(labels)?;
     let data = moved.data().par_iter().enumerate();
-    let data = data.map(|(flat, &label)| if known(flat) { label } else { 0 }).collect();
+    let data = data.map(|(flat, &label)| if known(flat) { label } else { fill }).collect();
     Ok(Labels::from_vec(map.grid(), data)?)
 }
 
@@ -27,7 +36,16 @@ pub(crate) fn read<const D: usize>(
     image: &Image<f32, D>,
     map: &Displacement<f32, D>,
 ) -> Done<Image<f32, D>> {
-    Ok(map.warp_filled(image, 0.0)?)
+    read_or(image, map, 0.0)
+}
+
+/// The same with another value beyond it.
+pub(crate) fn read_or<const D: usize>(
+    image: &Image<f32, D>,
+    map: &Displacement<f32, D>,
+    fill: f32,
+) -> Done<Image<f32, D>> {
+    Ok(map.warp_filled(image, f64::from(fill))?)
 }
 
 /// The map over a grid that is not periodic: with an affine part, maps of periodic images are not, and their differences

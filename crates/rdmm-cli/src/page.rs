@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use rdmm_core::registration::Intensities;
 use serde_json::Value;
 
+use crate::config::IntensityConfig;
 use crate::failure::{Done, Failure};
+use crate::files::Kind;
+use crate::intensities::{Which, cut};
 use crate::planes::{Shown, planes};
-use crate::report::{Page, Point, html};
+use crate::report::{Page, Point, Unit, html};
+
+/// Voxels shorter than this, mm, are shown in micrometres.
+const SMALL: f64 = 0.05;
 
 /// Writes `report.html` into the folder of results.
 pub(crate) fn write<const D: usize>(out: &Path, json: &Value, shown: &Shown<'_, D>) -> Done {
@@ -15,7 +20,7 @@ pub(crate) fn write<const D: usize>(out: &Path, json: &Value, shown: &Shown<'_, 
         title: title(json),
         summary: summary(json),
         table: table(json),
-        planes: planes(shown),
+        planes: planes(shown, unit(json)),
         convergence: convergence(json),
         details: details(json),
         warnings: warnings(json),
@@ -30,13 +35,30 @@ pub(crate) fn write<const D: usize>(out: &Path, json: &Value, shown: &Shown<'_, 
 pub(crate) fn comparable<const D: usize>(
     image: &rdmm_core::field::Image<f32, D>,
     json: &Value,
-    name: &'static str,
+    which: Which,
 ) -> Done<rdmm_core::field::Image<f32, D>> {
-    let fraction = |entry: &str, default: f64| {
-        json["configuration"]["intensities"][entry].as_f64().unwrap_or(default)
-    };
-    let (low, high) = (fraction("low", 0.001), fraction("high", 0.999));
-    Ok(Intensities::Percentiles { low, high }.applied(image, name)?)
+    // Reports of earlier versions have fewer entries.
+    let config: IntensityConfig =
+        serde_json::from_value(json["configuration"]["intensities"].clone()).unwrap_or_default();
+    let shown = cut(image, &config, which);
+    let name = if which == Which::Fixed { "fixed image" } else { "moving image" };
+    Ok(config.mapping().applied(shown.as_ref().unwrap_or(image), name)?)
+}
+
+/// Pictures have pixels; microscopes have lengths that would be zeros in millimetres.
+fn unit(json: &Value) -> Unit {
+    let fixed = Path::new(json["fixed"].as_str().unwrap_or_default());
+    let spacing = json["fixed_spacing"].as_array().into_iter().flatten().filter_map(Value::as_f64);
+    match Kind::of(fixed) {
+        Kind::Png => Unit::PIXELS,
+        Kind::Nifti if spacing.fold(0.0, f64::max) < SMALL => Unit::MICROMETRES,
+        Kind::Nifti => Unit::MILLIMETRES,
+    }
+}
+
+/// A length of the files in the unit that is shown.
+fn length(value: &Value, unit: Unit, decimals: usize) -> String {
+    value.as_f64().map_or_else(|| "–".to_owned(), |x| format!("{:.decimals$}", x * unit.times))
 }
 
 fn file_name(value: &Value) -> String {
@@ -55,6 +77,7 @@ fn short(value: &Value, decimals: usize) -> String {
 }
 
 fn summary(json: &Value) -> Vec<(String, String)> {
+    let unit = unit(json);
     let mut cards = Vec::new();
     let mut card = |name: &str, value: String| cards.push((name.to_owned(), value));
     let change = |entry: &str, decimals: usize| {
@@ -66,19 +89,22 @@ fn summary(json: &Value) -> Vec<(String, String)> {
         card("mean Dice", change("dice_mean", 3));
     }
     if !json["landmarks_mean_after"].is_null() {
-        card("landmarks, mean", format!("{} mm", change("landmarks_mean", 2)));
+        let of = |suffix: &str| length(&json[format!("landmarks_mean_{suffix}")], unit, 2);
+        let change = format!("{} → {} {}", of("before"), of("after"), unit.name);
+        card("landmarks, mean", change);
     }
     card("folds", json["folds"].to_string());
     card("smallest determinant", short(&json["min_det"], 3));
     card(
         "inverse consistency, mean",
-        format!("{} mm", short(&json["inverse_consistency_mean"], 3)),
+        format!("{} {}", length(&json["inverse_consistency_mean"], unit, 3), unit.name),
     );
     card("time", format!("{} s", short(&json["seconds"], 1)));
     cards
 }
 
 fn table(json: &Value) -> Vec<[String; 3]> {
+    let unit = unit(json);
     let mut rows = Vec::new();
     let mut row = |name: String, before: String, after: String| rows.push([name, before, after]);
     for (name, entry, decimals) in [
@@ -87,11 +113,14 @@ fn table(json: &Value) -> Vec<[String; 3]> {
         ("mean squared difference of that part", "mse", 5),
         ("mean Dice of the labels in both images", "dice_mean", 4),
         ("Dice of all labels as one", "dice_whole", 4),
-        ("landmarks, mean (mm)", "landmarks_mean", 3),
-        ("landmarks, largest (mm)", "landmarks_max", 3),
+        ("landmarks, mean", "landmarks_mean", 3),
+        ("landmarks, largest", "landmarks_max", 3),
     ] {
         let (before, after) = (&json[format!("{entry}_before")], &json[format!("{entry}_after")]);
-        if !after.is_null() {
+        if entry.starts_with("landmarks") && !after.is_null() {
+            let name = format!("{name} ({})", unit.name);
+            row(name, length(before, unit, decimals), length(after, unit, decimals));
+        } else if !after.is_null() {
             row(name.to_owned(), short(before, decimals), short(after, decimals));
         }
     }
@@ -109,14 +138,17 @@ fn table(json: &Value) -> Vec<[String; 3]> {
         ("smallest determinant of a cell", "min_cell_det", 4),
         ("folded cells of the inverse", "inverse_folded_cells", 0),
         ("smallest determinant of a cell of the inverse", "inverse_min_cell_det", 4),
-        ("inverse consistency, mean (mm)", "inverse_consistency_mean", 4),
-        ("inverse consistency, largest (mm)", "inverse_consistency_max", 4),
+        ("inverse consistency, mean", "inverse_consistency_mean", 4),
+        ("inverse consistency, largest", "inverse_consistency_max", 4),
         ("energy drift", "energy_drift", 6),
         ("time steps", "steps", 0),
         ("evaluations", "evaluations", 0),
         ("peak memory (MB)", "peak_mb", 0),
     ] {
-        if !json[entry].is_null() {
+        if entry.starts_with("inverse_consistency") && !json[entry].is_null() {
+            let name = format!("{name} ({})", unit.name);
+            row(name, dash(), length(&json[entry], unit, decimals));
+        } else if !json[entry].is_null() {
             row(name.to_owned(), dash(), short(&json[entry], decimals));
         }
     }

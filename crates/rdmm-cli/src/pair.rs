@@ -30,9 +30,11 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
 use crate::failure::{Done, Failure};
+use crate::fit::fit;
 use crate::inputs::Inputs;
 use crate::log::Log;
 use crate::maps::{consistency, read, without_seam};
+use crate::parts::Nonlinear;
 use crate::watch::{CheckpointFile, Saved, Stopped, Watch};
 
 /// Standard deviations of RDMM's Gaussians by region, and of G, in largest extents: those of the paper.
@@ -52,8 +54,10 @@ pub(crate) struct Found<const D: usize> {
     pub(crate) map: Displacement<f32, D>,
     /// Its inverse, on the moving grid.
     pub(crate) inverse: Displacement<f32, D>,
-    /// The affine part: of the initial transforms, where they are affine, and of the affine registration.
+    /// The affine part: of the affine registration, and of the initial transforms, whose warps are left out.
     pub(crate) affine: Affine<D>,
+    /// The rest; `None` where the whole map is affine.
+    pub(crate) nonlinear: Option<Nonlinear<D>>,
     /// Determinant of the whole map.
     pub(crate) det: Image<f32, D>,
     /// Of the whole map, on the fixed grid, and of its inverse, on the moving grid: what is written.
@@ -127,7 +131,19 @@ fn expect_effects<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done {
         let problem = "expected the preset rdmm-regions, the only one that has regions: leave it out, or name that preset";
         return Err(Failure::at("--regions", problem));
     }
+    if config.affine.start != StartKind::World && config.affine.transform == AffineKind::None {
+        let problem = "expected world where there is no affine registration: leave --start or --affine none out";
+        return Err(Failure::at("affine.start (--start)", problem));
+    }
+    if config.affine.start == StartKind::Landmarks && inputs.landmarks.is_none() {
+        return Err(no_landmarks());
+    }
     Ok(())
+}
+
+fn no_landmarks() -> Failure {
+    let problem = "expected landmarks, found none: give --fixed-landmarks and --moving-landmarks";
+    Failure::at("affine.start (--start landmarks)", problem)
 }
 
 /// The Gaussians of a regulariser, mm.
@@ -261,8 +277,7 @@ impl<const D: usize> Run<'_, D> {
     }
 
     fn intensities(&self) -> Intensities {
-        let (low, high) = (self.config.intensities.low, self.config.intensities.high);
-        Intensities::Percentiles { low, high }
+        self.config.intensities.mapping()
     }
 
     /// The affine map from where the initial transforms lead.
@@ -273,10 +288,16 @@ impl<const D: usize> Run<'_, D> {
             AffineKind::Similarity => Transform::Similarity,
             AffineKind::Affine => Transform::Affine,
         };
+        let mut initial = self.initial();
         let start = match self.config.affine.start {
             StartKind::World => Start::World,
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
+            StartKind::Landmarks => {
+                let [fixed, moving] = self.points().ok_or_else(no_landmarks)?;
+                initial = fit(transform, fixed, moving)?;
+                Start::World
+            }
         };
         let mut settings = AffineSettings::default().with_intensities(self.intensities());
         settings.levels = self.config.affine.levels.value();
@@ -285,7 +306,7 @@ impl<const D: usize> Run<'_, D> {
         let measure = similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
-        registration = registration.with_initial(self.initial());
+        registration = registration.with_initial(initial);
         // The weight that they have beside the similarity of the flow.
         let of_flow = self.config.similarity.on(self.grid()).default_weight();
         let of_flow = self.config.similarity.weight.or_else(|| of_flow);
@@ -456,16 +477,22 @@ impl<const D: usize> Run<'_, D> {
         Ok(registration)
     }
 
+    /// Points of the fixed image, and of the moving one as the initial warps carried it.
+    fn points(&self) -> Option<[&[[f64; D]]; 2]> {
+        let (fixed, moving) = self.inputs.landmarks.as_ref()?;
+        let carried = match &self.before {
+            Before::Warped(carried) => carried.landmarks.as_ref(),
+            Before::Affine(_) => None,
+        };
+        Some([fixed, carried.unwrap_or(moving)])
+    }
+
     /// The landmarks that are to be joined, none where they are only measured.
     fn landmarks(&self, weight: f64) -> Done<Option<Landmarks<D>>> {
-        let Some((fixed, moving)) = &self.inputs.landmarks else { return Ok(None) };
+        let Some([fixed, moving]) = self.points() else { return Ok(None) };
         if self.config.landmarks.weight <= 0.0 {
             return Ok(None);
         }
-        let moving = match &self.before {
-            Before::Warped(carried) => carried.landmarks.as_ref().unwrap_or(moving),
-            Before::Affine(_) => moving,
-        };
         Ok(Some(Landmarks::new(fixed, moving, weight)?))
     }
 
@@ -484,18 +511,22 @@ impl<const D: usize> Run<'_, D> {
         flow: Option<Registered<f32, D>>,
     ) -> Done<Found<D>> {
         let moving = &self.inputs.moving;
-        let (mut whole, mut inverse) = match &self.before {
-            Before::Affine(_) => (map.clone(), Displacement::from_map(moving.grid(), inverse)?),
+        let (chain, back) = (&self.inputs.initial, self.inputs.initial.inverse()?);
+        let through = |y: [f64; D]| match &self.before {
+            Before::Affine(_) => inverse(y),
+            Before::Warped(_) => inverse(back.apply(y)?),
+        };
+        let (whole, affine) = match &self.before {
+            Before::Affine(_) => (map.clone(), affine),
             Before::Warped(_) => {
-                let (chain, sampler) = (&self.inputs.initial, PointMap::new(map)?);
-                let back = chain.inverse()?;
-                (
-                    Displacement::from_map(map.grid(), |x| chain.apply(sampler.apply(x)))?,
-                    Displacement::from_map(moving.grid(), |y| inverse(back.apply(y)?))?,
-                )
+                let sampler = PointMap::new(map)?;
+                let whole = Displacement::from_map(map.grid(), |x| chain.apply(sampler.apply(x)))?;
+                let after = chain.affine_part().unwrap_or_else(Affine::identity);
+                (whole, after.after(&affine)?)
             }
         };
-        (whole, inverse) = (without_seam(whole)?, without_seam(inverse)?);
+        let mut whole = without_seam(whole)?;
+        let mut inverse = without_seam(Displacement::from_map(moving.grid(), through)?)?;
         // The optimiser holds the non-linear part to its bound. This is for what initial warps and the interpolation on
         // the moving image's grid bring.
         let mut unfolded = [Unfolded::default(); 2];
@@ -511,13 +542,17 @@ impl<const D: usize> Run<'_, D> {
             }
         }
         let (folds, inverse_folds) = (Folds::of(&whole)?, Folds::of(&inverse)?);
+        let bent = flow.is_some() || matches!(self.before, Before::Warped(_));
+        let nonlinear =
+            bent.then(|| Nonlinear::of(&whole, &through, &affine, LEAST)).transpose()?;
         let inverse_consistency = consistency(&whole, &inverse)?;
         Ok(Found {
             det: whole.jacobian_determinant()?,
-            warped: read(moving, &whole)?,
+            warped: read(self.inputs.moving_as_given(), &whole)?,
             map: whole,
             inverse,
             affine,
+            nonlinear,
             folds,
             inverse_folds,
             unfolded,

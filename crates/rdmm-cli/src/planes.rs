@@ -4,7 +4,7 @@ use rdmm_core::field::{Displacement, Image};
 use rdmm_core::grid::Grid;
 use rdmm_core::labels::Labels;
 
-use crate::report::{Plane, Slice};
+use crate::report::{Plane, Slice, Unit};
 
 /// What is shown. All on the grid of the fixed image but the moving labels, which are not.
 pub(crate) struct Shown<'a, const D: usize> {
@@ -44,8 +44,8 @@ const PLANES: [(&str, [usize; 2], bool); 3] =
 const WORLD: [&str; 3] = ["x", "y", "z"];
 
 /// The planes of a report: one of an image with two axes, three of a volume.
-pub(crate) fn planes<const D: usize>(shown: &Shown<'_, D>) -> Vec<Plane> {
-    views(shown.fixed.grid()).iter().map(|view| view.plane(shown)).collect()
+pub(crate) fn planes<const D: usize>(shown: &Shown<'_, D>, unit: Unit) -> Vec<Plane> {
+    views(shown.fixed.grid(), unit).iter().map(|view| view.plane(shown, unit)).collect()
 }
 
 /// For each world axis the grid axis that is nearest to it, each once.
@@ -63,7 +63,7 @@ fn nearest<const D: usize>(grid: &Grid<D>) -> Vec<Axis> {
     found
 }
 
-fn views<const D: usize>(grid: &Grid<D>) -> Vec<View<D>> {
+fn views<const D: usize>(grid: &Grid<D>, unit: Unit) -> Vec<View<D>> {
     let axes = nearest(grid);
     let middle = grid.shape().map(|n| n / 2);
     let centre = grid.to_world(middle.map(|i| i as f64));
@@ -71,7 +71,10 @@ fn views<const D: usize>(grid: &Grid<D>) -> Vec<View<D>> {
         let (right_axis, down_axis) = (*axes.get(right)?, *axes.get(down)?);
         let across = (0..D).find(|world| *world != right && *world != down);
         let name = match across {
-            Some(world) => format!("{name}, {} = {:.1} mm", WORLD[world], centre[world]),
+            Some(world) => {
+                let at = centre[world] * unit.times;
+                format!("{name}, {} = {at:.1} {}", WORLD[world], unit.name)
+            }
             None => "image".to_owned(),
         };
         let down = Axis { flipped: down_axis.flipped != up, ..down_axis };
@@ -82,11 +85,12 @@ fn views<const D: usize>(grid: &Grid<D>) -> Vec<View<D>> {
 }
 
 impl<const D: usize> View<D> {
-    fn plane(&self, shown: &Shown<'_, D>) -> Plane {
+    fn plane(&self, shown: &Shown<'_, D>, unit: Unit) -> Plane {
         let image = |image: &Image<f32, D>| self.slice(|flat| image.data()[flat]);
         #[expect(clippy::cast_precision_loss, reason = "labels are shown, not counted with")]
         let labels = |labels: &Labels<D>| self.slice(|flat| labels.data()[flat] as f32);
         Plane {
+            unit,
             name: self.name.clone(),
             fixed: image(shown.fixed),
             moving: shown.moving.map(image),
@@ -171,7 +175,7 @@ mod tests {
                 sigma: None,
                 labels: None,
             };
-            let planes = planes(&shown);
+            let planes = planes(&shown, Unit::MILLIMETRES);
             assert_eq!(planes.len(), 3);
             let plane = &planes[k];
             let columns = plane.fixed.columns;
@@ -203,7 +207,7 @@ mod tests {
             sigma: None,
             labels: None,
         };
-        let planes = planes(&shown);
+        let planes = planes(&shown, Unit::MILLIMETRES);
         assert_eq!(planes.len(), 1);
         let plane = &planes[0];
         assert_eq!((plane.fixed.columns, plane.fixed.rows), (4, 6));

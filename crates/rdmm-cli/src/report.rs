@@ -19,10 +19,23 @@ mod text;
 pub(crate) struct Slice {
     pub(crate) columns: usize,
     pub(crate) rows: usize,
-    /// Millimetres per column and per row.
+    /// Millimetres, or pixels of pictures, per column and per row.
     pub(crate) spacing: [f64; 2],
     /// Row after row. What is not finite is shown as empty.
     pub(crate) values: Vec<f32>,
+}
+
+/// The unit in which lengths are shown, and how many of it a length of one is in files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Unit {
+    pub(crate) name: &'static str,
+    pub(crate) times: f64,
+}
+
+impl Unit {
+    pub(crate) const MILLIMETRES: Self = Self { name: "mm", times: 1.0 };
+    pub(crate) const MICROMETRES: Self = Self { name: "µm", times: 1000.0 };
+    pub(crate) const PIXELS: Self = Self { name: "pixels", times: 1.0 };
 }
 
 /// The same plane of everything that a registration gives.
@@ -31,6 +44,8 @@ pub(crate) struct Slice {
 /// `fixed`; determinant and standard deviations may be finer or coarser.
 #[derive(Clone, Debug)]
 pub(crate) struct Plane {
+    /// What lengths are shown in.
+    pub(crate) unit: Unit,
     /// Such as "axial, z = 12.0 mm": the button has what stands before the comma.
     pub(crate) name: String,
     pub(crate) fixed: Slice,

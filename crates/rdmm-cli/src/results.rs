@@ -25,7 +25,7 @@ pub(crate) struct Compared {
 }
 
 /// Every file that a registration may write, the last ones only where they are asked for or found.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "report.json",
     "report.html",
     "warped.nii.gz",
@@ -34,6 +34,8 @@ const NAMES: [&str; 17] = [
     "warped_labels.png",
     "warp.nii.gz",
     "inverse_warp.nii.gz",
+    "nonlinear_warp.nii.gz",
+    "inverse_nonlinear_warp.nii.gz",
     "affine.txt",
     "affine.mat",
     "jacobian.nii.gz",
@@ -84,6 +86,10 @@ pub(crate) fn write<const D: usize>(
     }
     write_warp(path("warp.nii.gz"), &found.map)?;
     write_warp(path("inverse_warp.nii.gz"), &found.inverse)?;
+    if let Some(parts) = &found.nonlinear {
+        write_warp(path("nonlinear_warp.nii.gz"), &parts.map)?;
+        write_warp(path("inverse_nonlinear_warp.nii.gz"), &parts.inverse)?;
+    }
     itk::write_text(path("affine.txt"), &found.affine)?;
     itk::write_mat(path("affine.mat"), &found.affine)?;
     rdmm_io::write(path("jacobian.nii.gz"), &placed(Volume::of_image(&found.det)))?;
@@ -164,7 +170,10 @@ pub(crate) fn json<const D: usize>(
         put(&format!("{prefix}folded_volume"), json!(folds.cells.volume));
     }
     let [map, inverse] = &found.unfolded;
-    put("unfolded", json!({ "map": map, "inverse": inverse }));
+    let rest = found.nonlinear.as_ref();
+    let unfolded = rest.map(|rest| &rest.inverse_unfolded);
+    put("unfolded", json!({ "map": map, "inverse": inverse, "inverse_nonlinear": unfolded }));
+    put("inverse_nonlinear_folded_cells", json!(rest.map(|rest| rest.inverse_cells.folded)));
     put("inverse_consistency_mean", json!(found.inverse_consistency[0]));
     put("inverse_consistency_max", json!(found.inverse_consistency[1]));
     for (suffix, figures) in
@@ -270,7 +279,8 @@ pub(crate) fn verdict(report: &Value, max_folds: usize) -> Done {
     }
     // Reports of earlier versions count no cells.
     let cells = |name: &str| report[name].as_u64().unwrap_or(0);
-    let worst = cells("folded_cells").max(cells("inverse_folded_cells"));
+    let all = ["folded_cells", "inverse_folded_cells", "inverse_nonlinear_folded_cells"];
+    let worst = all.map(cells).into_iter().max().unwrap_or(0);
     let folds = report["folds"].as_u64().unwrap_or(u64::MAX).max(worst);
     if usize::try_from(folds).is_ok_and(|folds| folds <= max_folds) {
         if report["converged"] == Value::Bool(true) {
@@ -333,7 +343,8 @@ mod tests {
             assert!(
                 little.contains("shows 1.0 % of the fixed one") && little.contains("--start mass")
             );
-            for cells in ["folded_cells", "inverse_folded_cells"] {
+            for cells in ["folded_cells", "inverse_folded_cells", "inverse_nonlinear_folded_cells"]
+            {
                 let report = json!({ "folds": 0, "converged": true, cells: 2 });
                 assert!(said(&report).unwrap_err().contains("folds in 2 voxels or cells"));
             }

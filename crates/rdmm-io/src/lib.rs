@@ -45,7 +45,7 @@ mod volume;
 pub use convert::{read_image, read_labels, read_mask, write_image, write_labels};
 pub use error::{Error, Problem, Result};
 pub use format::{read, write};
-pub use nifti::Forms;
+pub use nifti::{Forms, Series};
 pub use placement::{Geometry, Lattice};
 pub use transform::{Chain, Listed, Transform};
 pub use volume::{Meaning, Sample, Volume};

@@ -2,6 +2,7 @@
 
 mod forms;
 mod header;
+mod series;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use flate2::write::GzEncoder;
 
 pub use self::forms::Forms;
 pub(crate) use self::header::INTENT_FSL;
+pub use self::series::Series;
 use crate::atomic;
 use crate::error::{Problem, Result};
 use crate::name::{has_ending, with_ending};
@@ -63,7 +65,7 @@ fn data_of_pair(header: &Path) -> PathBuf {
 
 /// The data after `read` bytes of the file.
 fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<Volume, Problem> {
-    let Layout { shape, components } = header.layout()?;
+    let Layout { shape, components, series } = header.layout()?;
     let (sample, colours) = match header.datatype()? {
         Datatype::Number(sample) => (sample, 1),
         Datatype::Colours(channels) => (Sample::U8, channels),
@@ -91,7 +93,8 @@ fn body(header: &Header, mut source: Source, read: u64) -> std::result::Result<V
     let values = planar(values, inner, components)?;
     let forms = forms.beside(&geometry);
     let volume = Volume::new(geometry, components, meaning, sample, values);
-    let mut volume = Volume { warnings, forms, ..volume };
+    let series = series.filter(|_| meaning == Meaning::Values);
+    let mut volume = Volume { warnings, forms, series, ..volume };
     if colours == 1 {
         rescale(&mut volume, header)?;
     }

@@ -105,6 +105,56 @@ impl Geometry {
         Ok(Lattice { shape, spacing, origin, direction })
     }
 
+    /// The lattice of another spacing over the same box, which ends half a voxel beyond the outermost centres. Where the
+    /// box is not a whole number of voxels it ends a part of one later, at the far end of the axis.
+    ///
+    /// # Errors
+    /// [`Problem::Content`] unless there is a finite spacing > 0 an axis, and for more voxels than a file can hold.
+    ///
+    /// ```
+    /// # use rdmm_io::Geometry;
+    /// use nalgebra::DMatrix;
+    /// let geometry = Geometry {
+    ///     shape: vec![10, 20],
+    ///     spacing: vec![1.0, 2.0],
+    ///     origin: vec![0.0, 5.0],
+    ///     direction: DMatrix::identity(2, 2),
+    /// };
+    /// let finer = geometry.respaced(&[0.5, 1.5])?;
+    /// assert_eq!(finer.shape, [20, 27]);
+    /// assert_eq!(finer.origin, [-0.25, 4.75]);
+    /// # Ok::<(), rdmm_io::Problem>(())
+    /// ```
+    pub fn respaced(&self, spacing: &[f64]) -> Result<Self> {
+        self.check()?;
+        let axes = self.shape.len();
+        let good = |s: &f64| s.is_finite() && *s > 0.0;
+        if spacing.len() != axes || !spacing.iter().all(good) {
+            let found = format!("{spacing:?} on {axes} axes");
+            return Err(Problem::content("spacing", "a finite length > 0 an axis", found));
+        }
+        let mut found = self.clone();
+        for (a, &step) in spacing.iter().enumerate() {
+            // Rounding adds no voxel.
+            let voxels = (self.shape[a] as f64 * self.spacing[a] / step - 1e-6).ceil().max(1.0);
+            if voxels > 1e9 {
+                let expected = "a spacing that leaves at most 1e9 voxels an axis";
+                return Err(Problem::content(
+                    "spacing",
+                    expected,
+                    format!("{step} along axis {a}"),
+                ));
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+            let voxels = voxels as usize;
+            (found.shape[a], found.spacing[a]) = (voxels, step);
+            for r in 0..axes {
+                found.origin[r] += self.direction[(r, a)] * 0.5 * (step - self.spacing[a]);
+            }
+        }
+        Ok(found)
+    }
+
     /// `Ok` where the numbers of entries fit and the lattice is one.
     pub(crate) fn check(&self) -> Result<()> {
         let axes = self.shape.len();

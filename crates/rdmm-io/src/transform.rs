@@ -9,6 +9,7 @@ use std::path::Path;
 use nalgebra::SVector;
 use rdmm_core::field::Displacement;
 use rdmm_core::field::kind::Map;
+use rdmm_core::grid::Grid;
 use rdmm_core::ops::inverse::{Interpolation, Inverse};
 use rdmm_core::world::Affine;
 
@@ -21,7 +22,7 @@ mod hdf5;
 pub mod itk;
 mod list;
 
-pub use list::{Chain, Listed};
+pub use list::{Beyond, Chain, Listed};
 
 /// How far the image of an inverted point may be from where it should be, in voxels of the displacement field.
 /// Newton's method takes one step more, so that most points are much nearer.
@@ -116,15 +117,20 @@ fn inverse<const D: usize>(map: Displacement<f32, D>) -> rdmm_core::Result<Inver
     Inverse::new(map, Interpolation::Linear, TOLERANCE)
 }
 
+/// Whether a point is on a grid, the outer halves of its outermost voxels included.
+fn within<const D: usize>(grid: &Grid<D>, point: [f64; D]) -> bool {
+    let index = grid.to_index(point);
+    (0..D).all(|a| index[a] >= -0.5 && index[a] < grid.shape()[a] as f64 - 0.5)
+}
+
 /// x + u(x).
 fn through<const D: usize>(map: &Displacement<f32, D>, point: [f64; D]) -> [f64; D] {
     let grid = map.grid();
-    let index = grid.to_index(point);
-    let shape = grid.shape().map(|n| n as f64);
-    let inside = (0..D).all(|a| index[a] >= -0.5 && index[a] < shape[a] - 0.5);
-    if !inside {
+    if !within(grid, point) {
         return point;
     }
+    let index = grid.to_index(point);
+    let shape = grid.shape().map(|n| n as f64);
     let below = index.map(f64::floor);
     let tap = |a: usize, corner: usize| {
         let upper = corner >> a & 1;
@@ -222,7 +228,6 @@ fn is_numbers(start: &[u8]) -> bool {
 pub(crate) mod tests {
     use super::*;
     use nalgebra::SMatrix;
-    use rdmm_core::grid::Grid;
 
     /// A turned, anisotropic grid far from the origin.
     pub(crate) fn oblique() -> Grid<3> {

@@ -1,7 +1,7 @@
 //! What a file of any format holds: a lattice in space and numbers on it.
 
 use crate::error::Problem;
-use crate::nifti::Forms;
+use crate::nifti::{Forms, Series};
 use crate::placement::Geometry;
 
 /// How numbers are stored in a file.
@@ -74,6 +74,8 @@ pub struct Volume {
     pub warnings: Vec<String>,
     /// Both forms of a `NIfTI` header, where they say more than the geometry.
     pub forms: Option<Forms>,
+    /// The axis of time of a `NIfTI` series, whose volumes are the components.
+    pub series: Option<Series>,
 }
 
 impl Volume {
@@ -86,8 +88,8 @@ impl Volume {
         sample: Sample,
         values: Vec<f64>,
     ) -> Self {
-        let (warnings, forms) = (Vec::new(), None);
-        Self { geometry, components, meaning, sample, values, warnings, forms }
+        let (warnings, forms, series) = (Vec::new(), None, None);
+        Self { geometry, components, meaning, sample, values, warnings, forms, series }
     }
 
     /// The same numbers with the forms of the `NIfTI` file that `other` was read from, so that a file of them lies on

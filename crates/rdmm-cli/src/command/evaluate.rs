@@ -3,25 +3,27 @@
 use rdmm_core::evaluate::Folds;
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
-use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use serde_json::{Map, Value, json};
 
+use crate::beyond;
 use crate::cli::EvaluateArgs;
+use crate::config::Config;
 use crate::failure::{Done, Failure};
 use crate::figures::Subject;
 use crate::files::write_json;
 use crate::inputs;
+use crate::intensities::{Which, expect_contrast};
 use crate::log::Log;
 use crate::maps::consistency;
 use crate::print::print;
 
 /// Writes or prints the figures.
 pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
-    let fixed = rdmm_io::read(&args.fixed)?;
+    let fixed = inputs::volume(&args.fixed, log)?;
     let found = match fixed.dimension() {
-        2 => figures::<2>(args, &fixed)?,
-        3 => figures::<3>(args, &fixed)?,
+        2 => figures::<2>(args, &fixed, log)?,
+        3 => figures::<3>(args, &fixed, log)?,
         other => {
             let problem = format!("expected an image of 2 or 3 axes, found {other}");
             return Err(Failure::at(args.fixed.display(), problem));
@@ -37,13 +39,16 @@ pub(crate) fn run(args: &EvaluateArgs, log: &Log) -> Done {
     }
 }
 
-fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
+fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume, log: &Log) -> Done<Value> {
     let grid: Grid<D> = fixed.geometry.grid().map_err(|problem| problem.at(&args.fixed))?;
-    let map = inputs::chain::<D>("--transform", &args.transforms)?.displacement(&grid)?;
+    let chain = inputs::chain::<D>("--transform", &args.transforms)?;
+    let map = chain.displacement(&grid)?;
+    let lattice = fixed.geometry.lattice::<D>().map_err(|problem| problem.at(&args.fixed))?;
+    beyond::voxels(&chain, &lattice, log)?;
     let moving = match &args.moving {
         None => None,
         Some(path) => {
-            let volume = rdmm_io::read(path)?;
+            let volume = inputs::volume(path, log)?;
             inputs::common_dimension((&args.fixed, fixed), (path, &volume))?;
             Some(inputs::image::<D>(path, &volume)?)
         }
@@ -53,16 +58,27 @@ fn figures<const D: usize>(args: &EvaluateArgs, fixed: &Volume) -> Done<Value> {
         (Some(a), Some(b)) => {
             let fixed = inputs::labels::<D>(a)?;
             inputs::expect_grid(a, fixed.grid(), &grid)?;
-            Some((fixed, inputs::labels::<D>(b)?))
+            Some((inputs::onto(fixed, &grid)?, inputs::labels::<D>(b)?))
         }
         _ => None,
     };
     let beside = &args.beside;
     let files = (beside.fixed_landmarks.as_ref(), beside.moving_landmarks.as_ref());
     let landmarks = inputs::landmarks::<D>(files)?;
+    if let Some((points, _)) = &landmarks {
+        beyond::points(&chain, points, log)?;
+    }
+    let mut config = Config::default();
+    if let (Some(path), Some(moving)) = (&args.moving, &moving) {
+        let images = [
+            (args.fixed.as_path(), &target, Which::Fixed),
+            (path.as_path(), moving, Which::Moving),
+        ];
+        expect_contrast(images, &mut config, log)?;
+    }
     let subject = Subject {
         images: moving.as_ref().map(|moving| (&target, moving)),
-        intensities: Intensities::default(),
+        intensities: config.intensities.mapping(),
         mask: None,
         labels: labels.as_ref().map(|(a, b)| (a, b)),
         landmarks: landmarks.as_ref(),

@@ -6,12 +6,13 @@ use serde_json::json;
 
 use crate::cli::JacobianArgs;
 use crate::failure::{Done, Failure};
+use crate::inputs;
 use crate::log::Log;
 use crate::print::print;
 
 /// Writes the determinant and prints what is known of it.
 pub(crate) fn run(args: &JacobianArgs, log: &Log) -> Done {
-    match rdmm_io::read(&args.warp)?.dimension() {
+    match inputs::volume(&args.warp, log)?.dimension() {
         2 => write::<2>(args, log),
         3 => write::<3>(args, log),
         other => Err(Failure::at(

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use rdmm_core::field::Displacement;
 use rdmm_core::grid::Grid;
-use rdmm_core::registration::Intensities;
 use rdmm_io::Volume;
 use serde_json::Value;
 
@@ -15,6 +14,7 @@ use crate::failure::{Done, Failure};
 use crate::figures::Subject;
 use crate::files::{self, Kind};
 use crate::inputs::{Inputs, common_dimension, grey, listed};
+use crate::intensities::{Which, expect_contrast};
 use crate::log::Log;
 use crate::maps::read;
 use crate::page;
@@ -95,6 +95,16 @@ pub(crate) fn configuration(how: &HowArgs) -> Done<Config> {
     if let Some(bound) = how.min_jacobian {
         config.flow.min_jacobian = bound;
     }
+    if let Some([low, high]) = how.winsorize {
+        let intensities = &mut config.intensities;
+        (intensities.low, intensities.high, intensities.cut) = (low, high, true);
+    }
+    if let Some(window) = how.fixed_window {
+        config.intensities.fixed_window = Auto::Value(window);
+    }
+    if let Some(window) = how.moving_window {
+        config.intensities.moving_window = Auto::Value(window);
+    }
     expect_effects(how, &config)?;
     match &how.config {
         Some(path) => config.checked().map_err(|failure| Failure::at(path.display(), failure)),
@@ -144,6 +154,11 @@ fn files<const D: usize>(
     let every = Duration::try_from_secs_f64(args.checkpoint_every)
         .map_err(|error| Failure::at("--checkpoint-every", error))?;
     let mut config = config.clone();
+    let images = [
+        (args.fixed.as_path(), &inputs.fixed, Which::Fixed),
+        (args.moving.as_path(), &inputs.moving, Which::Moving),
+    ];
+    expect_contrast(images, &mut config, log)?;
     if args.beside.landmarks_only_measured {
         config.landmarks.weight = 0.0;
     }
@@ -206,10 +221,7 @@ fn write<const D: usize>(
 ) -> Done<Value> {
     let kind = Kind::of_pair(&args.fixed, moving);
     let labels = results::write(&args.out, kind, moving, inputs, found)?;
-    let intensities = Intensities::Percentiles {
-        low: found.config.intensities.low,
-        high: found.config.intensities.high,
-    };
+    let intensities = found.config.intensities.mapping();
     let subject = Subject {
         images: Some((&inputs.fixed, &inputs.moving)),
         intensities,
@@ -242,8 +254,8 @@ fn write<const D: usize>(
     let json = results::json(&named, found, &compared)?;
     files::write_json(&args.out.join("report.json"), &json)?;
 
-    let target = page::comparable(&inputs.fixed, &json, "fixed image")?;
-    let source = page::comparable(&inputs.moving, &json, "moving image")?;
+    let target = page::comparable(&inputs.fixed, &json, Which::Fixed)?;
+    let source = page::comparable(&inputs.moving, &json, Which::Moving)?;
     let (start, end) = (read(&source, &affine)?, read(&source, &found.map)?);
     let flow = found.flow.as_ref();
     let sigma = flow.and_then(|flow| flow.sigma_start.as_ref().zip(flow.sigma_end.as_ref()));

@@ -11,6 +11,7 @@ use super::register::varies;
 use crate::cli::ReportArgs;
 use crate::failure::{Done, Failure};
 use crate::inputs;
+use crate::intensities::Which;
 use crate::log::Log;
 use crate::maps::{carried, read};
 use crate::page;
@@ -63,8 +64,8 @@ fn write<const D: usize>(folder: &Path, json: &Value) -> Done {
         there(name, path)?;
         Ok(rdmm_io::read_labels::<D>(path)?)
     };
-    let fixed = page::comparable(&image("fixed")?, json, "fixed image")?;
-    let moving = page::comparable(&image("moving")?, json, "moving image")?;
+    let fixed = page::comparable(&image("fixed")?, json, Which::Fixed)?;
+    let moving = page::comparable(&image("moving")?, json, Which::Moving)?;
     let map: Displacement<f32, D> = read_warp(folder.join("warp.nii.gz"))?;
     let initial: Vec<String> = json["initial"]
         .as_array()

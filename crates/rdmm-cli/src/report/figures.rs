@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::colour::{Palette, Scale};
 use super::text::{count, escape, number, short, signed};
-use super::{Plane, Result, Slice, lines, picture};
+use super::{Plane, Result, Slice, Unit, lines, picture};
 
 /// Squares on the longest side of a checkerboard.
 const SQUARES: f64 = 8.0;
@@ -159,8 +159,8 @@ fn checkerboard(planes: &[Plane]) -> Result<Figure> {
         id: "checkerboard",
         title: "Checkerboard",
         note: format!(
-            "Squares of {} mm show the fixed image, beginning top left, and the warped image in turn.",
-            short(side)
+            "Squares of {} show the fixed image, beginning top left, and the warped image in turn.",
+            length(planes, side)
         ),
         control: String::new(),
         pictures: pictures.collect::<Result<_>>()?,
@@ -301,17 +301,28 @@ fn lattice(planes: &[Plane]) -> Result<Figure> {
         id: "grid",
         title: "Deformed grid",
         note: format!(
-            "Where lines every {} mm of the fixed image go under x + u(x).",
-            short(apart)
+            "Where lines every {} of the fixed image go under x + u(x).",
+            length(planes, apart)
         ),
         control: String::new(),
         pictures: pictures.collect::<Result<_>>()?,
         legend: format!(
-            "<p class=\"legend-text\">Longest displacement in {}: {} mm.</p>\n",
+            "<p class=\"legend-text\">Longest displacement in {}: {} {}.</p>\n",
             where_seen(planes),
-            number(farthest)
+            number(farthest * unit(planes).times),
+            unit(planes).name
         ),
     })
+}
+
+/// A length of files with its unit, with few digits.
+fn length(planes: &[Plane], x: f64) -> String {
+    let Unit { name, times } = unit(planes);
+    format!("{} {name}", short(x * times))
+}
+
+fn unit(planes: &[Plane]) -> Unit {
+    planes.first().map_or(Unit::MILLIMETRES, |plane| plane.unit)
 }
 
 fn where_seen(planes: &[Plane]) -> &'static str {
@@ -417,7 +428,7 @@ fn deviations(planes: &[Plane]) -> Result<Vec<Figure>> {
             ),
             control: String::new(),
             pictures: pictures.collect::<Result<_>>()?,
-            legend: legend(&scale, &[("σ", ends(&scale, |x| format!("{} mm", short(x))))])?,
+            legend: legend(&scale, &[("σ", ends(&scale, |x| length(planes, x)))])?,
         })
     };
     times.into_iter().enumerate().map(figure).collect()

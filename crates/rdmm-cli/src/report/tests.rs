@@ -55,6 +55,7 @@ fn map_of(columns: usize, rows: usize, u: impl Fn(f64, f64) -> [f64; 2]) -> [Sli
 /// Two by two pixels, the identity.
 fn small() -> Plane {
     Plane {
+        unit: Unit::MILLIMETRES,
         name: "axial, z = 1.0 mm".to_owned(),
         fixed: slice(2, [0.0, 1.0, 2.0, 4.0]),
         moving: Some(slice(2, [4.0, 1.0, 2.0, 0.0])),

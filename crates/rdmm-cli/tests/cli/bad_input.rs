@@ -81,10 +81,10 @@ fn images_that_cannot_be_registered() {
     refused_image(&place, "infinite.nii", &["finite", "inf"]);
     write(&place, "flat.nii.gz", &grid, |_| 3.0);
     refused_image(&place, "flat.nii.gz", &["all voxels are alike", "expected some contrast"]);
-    // All but one voxel alike: there are no percentiles to scale by.
+    // All but one voxel alike: nothing is left between percentiles that cut.
     write(&place, "one.nii.gz", &grid, |k| if k == 500 { 1.0 } else { 0.0 });
-    let one = "register --fixed one.nii.gz --moving moving.nii.gz --out out";
-    refused(&place, one, &["one.nii.gz", "percentiles", "low = 0 and high = 1"]);
+    let one = "register --fixed one.nii.gz --moving moving.nii.gz --winsorize 0.01,0.99 --out out";
+    refused(&place, one, &["one.nii.gz", "percentiles that cut", "--winsorize"]);
 
     // One axis, and an axis of three voxels.
     patched(&place, "line.nii", &[(40, &[1, 0, 0, 4, 1, 0])]);
@@ -216,7 +216,7 @@ fn options_out_of_their_range() {
         refused(&place, &register(how), said);
     }
     refused(&place, "register --fixed fixed.nii.gz --out out", &["--moving"]);
-    refused(&place, "apply -m moving.nii.gz -f fixed.nii.gz -o out.nii", &["--transform"]);
+    refused(&place, "apply --points points.csv -o out.csv", &["--transform"]);
     refused(&place, "synth --shape 32 --out made", &["--shape", "two or three", "found 1"]);
     refused(&place, "synth --shape 8,8 --out made", &["expected at least 32", "found 8"]);
     refused(&place, "synth --shape 32,32 --spacing 1,2,3 --out made", &["--spacing", "2, found 3"]);

@@ -3,6 +3,10 @@
 
 mod bad_input;
 mod behaviour;
+mod carry;
+mod grey;
+mod grids;
+mod landmarks;
 mod register;
 mod transforms;
 

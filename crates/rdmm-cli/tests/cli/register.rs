@@ -7,7 +7,7 @@ use rdmm_io::{Sample, Volume};
 
 use crate::{LABELS, PAIR, Place, farthest, figure};
 
-const ALWAYS: [&str; 11] = [
+const ALWAYS: [&str; 10] = [
     "affine.mat",
     "affine.txt",
     "config.toml",
@@ -18,9 +18,15 @@ const ALWAYS: [&str; 11] = [
     "warp.nii.gz",
     "warped.nii.gz",
     "warped_labels.nii.gz",
-    "momentum.nii.gz",
 ];
-const WEIGHTS: [&str; 2] = ["weights_t0.nii.gz", "weights_t1.nii.gz"];
+/// What only a flow has.
+const OF_FLOW: [&str; 5] = [
+    "inverse_nonlinear_warp.nii.gz",
+    "momentum.nii.gz",
+    "nonlinear_warp.nii.gz",
+    "weights_t0.nii.gz",
+    "weights_t1.nii.gz",
+];
 
 /// Pearson's correlation.
 fn correlation(a: &[f32], b: &[f32]) -> f64 {
@@ -37,8 +43,8 @@ fn preset(name: &str) {
     let place = Place::with_pair();
     place.run(&format!("register {PAIR} {LABELS} --preset {name} --out out")).ends(0);
     let flow = name != "affine";
-    let mut expected: Vec<&str> = ALWAYS.into_iter().chain(WEIGHTS).collect();
-    expected.retain(|file| flow || !file.starts_with("momentum") && !file.starts_with("weights"));
+    let of_flow = OF_FLOW.into_iter().filter(|_| flow);
+    let mut expected: Vec<&str> = ALWAYS.into_iter().chain(of_flow).collect();
     expected.sort_unstable();
     assert_eq!(place.files("out"), expected);
 

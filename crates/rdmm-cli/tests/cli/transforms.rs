@@ -16,11 +16,11 @@ fn turn() -> Affine<2> {
     Affine::new(matrix, middle - matrix * middle + SVector::from([0.7, -0.4])).unwrap()
 }
 
-fn points(place: &Place, name: &str) -> Vec<[f64; 2]> {
+pub(super) fn points(place: &Place, name: &str) -> Vec<[f64; 2]> {
     rdmm_io::points::Points::<2>::read(place.path(name)).unwrap().positions().to_vec()
 }
 
-fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
+pub(super) fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
     (SVector::from(a) - SVector::from(b)).norm()
 }
 

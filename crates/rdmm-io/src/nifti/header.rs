@@ -1,6 +1,7 @@
 //! The header of `NIfTI`-1 (348 bytes) and `NIfTI`-2 (540 bytes).
 
 use super::forms::Forms;
+use super::series::Series;
 use crate::error::Problem;
 use crate::samples::{Endian, single};
 use crate::source::Source;
@@ -41,10 +42,11 @@ pub(super) enum Datatype {
     Colours(usize),
 }
 
-/// Spatial axes, two or three, and numbers a voxel.
+/// Spatial axes, two or three, and numbers a voxel, which may be those of several times.
 pub(super) struct Layout {
     pub(super) shape: Vec<usize>,
     pub(super) components: usize,
+    pub(super) series: Option<Series>,
 }
 
 /// What is read of a header.
@@ -58,6 +60,8 @@ pub(super) struct Header {
     dim: [i64; 8],
     datatype: i32,
     units: u8,
+    /// The fourth spacing.
+    step: f64,
     forms: Forms,
 }
 
@@ -140,6 +144,7 @@ impl Header {
             dim: std::array::from_fn(|a| i64::from(entries.i16(40 + 2 * a))),
             datatype: i32::from(entries.i16(70)),
             units: entries.bytes[123],
+            step: entries.f32(92),
             forms: Forms {
                 qform: i32::from(entries.i16(252)),
                 sform: i32::from(entries.i16(254)),
@@ -165,6 +170,7 @@ impl Header {
             dim: std::array::from_fn(|a| entries.i64(16 + 8 * a)),
             datatype: i32::from(entries.i16(12)),
             units: entries.i32(500).to_le_bytes()[0],
+            step: entries.f64(136),
             forms: Forms {
                 qform: entries.i32(344),
                 sform: entries.i32(348),
@@ -225,7 +231,8 @@ impl Header {
             return Err(Problem::content("dim", expected, found));
         }
         let shape = dim[..axes.min(3)].to_vec();
-        Ok(Layout { shape, components: time * components })
+        let series = (time > 1).then(|| Series::new(self.step, self.units));
+        Ok(Layout { shape, components: time * components, series })
     }
 
     /// Both forms of an image of so many axes in millimetres. `warnings` says what of the header was filled.
@@ -280,11 +287,21 @@ pub(super) fn write(volume: &Volume, datatype: Datatype, intent: i32) -> Result<
     let version = if longest > LONGEST { Version::Two } else { Version::One };
     let mut bytes = vec![0; version.bytes() + 4];
     // FSL's fields are time series of three volumes.
-    let last = if intent == INTENT_FSL { 3 } else { 4 };
+    let last = if intent == INTENT_FSL || volume.series.is_some() { 3 } else { 4 };
     let dim = dim(&geometry.shape, components, last)?;
+    let (step, units) = volume.series.as_ref().map_or((1.0, 0), Series::entries);
+    let units = MILLIMETRES | units;
     match version {
-        Version::One => fill_one(&mut bytes, dim, datatype, intent, &forms),
-        Version::Two => fill_two(&mut bytes, dim, datatype, intent, &forms),
+        Version::One => {
+            fill_one(&mut bytes, dim, datatype, intent, &forms);
+            put(&mut bytes, 92, single(step).to_le_bytes());
+            bytes[123] = units;
+        }
+        Version::Two => {
+            fill_two(&mut bytes, dim, datatype, intent, &forms);
+            put(&mut bytes, 136, step.to_le_bytes());
+            bytes[500] = units;
+        }
     }
     Ok(bytes)
 }
@@ -350,7 +367,6 @@ fn fill_one(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, fo
     }
     put(bytes, 108, entry(352.0));
     put(bytes, 112, entry(1.0));
-    bytes[123] = MILLIMETRES;
     put(bytes, 252, (forms.qform as i16).to_le_bytes());
     put(bytes, 254, (forms.sform as i16).to_le_bytes());
     for a in 0..3 {
@@ -385,6 +401,5 @@ fn fill_two(bytes: &mut [u8], dim: [i64; 8], datatype: Datatype, intent: i32, fo
             put(bytes, 400 + 32 * a + 8 * c, forms.rows[a][c].to_le_bytes());
         }
     }
-    bytes[500] = MILLIMETRES;
     put(bytes, 504, intent.to_le_bytes());
 }

@@ -135,6 +135,11 @@ fn single<const D: usize>(record: &Record) -> std::result::Result<Affine<D>, Pro
             let p = counted(record, 7)?;
             Linear { rows: versor([p[0], p[1], p[2]], p[6])?, shift: p[3..6].to_vec() }
         }
+        ("ScaleVersor3DTransform", 3) => stretched(counted(record, 9)?, [0.0; 6])?,
+        ("ScaleSkewVersor3DTransform", 3) => {
+            let p = counted(record, 15)?;
+            stretched(p, std::array::from_fn(|k| p[9 + k]))?
+        }
         ("TranslationTransform", _) => {
             return Ok(Affine::new(SMatrix::identity(), vector(counted(record, D)?))?);
         }
@@ -158,8 +163,8 @@ struct Linear {
 }
 
 fn unknown(name: &str) -> Problem {
-    let expected = "a linear transform of ITK (affine, Euler, similarity, versor, translation, scale, \
-                    identity) or a displacement field in an image file";
+    let expected = "a linear transform of ITK (affine, Euler, similarity, versor, with scales and skew, translation, \
+                    scale, identity) or a displacement field in an image file";
     Problem::content("class of the transform", expected, name)
 }
 
@@ -238,6 +243,19 @@ fn versor(v: [f64; 3], scale: f64) -> std::result::Result<Vec<f64>, Problem> {
     Ok(rows.as_flattened().iter().map(|entry| scale * entry).collect())
 }
 
+/// A turn by a versor, a shift and scales s, three numbers each, and skew k. ITK does not multiply the turn by what
+/// stretches it: s − 1 is added to its diagonal, and k to the other entries, row by row.
+fn stretched(p: &[f64], skew: [f64; 6]) -> std::result::Result<Linear, Problem> {
+    let mut rows = versor([p[0], p[1], p[2]], 1.0)?;
+    for (entry, scale) in [0, 4, 8].into_iter().zip(&p[6..9]) {
+        rows[entry] += scale - 1.0;
+    }
+    for (entry, k) in [1, 2, 3, 5, 6, 7].into_iter().zip(skew) {
+        rows[entry] += k;
+    }
+    Ok(Linear { rows, shift: p[3..6].to_vec() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +267,22 @@ mod tests {
     fn close<const D: usize>(found: [f64; D], expected: [f64; D]) {
         // A few roundings of numbers of order ten.
         assert!((0..D).all(|a| (found[a] - expected[a]).abs() < 1e-13), "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn scales_and_skew_are_added_to_the_turn() {
+        // Without a turn: (1.5, 0.5, 2) along the axes, about (1, 2, 3).
+        let mut p = vec![0.0, 0.0, 0.0, 5.0, -3.0, 8.0, 1.5, 0.5, 2.0];
+        let map = affine::<3>(&[record("ScaleVersor3DTransform_double_3_3", &p, &[1.0, 2.0, 3.0])]);
+        close(map.unwrap().apply([3.0, 4.0, 4.0]), [9.0, 0.0, 13.0]);
+        // A quarter about the last axis, and half of y added to x.
+        p[2] = std::f64::consts::FRAC_1_SQRT_2;
+        p.extend([0.5, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let name = "ScaleSkewVersor3DTransform_double_3_3";
+        let map = affine::<3>(&[record(name, &p, &[0.0; 3])]).unwrap();
+        close(map.apply([1.0, 0.0, 0.0]), [5.5, -2.0, 8.0]);
+        close(map.apply([0.0, 1.0, 0.0]), [4.5, -3.5, 8.0]);
+        assert!(affine::<3>(&[record(name, &p[..9], &[0.0; 3])]).is_err());
     }
 
     #[test]
@@ -338,7 +372,7 @@ mod tests {
             ),
             ("AffineTransform_int_3_3", vec![0.0; 12], vec![0.0; 3], "double or float"),
             ("Euler2DTransform_double_3_3", vec![0.0; 3], vec![0.0; 3], "Euler2DTransform"),
-            ("ScaleVersor3DTransform_double_3_3", vec![0.0; 9], vec![0.0; 3], "ScaleVersor3D"),
+            ("ScaleLogarithmicTransform_double_3_3", vec![0.0; 3], vec![0.0; 3], "ScaleLog"),
             ("CompositeTransform_double_3_3", vec![], vec![], "CompositeTransform"),
             ("Affine", vec![], vec![], "Affine"),
         ] {

@@ -49,8 +49,8 @@ pub fn write_mat<const D: usize>(path: impl AsRef<Path>, map: &Affine<D>) -> Res
 ///
 /// Of the classes `AffineTransform`, `MatrixOffsetTransformBase`, `Rigid2DTransform`, `Euler2DTransform`,
 /// `Similarity2DTransform`, `Rigid3DTransform`, `Euler3DTransform`, `VersorTransform`,
-/// `VersorRigid3DTransform`, `Similarity3DTransform`, `TranslationTransform`, `ScaleTransform` and
-/// `IdentityTransform`, with `float` or `double` parameters, and, in text files, of a
+/// `VersorRigid3DTransform`, `Similarity3DTransform`, `ScaleVersor3DTransform`, `ScaleSkewVersor3DTransform`,
+/// `TranslationTransform`, `ScaleTransform` and `IdentityTransform`, with `float` or `double` parameters, and, in text files, of a
 /// `CompositeTransform` of these, which applies the last one first.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use rdmm_core::ops::inverse::Inverse;
 use rdmm_core::world::Affine;
 use rdmm_core::{Error, Real};
 
-use super::{Transform, fsl, inverse};
+use super::{Transform, fsl, inverse, within};
 use crate::error::{Problem, Result};
 use crate::placement::Geometry;
 use crate::samples::{reserved, single};
@@ -102,7 +102,14 @@ impl FromStr for Listed {
 /// (ANTs' own help says that the last transform is applied first; that is about the image.)
 #[derive(Clone, Debug)]
 pub struct Chain<const D: usize> {
-    steps: Vec<Step<D>>,
+    links: Vec<Link<D>>,
+}
+
+/// A transform of a list, and the file that it was read from.
+#[derive(Clone, Debug)]
+struct Link<const D: usize> {
+    step: Step<D>,
+    file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +117,20 @@ enum Step<const D: usize> {
     Forward(Transform<D>),
     /// The inverse of a warp, found at each point.
     Backward(Box<Inverse<f32, D>>),
+}
+
+/// Points that are beyond the grid of a warp when it is their turn, see [`Chain::beyond`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beyond {
+    /// The file of the warp, where it was read from one.
+    pub file: Option<PathBuf>,
+    /// How many points.
+    pub points: usize,
+    /// The longest displacement at the border of the warp, in millimetres: so far apart are points torn there that lie on
+    /// both sides of it.
+    pub jump: f64,
+    /// The same in voxels of the warp, along the axis where it is largest.
+    pub jump_voxels: f64,
 }
 
 impl<const D: usize> Step<D> {
@@ -124,7 +145,12 @@ impl<const D: usize> Step<D> {
     fn apply(&self, point: [f64; D]) -> rdmm_core::Result<[f64; D]> {
         match self {
             Self::Forward(transform) => Ok(transform.apply(point)),
-            Self::Backward(inverse) => inverse.at(point),
+            Self::Backward(inverse) => {
+                let (found, grid) = (inverse.at(point)?, inverse.map().grid());
+                // The warp moves nothing beyond its grid, and leads here from nowhere inside of it.
+                let alone = !within(grid, found) && !within(grid, point);
+                Ok(if alone { point } else { found })
+            }
         }
     }
 
@@ -132,6 +158,15 @@ impl<const D: usize> Step<D> {
         match self {
             Self::Forward(transform) => Self::new(transform.clone(), true),
             Self::Backward(inverse) => Ok(Self::Forward(Transform::Warp(inverse.map().clone()))),
+        }
+    }
+
+    /// The warp, inverted or not.
+    fn warp(&self) -> Option<&Displacement<f32, D>> {
+        match self {
+            Self::Forward(Transform::Affine(_)) => None,
+            Self::Forward(Transform::Warp(map)) => Some(map),
+            Self::Backward(inverse) => Some(inverse.map()),
         }
     }
 }
@@ -144,8 +179,9 @@ impl<const D: usize> Chain<D> {
     pub fn new(
         transforms: impl IntoIterator<Item = (Transform<D>, bool)>,
     ) -> rdmm_core::Result<Self> {
-        let step = |(transform, inverted)| Step::new(transform, inverted);
-        Ok(Self { steps: transforms.into_iter().map(step).collect::<rdmm_core::Result<_>>()? })
+        let link =
+            |(transform, inverted)| Ok(Link { step: Step::new(transform, inverted)?, file: None });
+        Ok(Self { links: transforms.into_iter().map(link).collect::<rdmm_core::Result<_>>()? })
     }
 
     /// Reads a list of files.
@@ -153,7 +189,7 @@ impl<const D: usize> Chain<D> {
     /// # Errors
     /// Those of [`Transform::read_list`], [`fsl::read`] and [`Chain::new`], with the file.
     pub fn read(listed: &[Listed]) -> Result<Self> {
-        let mut steps = Vec::new();
+        let mut links = Vec::new();
         for entry in listed {
             let mut maps = entry.read()?;
             // The inverse of a list has its inverses in reverse order.
@@ -161,23 +197,54 @@ impl<const D: usize> Chain<D> {
                 maps.reverse();
             }
             for map in maps {
-                let step = Step::new(map, entry.inverted);
-                steps.push(step.map_err(|error| Problem::from(error).at(&entry.path))?);
+                let step = Step::new(map, entry.inverted)
+                    .map_err(|error| Problem::from(error).at(&entry.path))?;
+                links.push(Link { step, file: Some(entry.path.clone()) });
             }
         }
-        Ok(Self { steps })
+        Ok(Self { links })
     }
 
     /// Where a point of the fixed image lies in the moving one, world coordinates.
     ///
     /// Each transform does what [`Transform::apply`] says. The inverse of a warp is found at the point itself
-    /// ([`Inverse::at`]), on no grid.
+    /// ([`Inverse::at`]), on no grid, and moves nothing beyond the warp's grid either: it undoes the warp wherever a
+    /// point comes from, inside the grid or beyond it. A warp with an affine map in it, which leaves its grid, reaches some
+    /// points inside from nowhere: there the inverse is that of the warp continued by the values on its faces.
     ///
     /// # Errors
     /// [`Error::Inverse`] where the inverse of a warp is not found; [`Error::Setting`] for a point that
     /// has left the finite numbers.
     pub fn apply(&self, point: [f64; D]) -> rdmm_core::Result<[f64; D]> {
-        self.steps.iter().try_fold(point, |point, step| step.apply(point))
+        self.links.iter().try_fold(point, |point, link| link.step.apply(point))
+    }
+
+    /// The warps of the list whose grids some of these points have left when it is their turn, in the order of the list.
+    /// There a warp moves nothing, whatever affine map it has in it: what carries such points too is the affine map as a
+    /// transform of its own, after a warp of the non-linear part alone.
+    ///
+    /// # Errors
+    /// Those of [`Chain::apply`].
+    pub fn beyond(&self, points: &[[f64; D]]) -> rdmm_core::Result<Vec<Beyond>> {
+        let mut points = points.to_vec();
+        let mut found = Vec::new();
+        for Link { step, file } in &self.links {
+            let there: Vec<[f64; D]> = points
+                .par_iter()
+                .map(|&point| step.apply(point))
+                .collect::<rdmm_core::Result<_>>()?;
+            if let Some(map) = step.warp() {
+                // The warp's own points: where it starts, or where its inverse ends.
+                let own = if matches!(step, Step::Backward(_)) { &there } else { &points };
+                let outside = own.iter().filter(|&&point| !within(map.grid(), point)).count();
+                if outside > 0 {
+                    let (jump, jump_voxels) = at_border(map);
+                    found.push(Beyond { file: file.clone(), points: outside, jump, jump_voxels });
+                }
+            }
+            points = there;
+        }
+        Ok(found)
     }
 
     /// The whole list as one displacement over any grid, along its axes: the points of all voxels go through the
@@ -254,9 +321,19 @@ impl<const D: usize> Chain<D> {
     /// ill-conditioned to be inverted.
     #[must_use]
     pub fn affine(&self) -> Option<Affine<D>> {
-        self.steps.iter().try_fold(Affine::identity(), |first, step| match step {
+        if self.links.iter().any(|link| link.step.warp().is_some()) {
+            return None;
+        }
+        self.affine_part()
+    }
+
+    /// The affine maps of the list one after the other, without its warps: what it does to points beyond the grids of all
+    /// of these. `None` where the product of the matrices is too ill-conditioned to be inverted.
+    #[must_use]
+    pub fn affine_part(&self) -> Option<Affine<D>> {
+        self.links.iter().try_fold(Affine::identity(), |first, link| match &link.step {
             Step::Forward(Transform::Affine(map)) => map.after(&first).ok(),
-            _ => None,
+            _ => Some(first),
         })
     }
 
@@ -265,9 +342,30 @@ impl<const D: usize> Chain<D> {
     /// # Errors
     /// Those of [`Inverse::new`]: folds.
     pub fn inverse(&self) -> rdmm_core::Result<Self> {
-        let steps = self.steps.iter().rev().map(Step::inverse);
-        Ok(Self { steps: steps.collect::<rdmm_core::Result<_>>()? })
+        let links = self
+            .links
+            .iter()
+            .rev()
+            .map(|Link { step, file }| Ok(Link { step: step.inverse()?, file: file.clone() }));
+        Ok(Self { links: links.collect::<rdmm_core::Result<_>>()? })
     }
+}
+
+/// The longest displacement of the outermost voxels, in millimetres and in voxels of its axis.
+fn at_border<const D: usize>(map: &Displacement<f32, D>) -> (f64, f64) {
+    let (grid, spacing) = (map.grid(), map.grid().spacing());
+    let outermost = |flat: &usize| {
+        let index = grid.unravel(*flat);
+        (0..D).any(|a| index[a] == 0 || index[a] + 1 == grid.shape()[a])
+    };
+    let longest = |flat: usize| {
+        let u = SVector::<f64, D>::from_fn(|a, _| f64::from(map.component(a)[flat]));
+        (u.norm(), u.component_div(&spacing.into()).amax())
+    };
+    (0..grid.len())
+        .filter(outermost)
+        .map(longest)
+        .fold((0.0, 0.0), |(a, b), (c, d)| (f64::max(a, c), f64::max(b, d)))
 }
 
 #[cfg(test)]

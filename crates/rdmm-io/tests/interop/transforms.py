@@ -112,6 +112,9 @@ def simpleitk(case):
         transforms["euler_zyx"] = turned
         transforms["versor"] = sitk.VersorTransform(axis, 0.9)
         transforms["versor_rigid"] = sitk.VersorRigid3DTransform(axis, 0.9, shift, centre)
+        scales, skew = [1.1, 0.8, 1.3], [0.1, -0.05, 0.02, 0.04, 0.0, -0.1]
+        transforms["scale_versor"] = sitk.ScaleVersor3DTransform(scales, axis, 0.9, shift, centre)
+        transforms["scale_skew"] = sitk.ScaleSkewVersor3DTransform(scales, skew, axis, 0.9, shift, centre)
         transforms["similarity"] = sitk.Similarity3DTransform(0.8, axis, 0.9, shift, centre)
     for name, transform in transforms.items():
         case.write_points(f"class_{name}", through(transform))
@@ -139,6 +142,11 @@ def antspy(case):
             fixed, moving, files, interpolator="linear", whichtoinvert=flags, singleprecision=False
         )
         ants.image_write(warped, str(case.out / f"ants_{name}.nii.gz"))
+    # The pair of warp and affine map on a grid larger than the warp's.
+    larger = ants.image_read(case.path("larger.nii.gz"))
+    files = [case.path("warp.nii.gz"), case.path("affine.mat")]
+    warped = ants.apply_transforms(larger, moving, files, interpolator="linear", singleprecision=False)
+    ants.image_write(warped, str(case.out / "ants_larger.nii.gz"))
     random = np.random.default_rng(2)
     affine = ants.create_ants_transform(
         transform_type="AffineTransform",

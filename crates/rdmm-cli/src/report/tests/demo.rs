@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Page, Plane, Point, Slice};
+use super::super::{Page, Plane, Point, Slice, Unit};
 
 /// Sides of a slice in pixels, spacing in mm.
 type Raster = ([usize; 2], [f64; 2]);
@@ -109,6 +109,7 @@ fn plane(name: &str, raster: Raster) -> Plane {
     let row = |place: &Place| found(place).y * half / spacing[1] + 0.5 * rows as f64 - 0.5;
     let sigma = |place: &Place| 8.0 + 14.0 * ellipse(place, [0.1, 0.0], [0.45, 0.5], 0.25);
     Plane {
+        unit: Unit::MILLIMETRES,
         name: name.to_owned(),
         fixed: sampled(raster, |place| anatomy(&place)),
         moving: Some(sampled(raster, |place| moving(&place))),
