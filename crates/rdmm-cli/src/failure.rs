@@ -53,7 +53,12 @@ impl From<rdmm_io::Error> for Failure {
 
 impl From<rdmm_core::Error> for Failure {
     fn from(error: rdmm_core::Error) -> Self {
-        Self::Input(error.to_string())
+        let option = match error {
+            rdmm_core::Error::NoOverlap { .. } => " (--start mass, --start moments, --initial)",
+            rdmm_core::Error::Stretched { .. } => " (--start, --affine)",
+            _ => "",
+        };
+        Self::Input(format!("{error}{option}"))
     }
 }
 
