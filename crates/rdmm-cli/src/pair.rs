@@ -28,7 +28,9 @@ use rdmm_core::world::Affine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
+use crate::config::{
+    AffineKind, Auto, Config, MeasureKind, Preset, Region, SimilarityConfig, StartKind,
+};
 use crate::failure::{Done, Failure};
 use crate::inputs::Inputs;
 use crate::log::Log;
@@ -153,7 +155,7 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
     let levels = || Settings::default_levels(grid);
     config.affine.levels = Auto::Value(config.affine.levels.or_else(levels));
     config.optimiser.levels = Auto::Value(config.optimiser.levels.or_else(levels));
-    let of_affine = config.similarity.measure.of_affine();
+    let of_affine = config.similarity.measure.of_affine(config.affine.transform, D);
     config.affine.similarity = Auto::Value(config.affine.similarity.or_else(|| of_affine));
     let metric = MultiGaussian::fine(grid);
     let regional = config.preset == Preset::RdmmRegions;
@@ -281,15 +283,33 @@ impl<const D: usize> Run<'_, D> {
             AffineKind::Similarity => Transform::Similarity,
             AffineKind::Affine => Transform::Affine,
         };
-        let start = match self.config.affine.start {
+        let mut start = match self.config.affine.start {
             StartKind::World => Start::Given(self.initial()),
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
         };
+        let measure = self.config.affine.similarity.or_else(|| self.config.similarity.measure);
+        // Local correlations are flat far from the optimum.
+        if measure.is_local() {
+            let rigid = self.affine_stage(Transform::Rigid, MeasureKind::Ncc, start)?;
+            if self.watch.stopped.is_some() {
+                return Ok(rigid);
+            }
+            start = Start::Given(rigid);
+        }
+        self.affine_stage(transform, measure, start)
+    }
+
+    /// The best of these transforms by one measure.
+    fn affine_stage(
+        &mut self,
+        transform: Transform,
+        measure: MeasureKind,
+        start: Start<D>,
+    ) -> Done<Affine<D>> {
         let mut settings = AffineSettings::default().with_intensities(self.intensities());
         settings.levels = self.config.affine.levels.value();
-        let mut similarity = self.config.similarity.clone();
-        similarity.measure = self.config.affine.similarity.or_else(|| similarity.measure);
+        let similarity = SimilarityConfig { measure, ..self.config.similarity.clone() };
         let measure = similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
