@@ -45,6 +45,6 @@ impl<T: Real, const D: usize> Measure<T, D> for LnccVoxels {
     }
 
     fn default_weight(&self) -> f64 {
-        0.03
+        0.07
     }
 }

@@ -147,7 +147,8 @@ impl BoundaryKind {
 pub(crate) struct AffineConfig {
     pub(crate) transform: AffineKind,
     pub(crate) start: StartKind,
-    /// By default `nmi` beside `mi` and `nmi`, and `ncc` beside all others.
+    /// By default `nmi` beside `mi` and `nmi`, `lncc` beside `lncc` unless the map is rigid, and `ncc` beside all others.
+    /// Before local ones, a rigid registration by `ncc`.
     pub(crate) similarity: Auto<MeasureKind>,
     /// Times fewer voxels an axis, and most iterations, from coarse to fine.
     pub(crate) levels: Auto<Vec<Level>>,

@@ -5,15 +5,23 @@ use rdmm_core::similarity::{
     Lncc, LnccVoxels, Measure, MultiLncc, MutualInformation, Ncc, Nmi, Ssd,
 };
 
-use crate::config::{MeasureKind, SimilarityConfig};
+use crate::config::{AffineKind, MeasureKind, SimilarityConfig};
 
 impl MeasureKind {
-    /// What suits the affine registration before one by this: local correlations are flat far from the optimum.
-    pub(crate) fn of_affine(self) -> Self {
-        match self {
-            Self::Mi | Self::Nmi => Self::Nmi,
-            Self::Ssd | Self::Ncc | Self::Lncc | Self::MkLncc => Self::Ncc,
+    /// What suits the affine registration before one by this. By what was measured: of volumes cropped to hippocampi, the
+    /// affine map of the best global correlation overlaps less than that of the best local one. Rigid maps, which have
+    /// no scales and shears to go astray by, overlap more by the global one.
+    pub(crate) fn of_affine(self, transform: AffineKind) -> Self {
+        match (self, transform) {
+            (Self::Mi | Self::Nmi, _) => Self::Nmi,
+            (Self::Lncc, AffineKind::Similarity | AffineKind::Affine) => Self::Lncc,
+            (Self::Ssd | Self::Ncc | Self::Lncc | Self::MkLncc, _) => Self::Ncc,
         }
+    }
+
+    /// Whether it sees neighbourhoods alone.
+    pub(crate) fn is_local(self) -> bool {
+        matches!(self, Self::Lncc | Self::MkLncc)
     }
 }
 

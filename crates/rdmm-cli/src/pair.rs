@@ -28,7 +28,9 @@ use rdmm_core::world::Affine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{AffineKind, Auto, Config, Preset, Region, StartKind};
+use crate::config::{
+    AffineKind, Auto, Config, MeasureKind, Preset, Region, SimilarityConfig, StartKind,
+};
 use crate::failure::{Done, Failure};
 use crate::fit::fit;
 use crate::inputs::Inputs;
@@ -161,7 +163,7 @@ fn resolved<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done<(Config
     let levels = || Settings::default_levels(grid);
     config.affine.levels = Auto::Value(config.affine.levels.or_else(levels));
     config.optimiser.levels = Auto::Value(config.optimiser.levels.or_else(levels));
-    let of_affine = config.similarity.measure.of_affine();
+    let of_affine = config.similarity.measure.of_affine(config.affine.transform);
     config.affine.similarity = Auto::Value(config.affine.similarity.or_else(|| of_affine));
     let metric = MultiGaussian::fine(grid);
     let regional = config.preset == Preset::RdmmRegions;
@@ -289,7 +291,7 @@ impl<const D: usize> Run<'_, D> {
             AffineKind::Affine => Transform::Affine,
         };
         let mut initial = self.initial();
-        let start = match self.config.affine.start {
+        let mut start = match self.config.affine.start {
             StartKind::World => Start::World,
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
@@ -299,10 +301,29 @@ impl<const D: usize> Run<'_, D> {
                 Start::World
             }
         };
+        let measure = self.config.affine.similarity.or_else(|| self.config.similarity.measure);
+        // Local correlations are flat far from the optimum.
+        if measure.is_local() {
+            initial = self.affine_stage(Transform::Rigid, MeasureKind::Ncc, initial, start)?;
+            if self.watch.stopped.is_some() {
+                return Ok(initial);
+            }
+            start = Start::World;
+        }
+        self.affine_stage(transform, measure, initial, start)
+    }
+
+    /// The best of these transforms by one measure.
+    fn affine_stage(
+        &mut self,
+        transform: Transform,
+        measure: MeasureKind,
+        initial: Affine<D>,
+        start: Start,
+    ) -> Done<Affine<D>> {
         let mut settings = AffineSettings::default().with_intensities(self.intensities());
         settings.levels = self.config.affine.levels.value();
-        let mut similarity = self.config.similarity.clone();
-        similarity.measure = self.config.affine.similarity.or_else(|| similarity.measure);
+        let similarity = SimilarityConfig { measure, ..self.config.similarity.clone() };
         let measure = similarity.on(self.grid());
         let mut registration =
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
