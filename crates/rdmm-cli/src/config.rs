@@ -279,7 +279,7 @@ pub(crate) struct OptimiserConfig {
 
 impl Default for OptimiserConfig {
     fn default() -> Self {
-        Self { levels: Auto::default(), tolerance: 5e-3, memory: 10 }
+        Self { levels: Auto::default(), tolerance: 1e-2, memory: 10 }
     }
 }
 
