@@ -66,8 +66,8 @@ def case(seed):
         image.SetSpacing(spacing.tolist())
         images.append(image)
     preset, weight = PRESETS[seed // 4 % 3], [1, 10, 1000][random.integers(3)]
-    # λ of the defaults: local correlation .03, the others .1 and more.
-    similarity, usual = [("lncc", 0.03), ("ncc", 0.05), ("ssd", 1.0)][random.integers(3)]
+    # λ of the defaults.
+    similarity, usual = [("lncc", 0.07), ("ncc", 0.05), ("ssd", 0.6)][random.integers(3)]
     options = ["--preset", preset, "--similarity", similarity, "--affine", ["none", "affine"][random.integers(2)]]
     if weight != 1:
         options += ["--weight", str(usual * weight)]

@@ -7,6 +7,7 @@ use crate::kernel::{Gaussian, Kernel, Workspace};
 use crate::ops::spline::Prefilter;
 use crate::ops::warp::Warp;
 use crate::scalar::Real;
+use crate::world::Affine;
 
 /// Standard deviation, in coarse voxels, of the smoothing before sampling: it leaves 3 % at the coarse
 /// grid's Nyquist frequency counted at twice its spacing, and 29 % at the frequency itself.
@@ -30,10 +31,14 @@ pub(crate) fn anti_alias<T: Real, const D: usize>(
     Gaussian::along_axes(fine, sigmas).map(Some)
 }
 
-/// How far apart the voxels of `fixed` are along the axes of `moving`: 1/|H⁻¹ R e| for the axis e, R from the axes of one
-/// to those of the other and H = diag(h) of `fixed`.
-pub(crate) fn spacing_along<const D: usize>(fixed: &Grid<D>, moving: &Grid<D>) -> [f64; D] {
-    let turn = fixed.direction().transpose() * moving.direction();
+/// How far apart the voxels of `fixed` are along the axes of `moving`, where M takes them: 1/|H⁻¹ R e| for the axis e,
+/// R = R₁ᵀ M⁻¹ R₀ from the axes of `moving` to those of `fixed` and H = diag(h) of `fixed`.
+pub(crate) fn spacing_along<const D: usize>(
+    fixed: &Grid<D>,
+    moving: &Grid<D>,
+    initial: &Affine<D>,
+) -> [f64; D] {
+    let turn = fixed.direction().transpose() * initial.inverse().matrix() * moving.direction();
     std::array::from_fn(|a| {
         let square = (0..D).map(|b| (turn[(b, a)] / fixed.spacing()[b]).powi(2)).sum::<f64>();
         square.sqrt().recip()
@@ -55,16 +60,19 @@ pub fn coarser<T: Real, const D: usize>(
     smoothed_and_sampled(image, grid, grid.spacing())
 }
 
-/// A moving image `factor` times coarser, for a comparison on `fixed`: where its voxels are still smaller than those of
-/// `fixed`, it is smoothed to these, or its texture would alias there.
+/// A moving image `factor` times coarser, for a comparison on `fixed` from an initial map on: where its voxels are still
+/// smaller than those of `fixed` there, it is smoothed to these, or its texture would alias. Voxels that are larger than
+/// the whole moving image see its mean, as those of its extent do.
 pub(crate) fn coarser_moving<T: Real, const D: usize>(
     moving: &Image<T, D>,
     fixed: &Grid<D>,
+    initial: &Affine<D>,
     factor: f64,
 ) -> Result<Image<T, D>> {
     let grid = moving.grid().coarsened(factor)?;
-    let (own, read) = (grid.spacing(), spacing_along(fixed, &grid));
-    smoothed_and_sampled(moving, &grid, std::array::from_fn(|a| own[a].max(read[a])))
+    let (own, read, extent) = (grid.spacing(), spacing_along(fixed, &grid, initial), grid.extent());
+    let spacing = std::array::from_fn(|a| own[a].max(read[a].min(extent[a])));
+    smoothed_and_sampled(moving, &grid, spacing)
 }
 
 /// The image smoothed for voxels of `spacing`, and sampled on `grid`.
@@ -147,17 +155,18 @@ mod tests {
         let fixed = Grid::new([16, 16], [2.0, 2.0]).unwrap();
         let quarter = nalgebra::SMatrix::<f64, 2, 2>::new(0.0, -1.0, 1.0, 0.0);
         for fixed in [fixed.clone(), fixed.with_direction(quarter).unwrap()] {
-            let fine = coarser_moving(&wave(&moving, 0, 4.0), &fixed, 1.0).unwrap();
+            let fine =
+                coarser_moving(&wave(&moving, 0, 4.0), &fixed, &Affine::identity(), 1.0).unwrap();
             assert_eq!(fine.grid(), &moving);
             assert!(largest(&fine) < 0.05, "{}", largest(&fine));
             let coarse = wave(&moving, 1, 4.0);
-            let same = coarser_moving(&coarse, &fixed, 1.0).unwrap();
+            let same = coarser_moving(&coarse, &fixed, &Affine::identity(), 1.0).unwrap();
             let off = same.data().iter().zip(coarse.data()).map(|(a, b)| (a - b).abs());
             assert!(off.fold(0.0, f64::max) < 1e-9);
         }
         // As fine as the fixed image: the same image, bit for bit.
         let own = wave(&moving, 0, 4.0);
-        assert_eq!(coarser_moving(&own, &moving, 1.0).unwrap(), own);
+        assert_eq!(coarser_moving(&own, &moving, &Affine::identity(), 1.0).unwrap(), own);
     }
 
     #[test]
@@ -166,13 +175,19 @@ mod tests {
         let (c, s) = (0.6, 0.8);
         let turn = nalgebra::SMatrix::<f64, 2, 2>::new(c, -s, s, c);
         let moving = Grid::new([8, 8], [1.0, 1.0]).unwrap().with_direction(turn).unwrap();
-        let found = spacing_along(&fixed, &moving);
+        let found = spacing_along(&fixed, &moving, &Affine::identity());
         let expected =
             [(c * c + s * s / 9.0_f64).sqrt().recip(), (s * s + c * c / 9.0).sqrt().recip()];
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
         // A quarter of a turn exchanges them.
         let turn = nalgebra::SMatrix::<f64, 2, 2>::new(0.0, -1.0, 1.0, 0.0);
-        let found = spacing_along(&fixed, &moving.with_direction(turn).unwrap());
+        let turned = moving.clone().with_direction(turn).unwrap();
+        let found = spacing_along(&fixed, &turned, &Affine::identity());
         assert!((found[0] - 3.0).abs() < 1e-12 && (found[1] - 1.0).abs() < 1e-12, "{found:?}");
+        // A map that reads the moving image in steps of half the size, turned by a quarter.
+        let half = Affine::new(0.5 * turn, nalgebra::SVector::zeros()).unwrap();
+        let moving = Grid::new([8, 8], [1.0, 1.0]).unwrap();
+        let found = spacing_along(&fixed, &moving, &half);
+        assert!((found[0] - 1.5).abs() < 1e-12 && (found[1] - 0.5).abs() < 1e-12, "{found:?}");
     }
 }

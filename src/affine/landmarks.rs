@@ -48,22 +48,32 @@ impl<const D: usize> PointTerm<D> {
         (self.scale * sum, bar)
     }
 
-    /// The rotation and shift of least squares, a shift alone of fewer than D points.
+    /// The rotation and shift of least squares that take the points p to B(q), a shift alone of fewer than D points or
+    /// of points that have no direction.
     ///
     /// # References
     /// Umeyama, *Least-squares estimation of transformation parameters between two point patterns*, IEEE TPAMI 13
     /// (1991), doi:10.1109/34.88573: eq. (39) to (42) without the scale.
-    pub(super) fn rigid(&self) -> Result<Affine<D>> {
+    pub(super) fn rigid_after(&self, back: &Affine<D>) -> Result<Affine<D>> {
         let n = self.points.len() as f64;
+        let taken = |&(p, q): &(SVector<f64, D>, SVector<f64, D>)| (p, back.apply(q.into()).into());
+        let points: Vec<(_, SVector<f64, D>)> = self.points.iter().map(taken).collect();
         let zero = (SVector::zeros(), SVector::zeros());
-        let (p0, q0) = self.points.iter().fold(zero, |(p0, q0), (p, q)| (p0 + p / n, q0 + q / n));
+        let (p0, q0) = points.iter().fold(zero, |(p0, q0), (p, q)| (p0 + p / n, q0 + q / n));
         if self.points.len() < D {
             return Affine::new(SMatrix::identity(), q0 - p0);
         }
         let turned = |sum: SMatrix<f64, D, D>, (p, q): &(SVector<f64, D>, SVector<f64, D>)| {
             sum + (q - q0) * (p - p0).transpose()
         };
-        let covariance = self.points.iter().fold(SMatrix::zeros(), turned);
+        let covariance = points.iter().fold(SMatrix::zeros(), turned);
+        let size = |sum: f64, (p, q): &(SVector<f64, D>, SVector<f64, D>)| {
+            sum + (p - p0).norm() * (q - q0).norm()
+        };
+        // Rounding of the sum.
+        if covariance.norm() <= 1e-12 * points.iter().fold(f64::MIN_POSITIVE, size) {
+            return Affine::new(SMatrix::identity(), q0 - p0);
+        }
         let svd = DMatrix::from_fn(D, D, |a, b| covariance[(a, b)]).svd(true, true);
         let (Some(u), Some(v)) = (svd.u, svd.v_t) else {
             return Affine::new(SMatrix::identity(), q0 - p0);
@@ -132,7 +142,7 @@ mod tests {
             let fixed = points::<3>(n, 4);
             let moving: Vec<_> = fixed.iter().map(|&p| known.apply(p)).collect();
             let term = PointTerm::new(&Landmarks::new(&fixed, &moving, 1.0).unwrap(), &grid());
-            let found = term.rigid().unwrap();
+            let found = term.rigid_after(&Affine::identity()).unwrap();
             // Three points lie in a plane, whose other side is a reflection.
             assert!((found.matrix() - turn).norm() < 1e-10, "{n}");
             assert!((found.shift() - known.shift()).norm() < 1e-9, "{n}");
@@ -140,9 +150,17 @@ mod tests {
         let fixed = points::<2>(6, 5);
         let mirrored: Vec<_> = fixed.iter().map(|&[x, y]| [-x, y]).collect();
         let term = PointTerm::new(&Landmarks::new(&fixed, &mirrored, 1.0).unwrap(), &grid());
-        assert!((term.rigid().unwrap().determinant() - 1.0).abs() < 1e-12);
+        assert!((term.rigid_after(&Affine::identity()).unwrap().determinant() - 1.0).abs() < 1e-12);
         let one = Landmarks::new(&[[1.0, 2.0]], &[[4.0, 1.0]], 1.0).unwrap();
-        let shift = PointTerm::new(&one, &grid()).rigid().unwrap();
+        let shift = PointTerm::new(&one, &grid()).rigid_after(&Affine::identity()).unwrap();
         assert_eq!(shift, Affine::new(SMatrix::identity(), [3.0, -1.0].into()).unwrap());
+        // Points that are all alike in the moving image have no direction.
+        let alike = Landmarks::new(&fixed, &[[7.0, 8.0]; 6], 1.0).unwrap();
+        let shift = PointTerm::new(&alike, &grid()).rigid_after(&Affine::identity()).unwrap();
+        assert_eq!(shift.matrix(), &SMatrix::<f64, 2, 2>::identity());
+        // After a map that is known.
+        let back = Affine::new(2.0 * SMatrix::identity(), [1.0, 0.0].into()).unwrap();
+        let term = PointTerm::new(&one, &grid()).rigid_after(&back).unwrap();
+        assert_eq!(term.apply([1.0, 2.0]).map(f64::to_bits), [9.0, 2.0].map(f64::to_bits));
     }
 }

@@ -10,7 +10,7 @@ use super::objective::AffineObjective;
 use super::start::Start;
 use crate::comparison::Overlap;
 use crate::error::{Error, Result};
-use crate::field::Image;
+use crate::field::{Displacement, Image};
 use crate::ops::warp::Warp;
 use crate::optim::{Clock, Euclidean, Lbfgs, LbfgsState, Stop};
 use crate::pyramid;
@@ -279,7 +279,8 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         let mut starts = Vec::new();
         let mut reports: Vec<AffineLevel> = Vec::new();
         for (index, level) in levels.iter().enumerate() {
-            let images = self.coarser(&fixed_grey, &moving_grey, level.factor)?;
+            let placed = starts.first().map_or(self.initial, |begin: &Begin<D>| begin.map);
+            let images = self.coarser(&fixed_grey, &moving_grey, &placed, level.factor)?;
             if index == 0 {
                 let maps = self.candidates(&images)?;
                 starts = maps.into_iter().map(|map| Begin { origin: map, map }).collect();
@@ -307,18 +308,19 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         Ok(AffineRegistered { map, warped, overlap, levels: reports })
     }
 
-    /// The images of a level, `factor` times coarser.
+    /// The images of a level, `factor` times coarser, for maps from `placed` on.
     fn coarser(
         &self,
         fixed: &Image<T, D>,
         moving: &Image<T, D>,
+        placed: &Affine<D>,
         factor: f64,
     ) -> Result<Images<T, D>> {
         let grid = fixed.grid().coarsened(factor)?;
         let mask = self.mask.as_ref().map(|mask| pyramid::coarser_mask(mask, &grid));
         Ok(Images {
             fixed: pyramid::coarser(fixed, &grid)?,
-            moving: pyramid::coarser_moving(moving, &grid, factor)?,
+            moving: pyramid::coarser_moving(moving, &grid, placed, factor)?,
             mask: mask.transpose()?,
         })
     }
@@ -327,7 +329,9 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
     fn candidates(&self, Images { fixed, moving, .. }: &Images<T, D>) -> Result<Vec<Affine<D>>> {
         let mut maps = self.start.candidates(fixed, moving, &self.initial)?;
         if let Some(landmarks) = &self.landmarks {
-            maps.push(PointTerm::new(landmarks, fixed.grid()).rigid()?);
+            let back = self.initial.inverse();
+            let rigid = PointTerm::new(landmarks, fixed.grid()).rigid_after(&back)?;
+            maps.push(self.initial.after(&rigid)?);
         }
         Ok(maps)
     }
@@ -340,7 +344,7 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         max_iterations: usize,
         watch: &mut impl FnMut(AffineProgress) -> ControlFlow<()>,
     ) -> Result<Reached<D>> {
-        let mut best: Option<Reached<D>> = None;
+        let mut reached: Vec<Reached<D>> = Vec::new();
         let (mut evaluations, mut stopped, mut failure) = (0, false, None);
         for (index, &start) in starts.iter().enumerate() {
             let mut watch = |mut progress: AffineProgress| {
@@ -359,16 +363,19 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
             };
             evaluations += found.report.evaluations;
             stopped = found.report.stop == Stop::Observer;
-            if best.as_ref().is_none_or(|best| found.report.last < best.report.last) {
-                best = Some(found);
-            }
+            reached.push(found);
             if stopped {
                 break;
             }
         }
-        let Reached { begin, report } = best.ok_or_else(|| failure.unwrap_or_else(no_start))?;
+        // A loss of little that is shown says little: of two starts the one that shows less than half of the other is out.
+        let most = reached.iter().fold(0.0_f64, |most, found| most.max(found.overlap));
+        let enough = reached.into_iter().filter(|found| 2.0 * found.overlap >= most);
+        let best = enough.reduce(|a, b| if b.report.last < a.report.last { b } else { a });
+        let Reached { begin, overlap, report } =
+            best.ok_or_else(|| failure.unwrap_or_else(no_start))?;
         let stop = if stopped { Stop::Observer } else { report.stop };
-        Ok(Reached { begin, report: AffineLevel { evaluations, stop, ..report } })
+        Ok(Reached { begin, overlap, report: AffineLevel { evaluations, stop, ..report } })
     }
 
     /// One start on one level.
@@ -410,7 +417,10 @@ impl<T: Real, const D: usize> AffineRegistration<T, D> {
         if found > most {
             return Err(Error::Stretched { found, most });
         }
-        Ok(Reached { begin: Begin { origin, map }, report })
+        let warp = Warp::through(moving.grid(), fixed.grid(), &map);
+        let rest = Displacement::zeros(fixed.grid())?;
+        let overlap = Overlap::at(&warp, &rest, mask.as_ref())?.part;
+        Ok(Reached { begin: Begin { origin, map }, overlap, report })
     }
 }
 
@@ -435,6 +445,8 @@ struct Begin<const D: usize> {
 struct Reached<const D: usize> {
     /// Where the next one begins.
     begin: Begin<D>,
+    /// Part of the level's fixed image that is shown.
+    overlap: f64,
     report: AffineLevel,
 }
 

@@ -191,14 +191,15 @@ pub(super) struct Pair<'a, T: Real, const D: usize> {
 }
 
 impl<T: Real, const D: usize> Pair<'_, T, D> {
-    /// The moving image and the loss at the resolution of `grid`, `factor` times coarser.
+    /// The moving image and the loss at the resolution of `grid`, `factor` times coarser, for maps from an affine one on.
     pub(super) fn coarser(
         &self,
         grid: &Grid<D>,
         factor: f64,
+        initial: &Affine<D>,
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
-        let moving = pyramid::coarser_moving(&self.moving, grid, factor)?;
+        let moving = pyramid::coarser_moving(&self.moving, grid, initial, factor)?;
         let mask = self.mask.map(|mask| pyramid::coarser_mask(mask, grid)).transpose()?;
         Ok((moving, self.measure.prepare(&fixed, mask.as_ref())?))
     }
@@ -213,7 +214,7 @@ impl<T: Real, const D: usize> Pair<'_, T, D> {
     ) -> Result<(Image<T, D>, Box<dyn Similarity<T>>)> {
         let fixed = pyramid::coarser(&self.fixed, grid)?;
         let to_moving = initial.displacement(grid)?;
-        let moving = pyramid::coarser_moving(&self.moving, grid, factor)?;
+        let moving = pyramid::coarser_moving(&self.moving, grid, initial, factor)?;
         let there = moving.grid().clone();
         let moving = warp(&moving, &to_moving)?;
         // What the moving image does not show is not compared.

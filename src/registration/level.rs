@@ -120,7 +120,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
         let [first, others @ ..] = pairs else {
             return Err(crate::Error::Length { what: "pairs of images", expected: 1, found: 0 });
         };
-        let (moving, similarity) = first.coarser(grid, factor)?;
+        let (moving, similarity) = first.coarser(grid, factor, initial)?;
         let (weight, integration) = (share * first.weight, self.settings.integration.clone());
         let mut objective =
             PairObjective::new(shooting, &moving, grid, similarity, weight, integration)?
@@ -130,7 +130,7 @@ impl<M: Model<T, D>, T: Real, const D: usize> Registration<M, T, D> {
             objective = objective.with_map_before(&before)?;
         }
         for pair in others {
-            let (moving, similarity) = pair.coarser(grid, factor)?;
+            let (moving, similarity) = pair.coarser(grid, factor, initial)?;
             objective = objective.with_channel(&moving, similarity, share * pair.weight)?;
         }
         if two_sided {

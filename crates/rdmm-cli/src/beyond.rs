@@ -21,9 +21,22 @@ pub(crate) fn points<const D: usize>(chain: &Chain<D>, points: &[[f64; D]], log:
 
 /// The same of the voxels of an image, where the border of the warp moves more than a voxel: the image is torn there.
 pub(crate) fn voxels<const D: usize>(chain: &Chain<D>, lattice: &Lattice<D>, log: &Log) -> Done {
-    let step = lattice.len().div_ceil(SAMPLED).max(1);
-    let place = |flat: usize| lattice.to_world(lattice.unravel(flat).map(|i| i as f64));
-    let sampled: Vec<[f64; D]> = (0..lattice.len()).step_by(step).map(place).collect();
+    // A lattice of every so many voxels along each axis.
+    let mut step = 1;
+    while voxels_by(lattice.shape(), step) > SAMPLED {
+        step += 1;
+    }
+    let sparse = lattice.shape().map(|n| n.div_ceil(step));
+    let place = |mut flat: usize| {
+        let mut index = [0.0; D];
+        for a in (0..D).rev() {
+            let i = (flat % sparse[a]) * step + step / 2;
+            index[a] = i.min(lattice.shape()[a] - 1) as f64;
+            flat /= sparse[a];
+        }
+        lattice.to_world(index)
+    };
+    let sampled: Vec<[f64; D]> = (0..voxels_by(lattice.shape(), step)).map(place).collect();
     for found in chain.beyond(&sampled)? {
         if found.jump_voxels > 1.0 {
             let share = 100.0 * found.points as f64 / sampled.len() as f64;
@@ -31,6 +44,11 @@ pub(crate) fn voxels<const D: usize>(chain: &Chain<D>, lattice: &Lattice<D>, log
         }
     }
     Ok(())
+}
+
+/// Number of voxels of every so many along each axis.
+fn voxels_by<const D: usize>(shape: [usize; D], step: usize) -> usize {
+    shape.iter().map(|n| n.div_ceil(step)).product()
 }
 
 fn sentence<const D: usize>(many: &str, found: &Beyond, chain: &Chain<D>) -> String {

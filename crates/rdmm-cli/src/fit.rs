@@ -23,22 +23,27 @@ pub(crate) fn fit<const D: usize>(
         points.iter().map(|&x| SVector::from(x)).sum::<SVector<f64, D>>() / points.len() as f64
     };
     let (from, to) = (centre(fixed), centre(moving));
-    let (mut spread, mut cross) = (SMatrix::<f64, D, D>::zeros(), SMatrix::<f64, D, D>::zeros());
+    let none = SMatrix::<f64, D, D>::zeros();
+    let (mut spread, mut there, mut cross) = (none, none, none);
     for (&x, &y) in fixed.iter().zip(moving) {
         let (x, y) = (SVector::from(x) - from, SVector::from(y) - to);
         spread += x * x.transpose();
+        there += y * y.transpose();
         cross += y * x.transpose();
     }
-    let mut widths: Vec<f64> = dynamic(&spread).symmetric_eigenvalues().iter().copied().collect();
-    widths.sort_by(|a, b| b.total_cmp(a));
-    // Squares of lengths.
-    let wide = widths.iter().filter(|&&w| w > FLAT * FLAT * widths[0]).count();
+    // Axes along which points are apart; squares of lengths.
+    let axes = |spread: &SMatrix<f64, D, D>| {
+        let widths = dynamic(spread).symmetric_eigenvalues();
+        let largest = widths.max();
+        widths.iter().filter(|&&w| largest > 0.0 && w > FLAT * FLAT * largest).count()
+    };
+    let (wide, wide_there) = (axes(&spread), axes(&there));
     let matrix = if transform == Transform::Affine {
-        let inverse = spread.try_inverse().filter(|_| wide == D);
+        let inverse = spread.try_inverse().filter(|_| wide == D && wide_there == D);
         let expected = format!("at least {} landmarks that span the space", D + 1);
         cross * inverse.ok_or_else(|| refused(expected))?
     } else {
-        if wide + 1 < D || widths[0] <= 0.0 {
+        if wide.min(wide_there) + 1 < D || wide.min(wide_there) == 0 {
             return Err(refused(format!(
                 "at least {D} landmarks that are not on one line or alike"
             )));

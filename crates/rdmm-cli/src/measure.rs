@@ -26,6 +26,16 @@ impl MeasureKind {
 }
 
 impl SimilarityConfig {
+    /// The weight that is named, or that of the measure: local windows have the same weight in voxels and in mm.
+    pub(crate) fn weight_on<const D: usize>(&self, grid: &Grid<D>) -> f64 {
+        self.weight.or_else(|| match self.measure {
+            MeasureKind::Lncc => {
+                Measure::<f32, D>::default_weight(&LnccVoxels { sigma: self.window_voxels })
+            }
+            _ => self.on(grid).default_weight(),
+        })
+    }
+
     /// The measure, for fixed images on `grid`.
     pub(crate) fn on<const D: usize>(&self, grid: &Grid<D>) -> Box<dyn Measure<f32, D>> {
         match self.measure {

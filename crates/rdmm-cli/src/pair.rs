@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rdmm_core::Error;
 use rdmm_core::adjoint::Checkpoints;
 use rdmm_core::affine::{AffineRegistered, AffineRegistration, AffineSettings, Start, Transform};
 use rdmm_core::evaluate::Folds;
@@ -18,6 +19,7 @@ use rdmm_core::model::{
     weights_for_sigma,
 };
 use rdmm_core::ops::unfold::{Unfold, Unfolded};
+use rdmm_core::ops::warp::Warp;
 use rdmm_core::optim::Lbfgs;
 use rdmm_core::registration::{
     Checkpoint, Intensities, Landmarks, Progress, Registered, Registration, Search, Settings,
@@ -137,8 +139,14 @@ fn expect_effects<const D: usize>(inputs: &Inputs<D>, config: &Config) -> Done {
         let problem = "expected world where there is no affine registration: leave --start or --affine none out";
         return Err(Failure::at("affine.start (--start)", problem));
     }
-    if config.affine.start == StartKind::Landmarks && inputs.landmarks.is_none() {
-        return Err(no_landmarks());
+    if config.affine.start == StartKind::Landmarks {
+        if inputs.landmarks.is_none() {
+            return Err(no_landmarks());
+        }
+        if config.landmarks.weight <= 0.0 {
+            let problem = "expected landmarks that count: leave --landmarks-only-measured out, or --start landmarks";
+            return Err(Failure::at("affine.start (--start landmarks)", problem));
+        }
     }
     Ok(())
 }
@@ -225,6 +233,8 @@ enum Before<const D: usize> {
 /// What was carried by initial transforms.
 struct Carried<const D: usize> {
     moving: Image<f32, D>,
+    /// How much each voxel counts: the mask of the fixed image, where the moving image showed it.
+    mask: Image<f32, D>,
     regions: Option<Labels<D>>,
     landmarks: Option<Vec<[f64; D]>>,
 }
@@ -237,11 +247,20 @@ impl<const D: usize> Before<D> {
         let map = inputs.initial.displacement(inputs.fixed.grid())?;
         let regions = inputs.regions.as_ref().or(inputs.moving_labels.as_ref());
         let back = inputs.initial.inverse()?;
+        let mut mask = Image::zeros(inputs.fixed.grid())?;
+        Warp::new(inputs.moving.grid(), inputs.fixed.grid()).seen(map.data(), mask.data_mut());
+        if let Some(of_fixed) = &inputs.fixed_mask {
+            mask.data_mut().iter_mut().zip(of_fixed.data()).for_each(|(seen, mask)| *seen *= mask);
+        }
+        if mask.data().iter().all(|&counts| counts <= 0.0) {
+            return Err(rdmm_core::Error::NoOverlap { found: 0.0, least: 0.0 }.into());
+        }
         let carry = |points: &[[f64; D]]| -> rdmm_core::Result<Vec<[f64; D]>> {
             points.iter().map(|&p| back.apply(p)).collect()
         };
         Ok(Self::Warped(Box::new(Carried {
             moving: map.warp(&inputs.moving)?,
+            mask,
             regions: regions.map(|labels| map.warp_labels(labels)).transpose()?,
             landmarks: inputs.landmarks.as_ref().map(|(_, moving)| carry(moving)).transpose()?,
         })))
@@ -291,35 +310,40 @@ impl<const D: usize> Run<'_, D> {
             AffineKind::Affine => Transform::Affine,
         };
         let mut initial = self.initial();
-        let mut start = match self.config.affine.start {
+        let start = match self.config.affine.start {
             StartKind::World => Start::World,
             StartKind::Mass => Start::Mass,
             StartKind::Moments => Start::Moments,
             StartKind::Landmarks => {
                 let [fixed, moving] = self.points().ok_or_else(no_landmarks)?;
-                initial = fit(transform, fixed, moving)?;
+                // As the initial map places them.
+                let back = initial.inverse();
+                let moving: Vec<_> = moving.iter().map(|&y| back.apply(y)).collect();
+                initial = initial.after(&fit(transform, fixed, &moving)?)?;
                 Start::World
             }
         };
         let measure = self.config.affine.similarity.or_else(|| self.config.similarity.measure);
         // Local correlations are flat far from the optimum.
         if measure.is_local() {
-            initial = self.affine_stage(Transform::Rigid, MeasureKind::Ncc, initial, start)?;
+            initial =
+                self.affine_stage(Transform::Rigid, MeasureKind::Ncc, initial, start, None)?;
             if self.watch.stopped.is_some() {
                 return Ok(initial);
             }
-            start = Start::World;
+            return self.affine_stage(transform, measure, initial, Start::World, Some(initial));
         }
-        self.affine_stage(transform, measure, initial, start)
+        self.affine_stage(transform, measure, initial, start, None)
     }
 
-    /// The best of these transforms by one measure.
+    /// The best of these transforms by one measure; where none is found, `otherwise`.
     fn affine_stage(
         &mut self,
         transform: Transform,
         measure: MeasureKind,
         initial: Affine<D>,
         start: Start,
+        otherwise: Option<Affine<D>>,
     ) -> Done<Affine<D>> {
         let mut settings = AffineSettings::default().with_intensities(self.intensities());
         settings.levels = self.config.affine.levels.value();
@@ -329,28 +353,34 @@ impl<const D: usize> Run<'_, D> {
             AffineRegistration::new(transform, measure).with_start(start).with_settings(settings);
         registration = registration.with_initial(initial);
         // The weight that they have beside the similarity of the flow.
-        let of_flow = self.config.similarity.on(self.grid()).default_weight();
-        let of_flow = self.config.similarity.weight.or_else(|| of_flow);
+        let of_flow = self.config.similarity.weight_on(self.grid());
         let beside = self.config.landmarks.weight / of_flow;
         if let Some(landmarks) = self.landmarks(beside)? {
             registration = registration.with_landmarks(landmarks);
         }
-        if let Some(mask) = &self.inputs.fixed_mask {
+        if let Some(mask) = self.mask() {
             registration = registration.with_mask(mask.clone());
         }
         let mut due = None;
-        let found: AffineRegistered<f32, D> =
-            registration.run_with(&self.inputs.fixed, self.moving(), |_| {
-                due = self.watch.due();
-                if due.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+        let found = registration.run_with(&self.inputs.fixed, self.moving(), |_| {
+            due = self.watch.due();
+            if due.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let found: AffineRegistered<f32, D> = match (found, otherwise) {
+            (Ok(found), _) => found,
+            (Err(error @ (Error::Stretched { .. } | Error::NoOverlap { .. })), Some(kept)) => {
+                self.course.log.warn(&format!("the rigid map before is kept: {error}"));
+                return Ok(kept);
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
         if due.is_some() {
             // What is begun here does not go on later: the affine map would be another one.
             (self.watch.stopped, self.watch.file) = (due, None);
         }
         if found.is_worse() {
             self.course.log.warn(
-                "the affine map has a higher loss than its start: try another --start, or --affine rigid",
+                "the affine map has a higher loss than its start: try another --start, or another --affine",
             );
         }
         let AffineRegistered { map, levels, .. } = found;
@@ -434,7 +464,7 @@ impl<const D: usize> Run<'_, D> {
             .with_search(Search::MetricLbfgs { lbfgs, epsilon: 1e-3 })
             .with_intensities(self.intensities())
             .with_min_jacobian(Some(flow.min_jacobian));
-        settings.similarity_weight = self.config.similarity.weight.value();
+        settings.similarity_weight = Some(self.config.similarity.weight_on(self.grid()));
         settings.levels = optimiser.levels.value();
         settings.integration.steps = Steps::Courant {
             number: flow.courant,
@@ -489,13 +519,21 @@ impl<const D: usize> Run<'_, D> {
         let measure = self.config.similarity.on(self.grid());
         let mut registration =
             Registration::new(model, measure).with_settings(self.settings()).with_initial(affine);
-        if let Some(mask) = &self.inputs.fixed_mask {
+        if let Some(mask) = self.mask() {
             registration = registration.with_mask(mask.clone());
         }
         if let Some(landmarks) = self.landmarks(self.config.landmarks.weight)? {
             registration = registration.with_landmarks(landmarks);
         }
         Ok(registration)
+    }
+
+    /// How much each voxel of the fixed image counts.
+    fn mask(&self) -> Option<&Image<f32, D>> {
+        match &self.before {
+            Before::Affine(_) => self.inputs.fixed_mask.as_ref(),
+            Before::Warped(carried) => Some(&carried.mask),
+        }
     }
 
     /// Points of the fixed image, and of the moving one as the initial warps carried it.

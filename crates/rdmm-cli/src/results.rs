@@ -129,8 +129,8 @@ pub(crate) struct Named {
     pub(crate) initial: Vec<String>,
     pub(crate) command: Vec<String>,
     pub(crate) seconds: f64,
-    /// Part of the fixed image that the moving one could show, by their volumes.
-    pub(crate) could_show: f64,
+    /// Part of the fixed image that the moving one could show, by their sizes; not known beside a mask.
+    pub(crate) could_show: Option<f64>,
 }
 
 /// `report.json`.

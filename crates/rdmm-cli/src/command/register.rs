@@ -230,7 +230,6 @@ fn write<const D: usize>(
         landmarks: inputs.landmarks.as_ref(),
     };
     let grid = inputs.fixed.grid();
-    let volume = |grid: &Grid<D>| grid.extent().iter().product::<f64>();
     let affine: Displacement<f32, D> = match inputs.initial.affine() {
         Some(_) => found.affine.displacement(grid)?,
         None => inputs.initial.displacement(grid)?,
@@ -249,7 +248,7 @@ fn write<const D: usize>(
         initial: args.beside.initial.clone(),
         command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         seconds: found.earlier + begin.elapsed().as_secs_f64(),
-        could_show: (volume(inputs.moving.grid()) / volume(grid)).min(1.0),
+        could_show: inputs.fixed_mask.is_none().then(|| could_show(grid, inputs.moving.grid())),
     };
     let json = results::json(&named, found, &compared)?;
     files::write_json(&args.out.join("report.json"), &json)?;
@@ -279,4 +278,14 @@ pub(crate) fn varies<const D: usize>(image: &rdmm_core::field::Image<f32, D>) ->
     let (low, high) =
         values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     high - low > 1e-4 * high.abs()
+}
+
+/// Part of the box of the fixed image that one of the size of the moving image can cover, by their sorted edges.
+fn could_show<const D: usize>(fixed: &Grid<D>, moving: &Grid<D>) -> f64 {
+    let edges = |grid: &Grid<D>| {
+        let mut edges = grid.extent();
+        edges.sort_by(f64::total_cmp);
+        edges
+    };
+    edges(moving).iter().zip(edges(fixed)).map(|(a, b)| (a / b).min(1.0)).product()
 }
