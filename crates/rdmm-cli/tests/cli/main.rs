@@ -7,6 +7,7 @@ mod carry;
 mod grey;
 mod grids;
 mod landmarks;
+mod partial;
 mod register;
 mod transforms;
 
