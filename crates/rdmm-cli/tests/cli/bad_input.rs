@@ -199,7 +199,7 @@ fn options_out_of_their_range() {
         ("--preset affine --weight 2", &["--weight", "affine", "leave it out"]),
         ("--preset rdmm-regions --shares 0.5,0.5", &["--shares", "[regions]", "leave it out"]),
         ("--regions moving_labels.nii.gz", &["--regions", "rdmm-regions"]),
-        ("--start mass --initial shift.txt", &["--start", "--initial", "leave one"]),
+        ("--start mass --affine none", &["--start", "--affine none"]),
         ("--time-limit -1", &["--time-limit", "from 0", "-1"]),
         ("--time-limit NaN", &["--time-limit", "NaN"]),
         ("--time-limit inf", &["--time-limit", "inf"]),

@@ -62,7 +62,7 @@ fn a_long_thin_image_may_show_little_and_one_that_left_may_not() {
     let away = Affine::new(SMatrix::identity(), SVector::from([170.0, 0.0])).unwrap();
     itk::write_text(place.path("away.txt"), &away).unwrap();
     let ran = place.run(
-        "register --fixed whole.nii.gz --moving thin.nii.gz --initial away.txt --preset affine --affine none --out left",
+        "register --fixed whole.nii.gz --moving thin.nii.gz --initial away.txt --preset lddmm --affine none --levels 1:1 --out left",
     );
     let report = place.json("left/report.json");
     assert!(figure(&report, "shown_after") < 0.03, "{report}");
