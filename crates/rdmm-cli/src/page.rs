@@ -37,9 +37,12 @@ pub(crate) fn comparable<const D: usize>(
     json: &Value,
     which: Which,
 ) -> Done<rdmm_core::field::Image<f32, D>> {
-    // Reports of earlier versions have fewer entries.
-    let config: IntensityConfig =
-        serde_json::from_value(json["configuration"]["intensities"].clone()).unwrap_or_default();
+    let config = match &json["configuration"]["intensities"] {
+        // Reports of earlier versions have no such entry.
+        Value::Null => IntensityConfig::default(),
+        entry => serde_json::from_value(entry.clone())
+            .map_err(|error| Failure::at("report.json, [intensities]", error))?,
+    };
     let shown = cut(image, &config, which);
     let name = if which == Which::Fixed { "fixed image" } else { "moving image" };
     Ok(config.mapping().applied(shown.as_ref().unwrap_or(image), name)?)
